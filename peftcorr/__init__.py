@@ -1,0 +1,3 @@
+"""Parameter-efficient fine-tuning of vision foundation models on semantic correspondence."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,164 @@
+"""One registry for everything that has a name: strategies, backbones, datasets and predictors.
+
+An entry is either an object or a lazy ``"module:attribute"`` string, so that listing what exists
+imports nothing. Plugins add entries by an entry point, by the decorator, or by ``--plugin FILE.py``;
+one that fails to load stays in the list with its error and stops nobody else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from peftcorr.errors import PeftCorrError, did_you_mean
+
+T = TypeVar("T")
+C = TypeVar("C", bound=type)
+
+
+@dataclass
+class Entry(Generic[T]):
+    """A registered name: where it came from, what it is, and why it is broken if it is."""
+
+    name: str
+    origin: str
+    target: T | str
+    summary: str = ""
+    error: str | None = None
+
+
+@dataclass
+class Registry(Generic[T]):
+    """Names of one kind of thing, for example every strategy.
+
+    Args:
+        kind: singular noun used in messages (``strategy``).
+        group: entry-point group that plugins use (``peftcorr.strategies``).
+        base: class that every entry must derive from; checked when the entry is loaded.
+    """
+
+    kind: str
+    group: str
+    base: Callable[[], type[T]]
+    _entries: dict[str, Entry[type[T]]] = field(default_factory=dict)
+    _scanned: bool = False
+
+    def register(self, name: str) -> Callable[[C], C]:
+        """Class decorator: add the class under `name`; a second one of that name is an error."""
+
+        def add(cls: C) -> C:
+            self._add(Entry(name, _origin(cls.__module__), cls, _first_line(cls)))
+            return cls
+
+        return add
+
+    def lazy(self, name: str, target: str, summary: str = "") -> None:
+        """Add ``"module:attribute"`` under `name` without importing it."""
+        self._add(Entry(name, "peftcorr", target, summary))
+
+    def _add(self, entry: Entry[type[T]]) -> None:
+        known = self._entries.get(entry.name)
+        if known is not None and known.error is None:
+            raise PeftCorrError(
+                f"The {self.kind} {entry.name!r} of {entry.origin} has the name of one that {known.origin} "
+                "registered already: rename it."
+            )
+        self._entries[entry.name] = entry
+
+    def names(self) -> list[str]:
+        """All names that can be asked for, sorted."""
+        return [entry.name for entry in self.entries() if entry.error is None]
+
+    def entries(self) -> Iterator[Entry[type[T]]]:
+        """Every entry, broken plugins included, sorted by name."""
+        self._scan()
+        yield from sorted(self._entries.values(), key=lambda entry: entry.name)
+
+    def get(self, name: str) -> type[T]:
+        """Return the class registered under `name`.
+
+        Raises:
+            PeftCorrError: if there is none (with the nearest name), or if it cannot be loaded.
+        """
+        self._scan()
+        entry = self._entries.get(name)
+        if entry is None:
+            raise PeftCorrError(f"Unknown {self.kind} {name!r}.{did_you_mean(name, self.names())}")
+        if entry.error is None and isinstance(entry.target, str):
+            try:
+                entry.target = self._checked(_load(entry.target), entry)
+            except Exception as error:  # a plugin may fail in any way, and must not take the rest with it
+                entry.error = f"{type(error).__name__}: {error}"
+        if entry.error is not None:
+            raise PeftCorrError(f"The {self.kind} {name!r} of {entry.origin} cannot be loaded: {entry.error}")
+        assert not isinstance(entry.target, str)
+        return entry.target
+
+    def describe(self) -> list[Entry[type[T]]]:
+        """Every entry, each loaded, so that what is broken says so; never raises."""
+        for entry in list(self.entries()):
+            if entry.error is None:
+                try:
+                    entry.summary = entry.summary or _first_line(self.get(entry.name))
+                except PeftCorrError:
+                    continue  # the entry now carries its error
+        return list(self.entries())
+
+    def _scan(self) -> None:
+        if self._scanned:
+            return
+        self._scanned = True
+        for point in entry_points(group=self.group):
+            origin = point.dist.name if point.dist is not None else point.module
+            try:
+                self._add(Entry(point.name, origin, point.value))
+            except PeftCorrError as error:
+                label = f"{point.name} ({origin})"
+                self._entries[label] = Entry(label, origin, point.value, error=str(error))
+
+    def _checked(self, found: object, entry: Entry[type[T]]) -> type[T]:
+        base = self.base()
+        if not (isinstance(found, type) and issubclass(found, base)):
+            raise TypeError(f"{entry.target} is no subclass of {base.__module__}.{base.__qualname__}")
+        return found
+
+
+def _load(target: str) -> object:
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _origin(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _first_line(cls: type) -> str:
+    return (cls.__doc__ or "").strip().partition("\n")[0]
+
+
+def load_plugin_file(path: Path) -> None:
+    """Import `path`, whose decorators then register what it defines.
+
+    Raises:
+        PeftCorrError: if the file is missing or fails to import.
+    """
+    if not path.is_file():
+        raise PeftCorrError(f"--plugin {path}: there is no such file.")
+    name = path.stem
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PeftCorrError(f"--plugin {path}: this is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except PeftCorrError:
+        raise
+    except Exception as error:  # whatever the plugin's own code raises is reported as the plugin's
+        raise PeftCorrError(f"--plugin {path} cannot be imported: {type(error).__name__}: {error}") from error

@@ -1,0 +1,101 @@
+"""The record of a run: one JSON file, everything the leaderboard needs and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA_VERSION = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Scores(_Strict):
+    """PCK in percent of one predictor on one split; the keys of the dictionaries are thresholds ("0.1").
+
+    `per_keypoint` pools all keypoints, `per_image` is the mean over pairs of each pair's share,
+    `per_category` holds both for every category and their plain mean over categories.
+    """
+
+    per_keypoint: dict[str, float]
+    per_image: dict[str, float]
+    per_category: dict[str, CategoryScores]
+    category_mean: CategoryMean
+    n_pairs: int
+    n_keypoints: int
+
+
+class CategoryScores(_Strict):
+    """PCK of one category, by both aggregates."""
+
+    per_keypoint: dict[str, float]
+    per_image: dict[str, float]
+    n_pairs: int
+    n_keypoints: int
+
+
+class CategoryMean(_Strict):
+    """Plain mean over categories of each aggregate."""
+
+    per_keypoint: dict[str, float]
+    per_image: dict[str, float]
+
+
+class Cost(_Strict):
+    """What a run took. `encoder_forwards` counts images that went through the encoder in evaluation."""
+
+    train_seconds: float
+    eval_seconds: float
+    peak_memory_bytes: int
+    encoder_forwards: int
+    steps: int
+
+
+class Environment(_Strict):
+    """What a run ran on."""
+
+    packages: dict[str, str]
+    python: str
+    platform: str
+    commit: str | None
+    dirty: bool | None
+    cpu: str
+    cpu_threads: int
+    gpu: str | None
+    processes: int
+    precision: str
+
+
+class ValidationPoint(_Strict):
+    """Validation PCK@0.1 per keypoint (percent) after `step` steps, `seconds` into training."""
+
+    step: int
+    seconds: float
+    pck: float
+
+
+class Record(_Strict):
+    """One run. `recipe` is the resolved recipe without any path; `run_id` is its hash."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    status: Literal["ok", "failed"]
+    error: str | None = None
+    recipe: dict[str, Any]
+    strategy: str
+    backbone: str
+    weights_id: str
+    weights_sha256: str | None
+    official_weights: bool
+    dataset: str
+    seed: int
+    trainable_parameters: int | None = None
+    total_parameters: int | None = None
+    adapter_bytes: int | None = None
+    scores: dict[str, dict[str, Scores]] = {}
+    validation: list[ValidationPoint] = []
+    cost: Cost | None = None
+    environment: Environment | None = None

@@ -1,0 +1,109 @@
+"""Where a run's files live below the output folder, and how they are written: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from peftcorr.errors import PeftCorrError
+from peftcorr.results.record import Record
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it replaces `path` when the block ends without an error.
+
+    Raises:
+        PeftCorrError: if the disk is full or the folder cannot be written; what stood at `path` stays.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise PeftCorrError(
+            f"Cannot write {path}: {error.strerror or error}. Free some space or choose another --output, then run "
+            "the same command again: finished work is kept."
+        ) from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+class Store:
+    """The output folder: ``records/``, ``predictions/``, ``adapters/`` and ``state/``, each by run id."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def record_path(self, run_id: str) -> Path:
+        """JSON record of a run."""
+        return self.root / "records" / f"{run_id}.json"
+
+    def predictions_path(self, run_id: str) -> Path:
+        """Parquet file with every prediction of a run."""
+        return self.root / "predictions" / f"{run_id}.parquet"
+
+    def adapter_path(self, run_id: str) -> Path:
+        """Tensors that the strategy trained, and nothing else."""
+        return self.root / "adapters" / f"{run_id}.safetensors"
+
+    def state_path(self, run_id: str) -> Path:
+        """Folder with the resumable state of a training under way."""
+        return self.root / "state" / run_id
+
+    def read(self, run_id: str) -> Record | None:
+        """The record of a run, or None if there is none."""
+        path = self.record_path(run_id)
+        return read_record(path) if path.is_file() else None
+
+    def write(self, record: Record) -> Path:
+        """Write a record atomically.
+
+        Raises:
+            PeftCorrError: if it cannot be written; an earlier record of that run stays as it was.
+        """
+        path = self.record_path(record.run_id)
+        with atomic_path(path) as temporary:
+            temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        return path
+
+    def records(self) -> list[Record]:
+        """All records, in the order of their run ids.
+
+        Raises:
+            PeftCorrError: if one of them is no valid record, naming its file.
+        """
+        return [read_record(path) for path in sorted((self.root / "records").glob("*.json"))]
+
+
+def read_record(path: Path) -> Record:
+    """Read and validate one record.
+
+    Raises:
+        PeftCorrError: if the file is no valid record.
+    """
+    try:
+        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise PeftCorrError(f"{path} is no valid record ({_first_problem(error)}): mend or delete it.") from error
+
+
+def _first_problem(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
+    return str(error)
