@@ -1,0 +1,1 @@
+"""Scores: PCK by every aggregate of the protocol."""

@@ -1,0 +1,205 @@
+"""From predicted keypoints to PCK: per keypoint, per image, per category, at any list of thresholds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from peftcorr.errors import PeftCorrError
+from peftcorr.results.record import CategoryMean, CategoryScores, Scores
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+def alpha_key(alpha: float) -> str:
+    """Return the key of a threshold in the dictionaries of `Scores`: ``0.1`` gives ``"0.1"``."""
+    return f"{alpha:g}"
+
+
+def aggregate(
+    predictions: ArrayLike,
+    references: ArrayLike,
+    reference_lengths: ArrayLike,
+    pairs: ArrayLike,
+    categories: ArrayLike,
+    alphas: Sequence[float],
+    pair_names: NDArray[Any] | None = None,
+) -> Scores:
+    """Score N keypoints of one predictor on one split.
+
+    A keypoint is correct when its distance to the truth is at most ``alpha * reference_length``, in float64.
+    The result does not depend on the order of the keypoints, to the last bit.
+
+    Args:
+        predictions: (N, 2) x, y in pixels of the original target image.
+        references: (N, 2) annotated x, y in the same pixels.
+        reference_lengths: (N,) the length s of the protocol, pixels.
+        pairs: (N,) identifies the pair of each keypoint; the field's "image" is a pair.
+        categories: (N,) name of the category of each keypoint's pair.
+        alphas: thresholds as a share of the reference length.
+        pair_names: (N,) what an error calls the pair; `pairs` when None.
+
+    Raises:
+        PeftCorrError: if there is nothing to score, a number is not finite, a reference length is not
+            positive, the inputs differ in length, or the keypoints of one pair carry two categories.
+    """
+    _check_alphas(alphas)
+    predicted, truth = _points(predictions, "predictions"), _points(references, "references")
+    lengths = np.asarray(reference_lengths, dtype=np.float64).reshape(-1)
+    pair_of, category_of = np.asarray(pairs).reshape(-1), np.asarray(categories).reshape(-1)
+    sizes = {len(predicted), len(truth), len(lengths), len(pair_of), len(category_of)}
+    if len(sizes) != 1:
+        raise PeftCorrError(
+            f"Predictions, references, lengths, pairs and categories differ in number: {sizes}."
+        )
+    if not len(predicted):
+        raise PeftCorrError("There are no keypoints to score.")
+    names = pair_of if pair_names is None else pair_names
+    _check_values(np.isfinite(predicted).all(axis=1), "prediction is not finite", names)
+    _check_values(np.isfinite(truth).all(axis=1), "annotated keypoint is not finite", names)
+    _check_values(np.isfinite(lengths) & (lengths > 0), "reference length is no positive number", names)
+
+    offset = predicted - truth
+    distance = np.hypot(offset[:, 0], offset[:, 1])
+    correct = distance <= np.asarray(alphas, dtype=np.float64)[:, None] * lengths  # (A, N)
+
+    pair_index = _codes(pair_of)[1]
+    category_names, category_index = _codes(category_of)
+    n_pairs, n_categories = int(pair_index.max()) + 1, len(category_names)
+    category_of_pair = np.empty(n_pairs, dtype=np.int64)
+    category_of_pair[pair_index] = category_index
+    _check_values(category_of_pair[pair_index] == category_index, "pair has two categories", names)
+
+    keypoints_of_pair = np.bincount(pair_index, minlength=n_pairs)
+    share = _sums(correct, pair_index, n_pairs) / keypoints_of_pair  # (A, pairs)
+    keypoints_in = np.bincount(category_index, minlength=n_categories)
+    pairs_in = np.bincount(category_of_pair, minlength=n_categories)
+    by_keypoint = _sums(correct, category_index, n_categories) / keypoints_in  # (A, categories)
+    by_image = _sums(share, category_of_pair, n_categories) / pairs_in
+
+    def percent(values: Floats) -> dict[str, float]:
+        return {alpha_key(alpha): 100.0 * float(value) for alpha, value in zip(alphas, values, strict=True)}
+
+    return Scores(
+        per_keypoint=percent(correct.mean(axis=1)),
+        per_image=percent(share.mean(axis=1)),
+        per_category={
+            str(name): CategoryScores(
+                per_keypoint=percent(by_keypoint[:, index]),
+                per_image=percent(by_image[:, index]),
+                n_pairs=int(pairs_in[index]),
+                n_keypoints=int(keypoints_in[index]),
+            )
+            for index, name in enumerate(category_names)
+        },
+        category_mean=CategoryMean(
+            per_keypoint=percent(by_keypoint.mean(axis=1)), per_image=percent(by_image.mean(axis=1))
+        ),
+        n_pairs=n_pairs,
+        n_keypoints=len(predicted),
+    )
+
+
+def score_predictions(table: pa.Table, alphas: Sequence[float]) -> dict[str, dict[str, Scores]]:
+    """Score every dataset, split and predictor of a predictions table.
+
+    Args:
+        table: columns of `peftcorr.results.predictions.PREDICTION_SCHEMA`.
+        alphas: thresholds as a share of the reference length.
+
+    Returns:
+        ``{"<dataset>/<split>": {"<predictor>": scores}}`` in the order of first appearance in the table.
+
+    Raises:
+        PeftCorrError: as `aggregate`.
+    """
+    group_columns = [_strings(table, name) for name in ("dataset", "split", "predictor")]
+    group_codes = np.stack([codes for _, codes in group_columns])  # (3, N)
+    if not group_codes.shape[1]:
+        raise PeftCorrError("There are no keypoints to score.")
+    groups, first, group = np.unique(group_codes, axis=1, return_index=True, return_inverse=True)
+    group = group.reshape(-1)  # numpy 2.0 alone keeps the axis here
+
+    predictions, references = (
+        np.stack([table.column(f"{kind}_{axis}").to_numpy() for axis in "xy"], axis=1)
+        for kind in ("prediction", "truth")
+    )
+    lengths, pairs = table.column("reference_length").to_numpy(), table.column("pair").to_numpy()
+    category_names, categories = _strings(table, "category")
+    pair_names, pair_codes = _strings(table, "pair_id")
+
+    scores: dict[str, dict[str, Scores]] = {}
+    for index in np.argsort(first):
+        dataset, split, predictor = (
+            str(names[code]) for (names, _), code in zip(group_columns, groups[:, index], strict=True)
+        )
+        rows = np.flatnonzero(group == index)
+        scores.setdefault(f"{dataset}/{split}", {})[predictor] = aggregate(
+            predictions[rows],
+            references[rows],
+            lengths[rows],
+            pairs[rows],
+            category_names[categories[rows]],
+            alphas,
+            pair_names=pair_names[pair_codes[rows]],
+        )
+    return scores
+
+
+def _points(values: ArrayLike, name: str) -> Floats:
+    points = np.asarray(values, dtype=np.float64)
+    if points.size == 0:
+        points = points.reshape(0, 2)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise PeftCorrError(f"{name} must have the shape (N, 2), not {points.shape}.")
+    return points
+
+
+def _check_alphas(alphas: Sequence[float]) -> None:
+    if not len(alphas) or not all(math.isfinite(alpha) and alpha > 0 for alpha in alphas):
+        raise PeftCorrError(f"The thresholds must be positive numbers, and at least one: {list(alphas)}.")
+    if len({alpha_key(alpha) for alpha in alphas}) != len(alphas):
+        raise PeftCorrError(f"The thresholds must differ in their first six digits: {list(alphas)}.")
+
+
+def _check_values(good: Any, problem: str, names: NDArray[Any]) -> None:
+    bad = np.flatnonzero(~good)
+    if len(bad):
+        more = f" ({len(bad)} keypoints in all)" if len(bad) > 1 else ""
+        raise PeftCorrError(f"Cannot score: a {problem} in pair {names[bad[0]]}{more}.")
+
+
+def _codes(values: NDArray[Any]) -> tuple[NDArray[Any], Integers]:
+    """Return the distinct values, sorted, and for each value its index among them."""
+    if values.dtype.kind not in "OU":
+        distinct, index = np.unique(values, return_inverse=True)
+        return distinct, index.reshape(-1)
+    # Sorting 88,328 strings takes most of a second; hashing them first and sorting the few distinct does not.
+    encoded = pa.array(values, type=pa.string()).dictionary_encode()
+    names, codes = np.asarray(encoded.dictionary.to_pylist(), dtype=object), encoded.indices.to_numpy()
+    order = np.argsort(names)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return names[order], rank[codes]
+
+
+def _sums(values: NDArray[Any], index: Integers, length: int) -> Floats:
+    """Sum the columns of `values` (A, N) that share an index: (A, length)."""
+    return np.stack([np.bincount(index, weights=row, minlength=length) for row in values])
+
+
+def _strings(table: pa.Table, name: str) -> tuple[NDArray[Any], Integers]:
+    """Return the distinct strings of a column, and for each row the index of its own."""
+    column = table.column(name)
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    merged = column.unify_dictionaries().combine_chunks()
+    if isinstance(merged, pa.ChunkedArray):  # what pyarrow gives for a column without rows
+        return np.empty(0, dtype=object), np.empty(0, dtype=np.int64)
+    return np.asarray(merged.dictionary.to_pylist(), dtype=object), merged.indices.to_numpy().astype(np.int64)
