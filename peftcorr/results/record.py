@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class _Strict(BaseModel):
@@ -55,7 +55,7 @@ class Cost(_Strict):
 
 
 class Environment(_Strict):
-    """What a run ran on."""
+    """What a run ran on. `cpu_threads` is what torch computes with in each process."""
 
     packages: dict[str, str]
     python: str
@@ -80,7 +80,7 @@ class ValidationPoint(_Strict):
 class Record(_Strict):
     """One run. `recipe` is the resolved recipe without any path; `run_id` is its hash."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
     run_id: str
     status: Literal["ok", "failed"]
     error: str | None = None

@@ -13,6 +13,9 @@ from pydantic import ValidationError
 from peftcorr.errors import PeftCorrError
 from peftcorr.results.record import Record
 
+# What runs and the leaderboard write below an output folder; all of it can be told from the source by name.
+GENERATED = ("records", "predictions", "adapters", "state", "figures", "README.md")
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -34,8 +37,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise PeftCorrError(
-            f"Cannot write {path}: {error.strerror or error}. Free some space or choose another --output, then run "
-            "the same command again: finished work is kept."
+            f"Cannot write {path}: {error.strerror or error}. Free some space or choose another --output, "
+            "then run the same command again: finished work is kept."
         ) from error
     finally:
         if temporary is not None:
@@ -99,7 +102,9 @@ def read_record(path: Path) -> Record:
     try:
         return Record.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
-        raise PeftCorrError(f"{path} is no valid record ({_first_problem(error)}): mend or delete it.") from error
+        raise PeftCorrError(
+            f"{path} is no valid record ({_first_problem(error)}): mend or delete it."
+        ) from error
 
 
 def _first_problem(error: ValueError) -> str:
