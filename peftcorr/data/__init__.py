@@ -1,0 +1,10 @@
+"""Datasets: where pairs of images and their keypoints come from."""
+
+from peftcorr.data.base import DATASETS
+
+DATASETS.lazy("spair71k", "peftcorr.data.spair:Spair71k", "SPair-71k (Min et al., 2019), as published")
+DATASETS.lazy("pairs", "peftcorr.data.spair:SpairFolder", "Any folder in SPair-71k's layout")
+DATASETS.lazy("pf_willow", "peftcorr.data.pf_willow:PfWillow", "PF-Willow (Ham et al., 2016), all 900 pairs")
+DATASETS.lazy(
+    "synthetic", "peftcorr.data.synthetic_source:Synthetic", "Articulated objects rendered on the CPU"
+)

@@ -1,0 +1,306 @@
+"""Images: decoding any file to RGB, resizing with exact geometry, and keeping each image once."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageOps
+
+from peftcorr.errors import PeftCorrError
+
+ResizeMode = Literal["stretch", "pad"]
+
+MAX_PIXELS = 89_478_485  # a quarter of a gigabyte as RGB; a benchmark photograph has far fewer
+_ORIENTATION = 0x0112  # EXIF tag
+_QUARTER_TURNS = (5, 6, 7, 8)  # orientations that swap width and height
+
+
+def decode(path: Path, annotated_size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Decode an image file to RGB.
+
+    16-bit grey is scaled to 8 bits, transparency is laid on white as viewers show it, and an animation gives
+    its first frame. Pixels come as stored: an EXIF rotation is applied only where the annotated size
+    says that the annotator saw the rotated image.
+
+    Args:
+        path: image file.
+        annotated_size: (W, H) that the annotation gives, if it gives one.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        PeftCorrError: if the file is missing, truncated, corrupt, too large or not as large as annotated.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+            image.load()
+            return np.asarray(_rgb(_oriented(image, annotated_size, path), path))
+    except PeftCorrError:
+        raise
+    except FileNotFoundError:
+        raise PeftCorrError(f"The image {path} is missing.") from None
+    except Image.DecompressionBombError as error:
+        raise PeftCorrError(
+            f"The image {path} is too large to be a photograph ({error}): limit {MAX_PIXELS} pixels."
+        ) from error
+    except Exception as error:  # damaged files make PIL's decoders raise errors of many kinds
+        reason = str(error) or type(error).__name__
+        raise PeftCorrError(f"The image {path} cannot be decoded ({reason}): copy it again.") from error
+
+
+def _oriented(image: Image.Image, annotated_size: tuple[int, int] | None, path: Path) -> Image.Image:
+    if annotated_size is None or image.size == tuple(annotated_size):
+        return image
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # unreadable EXIF tells no orientation
+        orientation = None
+    if orientation in _QUARTER_TURNS and image.size[::-1] == tuple(annotated_size):
+        return ImageOps.exif_transpose(image)
+    raise PeftCorrError(
+        f"The image {path} is {image.width} x {image.height} but its annotation says "
+        f"{annotated_size[0]} x {annotated_size[1]}: is it the file that was annotated?"
+    )
+
+
+def _rgb(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode.startswith("I"):
+        return Image.fromarray(_eight_bits(np.asarray(image), path)).convert("RGB")
+    if image.mode == "F":
+        raise PeftCorrError(
+            f"The image {path} holds floating-point values, which have no fixed white: use PNG."
+        )
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(values: NDArray[np.integer], path: Path) -> NDArray[np.uint8]:
+    """Scale 0..65535 to 0..255, rounded; a plain conversion would clip nearly everything to white."""
+    wide = values.astype(np.int64)
+    if wide.size and (wide.min() < 0 or wide.max() > 65535):
+        raise PeftCorrError(f"The image {path} holds more than 16 bits a pixel: save it with 8 or 16.")
+    return ((wide * 255 + 32767) // 65535).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Maps pixel positions between an original image and the square input that was made of it.
+
+    Attributes:
+        width: W of the original, in pixels.
+        height: H of the original.
+        size: side of the square input.
+        mode: how the original was resized.
+    """
+
+    width: int
+    height: int
+    size: int
+    mode: ResizeMode = "stretch"
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """(w, h) of the part of the input that the image covers, in pixels; whole numbers."""
+        if self.mode == "stretch":
+            return self.size, self.size
+        longest = max(self.width, self.height)
+        return (
+            max(1, round(self.width * self.size / longest)),
+            max(1, round(self.height * self.size / longest)),
+        )
+
+    @property
+    def scale(self) -> NDArray[np.float64]:
+        """(w/W, h/H): (2,)."""
+        return np.array(self.extent, dtype=np.float64) / (self.width, self.height)
+
+    def to_input(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Map (..., 2) positions in the original to the input: x' = (x + 0.5) w/W - 0.5."""
+        return (_points(points) + 0.5) * self.scale - 0.5
+
+    def to_original(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Map (..., 2) positions in the input to the original, the inverse of `to_input`.
+
+        With ``pad`` a position in the padding is moved to the image's nearest edge (the outer edge of its
+        border pixels, -0.5 and W - 0.5), so that what lies on the image maps as with ``stretch``.
+        """
+        original = (_points(points) + 0.5) / self.scale - 0.5
+        if self.mode == "pad":
+            original = np.clip(original, -0.5, np.array([self.width, self.height]) - 0.5)
+        return original
+
+
+def _points(points: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(points, dtype=np.float64)
+    if array.shape[-1:] != (2,):
+        raise ValueError(f"points must be (..., 2), not {array.shape}")
+    return array
+
+
+def resize(image: NDArray[np.uint8], size: int, mode: ResizeMode = "stretch") -> NDArray[np.uint8]:
+    """Resize to a square with PIL's antialiased bicubic filter; `Frame` has the geometry.
+
+    Args:
+        image: (H, W, 3) uint8.
+        size: side of the square.
+        mode: ``stretch`` ignores the aspect ratio; ``pad`` keeps it and fills right and below with black.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
+    height, width = image.shape[:2]
+    extent = Frame(width, height, size, mode).extent
+    small = np.asarray(Image.fromarray(image).resize(extent, Image.Resampling.BICUBIC))
+    if extent == (size, size):
+        return small
+    padded = np.zeros((size, size, 3), dtype=np.uint8)
+    padded[: extent[1], : extent[0]] = small
+    return padded
+
+
+class ImageStore:
+    """Resized images by path, each decoded once, on first use.
+
+    They are kept in a temporary file that no folder lists: memory is bounded by what the operating system
+    cares to cache, and nothing stays behind after a crash. The file is written and read by position, not
+    mapped, because a full disk then is an error and not a killed process.
+
+    Args:
+        image_root: folder that the paths are relative to.
+        size: side of the square input, in pixels.
+        mode: how images are made square.
+        workers: threads that decode a batch (PIL releases the interpreter's lock).
+        folder: where the temporary file goes; the system's default if None.
+
+    Attributes:
+        decodes: how many files were decoded so far.
+    """
+
+    def __init__(
+        self,
+        image_root: Path,
+        size: int,
+        mode: ResizeMode = "stretch",
+        workers: int | None = None,
+        folder: Path | None = None,
+    ):
+        self.image_root = image_root
+        self.size = size
+        self.mode: ResizeMode = mode
+        self.decodes = 0
+        self._workers = workers or min(4, os.cpu_count() or 1)
+        self._folder = folder
+        self._bytes = 3 * size * size
+        self._lock = threading.Lock()
+        self._start_empty()
+
+    def _start_empty(self) -> None:
+        self._process = os.getpid()
+        self._file = tempfile.TemporaryFile(dir=self._folder, prefix="peftcorr-images-")  # noqa: SIM115
+        self._slots: dict[str, int] = {}
+        self._frames: dict[str, Frame] = {}
+        self._reserved = 0
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def add(self, paths: Sequence[str], sizes: Sequence[Sequence[int]] | None = None) -> None:
+        """Decode the images that are not in the store yet.
+
+        Args:
+            paths: image paths below the image root; repeats cost nothing.
+            sizes: annotated [W, H] of each; None, or empty for an image without one.
+
+        Raises:
+            PeftCorrError: if an image cannot be decoded, is not of its annotated size, or the disk is full.
+        """
+        with self._lock:
+            if self._process != os.getpid():
+                self._start_empty()  # after a fork, two processes would write to the same places of one file
+            new: dict[str, tuple[int, int] | None] = {}
+            for index, path in enumerate(paths):
+                size = _annotated(sizes[index] if sizes is not None else ())
+                if path in self._frames:
+                    self._agree(path, size)
+                else:
+                    new[path] = size or new.get(path)
+            start = self._reserved
+            self._reserved += len(new)
+            slots = range(start, self._reserved)
+            if len(new) == 1:
+                [(path, size)] = new.items()
+                self._decode(path, size, start)
+                self.decodes += 1
+            elif new:
+                with ThreadPoolExecutor(min(self._workers, len(new))) as pool:
+                    for _ in pool.map(self._decode, new.keys(), new.values(), slots):
+                        self.decodes += 1  # here, in one thread: += of many threads loses counts
+
+    def get(self, paths: Sequence[str], sizes: Sequence[Sequence[int]] | None = None) -> torch.Tensor:
+        """Return a batch of images, decoding those that are new.
+
+        Args:
+            paths: image paths below the image root.
+            sizes: as in `add`.
+
+        Returns:
+            (B, 3, size, size) uint8.
+
+        Raises:
+            PeftCorrError: as `add`.
+        """
+        self.add(paths, sizes)
+        batch = np.empty((len(paths), 3, self.size, self.size), dtype=np.uint8)
+        for index, path in enumerate(paths):
+            stored = os.pread(self._file.fileno(), self._bytes, self._slots[path] * self._bytes)
+            batch[index] = np.frombuffer(stored, dtype=np.uint8).reshape(3, self.size, self.size)
+        return torch.from_numpy(batch)
+
+    def frame(self, path: str, size: Sequence[int] = ()) -> Frame:
+        """Geometry of one image, which is decoded if it is new; `size` is its annotated [W, H]."""
+        self.add([path], [size])
+        return self._frames[path]
+
+    def _decode(self, path: str, size: tuple[int, int] | None, slot: int) -> None:
+        image = decode(self.image_root / path, size)
+        frame = Frame(image.shape[1], image.shape[0], self.size, self.mode)
+        pixels = memoryview(resize(image, self.size, self.mode).transpose(2, 0, 1).tobytes())
+        written = 0
+        try:
+            while written < len(pixels):
+                position = slot * self._bytes + written
+                written += os.pwrite(self._file.fileno(), pixels[written:], position)
+        except OSError as error:
+            raise PeftCorrError(
+                f"Cannot keep decoded images in {self._folder or tempfile.gettempdir()} ({error.strerror}): "
+                f"an image needs {self._bytes} bytes there; free some space, or set TMPDIR to another disk."
+            ) from error
+        self._frames[path] = frame
+        self._slots[path] = slot
+
+    def _agree(self, path: str, size: tuple[int, int] | None) -> None:
+        frame = self._frames[path]
+        if size is not None and size != (frame.width, frame.height):
+            raise PeftCorrError(
+                f"The image {self.image_root / path} is {frame.width} x {frame.height}, but one of its "
+                f"annotations says {size[0]} x {size[1]}."
+            )
+
+
+def _annotated(size: Sequence[int]) -> tuple[int, int] | None:
+    return (int(size[0]), int(size[1])) if len(size) else None
