@@ -28,7 +28,7 @@ PAIR_FEATURES = datasets.Features(
         "keypoint_ids": datasets.List(datasets.Value("string")),  # (K,)
         "source_box": _BOX,  # x1, y1, x2, y2; empty if not annotated
         "target_box": _BOX,
-        "reference_length": datasets.Value("float64"),  # s of the protocol: correct when distance <= alpha * s
+        "reference_length": datasets.Value("float64"),  # s: correct when distance <= alpha * s
         "viewpoint_variation": datasets.Value("int8"),  # the fields of SPair-71k, null elsewhere
         "scale_variation": datasets.Value("int8"),
         "truncation": datasets.Value("int8"),
