@@ -1,0 +1,1 @@
+"""Matching: similarity maps, predictors and the training loss."""

@@ -1,0 +1,130 @@
+"""Resumable state: what Accelerate saves, with the strategy's own tensors in place of the whole model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from peftcorr.backbones.base import Backbone
+from peftcorr.errors import PeftCorrError
+from peftcorr.results.record import SearchPoint, ValidationPoint
+from peftcorr.strategies.base import Strategy
+
+_ADAPTER = "adapter.safetensors"
+_BEST = "best.safetensors"
+
+
+class TrainingState:
+    """Where a training stands: counted steps, the validation curve, and the best step's tensors."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.seconds = 0.0
+        self.validation: list[ValidationPoint] = []
+        self.best: dict[str, Tensor] | None = None
+        self.best_step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values alone; the tensors go into a safetensors file."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "best_step": self.best_step,
+            "validation": [point.model_dump() for point in self.validation],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+        self.step, self.seconds, self.best_step = state["step"], state["seconds"], state["best_step"]
+        self.validation = [ValidationPoint(**point) for point in state["validation"]]
+
+
+class Checkpoints:
+    """The resumable states of one training below `folder`; the newest whole one counts."""
+
+    def __init__(self, folder: Path, accelerator: Accelerator, strategy: Strategy, backbone: Backbone, state: TrainingState):
+        self._folder, self._accelerator, self._state = folder, accelerator, state
+        self._strategy, self._backbone = strategy, backbone
+        accelerator.register_for_checkpointing(state)
+        accelerator.register_save_state_pre_hook(self._before_save)
+        accelerator.register_load_state_pre_hook(self._before_load)
+
+    def save(self) -> None:
+        """Write a state under a temporary name, then rename it: a killed process leaves no half one.
+
+        Raises:
+            PeftCorrError: if the disk is full.
+        """
+        final = self._folder / f"step-{self._state.step:08d}"
+        partial = self._folder / f".writing-{self._state.step:08d}"
+        try:
+            if self._accelerator.is_main_process:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(partial, ignore_errors=True)
+            self._accelerator.wait_for_everyone()
+            self._accelerator.save_state(str(partial), safe_serialization=True)
+            self._accelerator.wait_for_everyone()
+            if self._accelerator.is_main_process:
+                shutil.rmtree(final, ignore_errors=True)
+                partial.rename(final)
+                for older in self._whole()[:-1]:
+                    shutil.rmtree(older, ignore_errors=True)
+        except (OSError, RuntimeError) as error:
+            raise PeftCorrError(
+                f"Cannot write the training state below {self._folder} ({error}): free some space and run the same command "
+                "again; it goes on from the last state."
+            ) from error
+        self._accelerator.wait_for_everyone()
+
+    def resume(self) -> bool:
+        """Load the newest state, if there is one.
+
+        Raises:
+            PeftCorrError: if it cannot be read.
+        """
+        states = self._whole()
+        if not states:
+            return False
+        try:
+            self._accelerator.load_state(str(states[-1]))
+        except PeftCorrError:
+            raise
+        except Exception as error:  # a damaged state fails in as many ways as it has files
+            raise PeftCorrError(f"The training state {states[-1]} cannot be read ({error}): delete it to train anew.") from error
+        return True
+
+    def _whole(self) -> list[Path]:
+        return sorted(self._folder.glob("step-*"))
+
+    def _before_save(self, models: list[Any], weights: list[dict[str, Tensor]], folder: str) -> None:
+        weights.clear()  # what is frozen needs no saving
+        if self._accelerator.is_main_process:
+            save_file(self._strategy.state_dict(self._backbone), Path(folder) / _ADAPTER)
+            if self._state.best is not None:
+                save_file(self._state.best, Path(folder) / _BEST)
+
+    def _before_load(self, models: list[Any], folder: str) -> None:
+        models.clear()
+        self._strategy.load_state_dict(self._backbone, load_file(Path(folder) / _ADAPTER))
+        best = Path(folder) / _BEST
+        self._state.best = load_file(best) if best.is_file() else None
+
+
+def read_search(folder: Path) -> list[SearchPoint]:
+    """Candidates of the learning-rate search that an earlier, interrupted process finished."""
+    path = folder / "search.json"
+    return [SearchPoint(**point) for point in json.loads(path.read_text())] if path.is_file() else []
+
+
+def write_search(folder: Path, points: list[SearchPoint]) -> None:
+    """Keep the finished candidates."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / ".search.json"
+    partial.write_text(json.dumps([point.model_dump() for point in points]))
+    partial.replace(folder / "search.json")

@@ -1,0 +1,223 @@
+"""Training: Accelerate owns device, precision, processes, accumulation and state; this file owns the order of events."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from transformers import get_cosine_schedule_with_warmup
+
+from peftcorr.data.correspondences import Correspondences
+from peftcorr.engine.batches import CliqueSampler, PairSampler, Sampler
+from peftcorr.engine.checkpoint import Checkpoints, TrainingState, read_search, write_search
+from peftcorr.engine.evaluate import Split, predict
+from peftcorr.engine.step import batch_loss, first_bad_pair
+from peftcorr.errors import PeftCorrError, TrainingDiverged
+from peftcorr.features.encode import Encoder
+from peftcorr.matching.predictors import Predictor
+from peftcorr.metrics.pck import PCK
+from peftcorr.recipe import Training
+from peftcorr.report.progress import Progress
+from peftcorr.results.record import SearchPoint, ValidationPoint
+from peftcorr.strategies.base import Strategy
+
+VALIDATION_ALPHA = 0.1
+
+
+@dataclass
+class Trained:
+    """What a training gives besides the tensors, which stay in the backbone."""
+
+    steps: int
+    seconds: float
+    learning_rate: float
+    best_step: int
+    validation: list[ValidationPoint]
+    search: list[SearchPoint]
+
+
+class Trainer:
+    """Trains what a strategy left trainable, on one split, selecting the best step on another.
+
+    Args:
+        recipe: how to train.
+        strategy: applied to `encoder.backbone` already.
+        encoder: encodes without a wrapper; used to validate.
+        trn: split that is trained on.
+        val: split that selects; None keeps the last step.
+        predictor: predicts in validation.
+        folder: where the resumable state goes.
+    """
+
+    def __init__(
+        self,
+        recipe: Training,
+        strategy: Strategy,
+        encoder: Encoder,
+        trn: Split,
+        val: Split | None,
+        predictor: Predictor,
+        accelerator: Accelerator,
+        folder: Path,
+        seed: int,
+        encode_batch: int,
+        progress: Progress,
+    ):
+        self._recipe, self._strategy, self._encoder = recipe, strategy, encoder
+        self._trn, self._val, self._predictor = trn, val, predictor
+        self._accelerator, self._folder, self._progress = accelerator, folder, progress
+        self._encode_batch = encode_batch
+        self._sampler: Sampler = (
+            CliqueSampler(trn.data, recipe.images, seed)
+            if recipe.sampler == "cliques"
+            else PairSampler(trn.data, recipe.pairs, seed)
+        )
+
+    def run(self) -> Trained:
+        """Search the learning rate if the recipe says so, then train.
+
+        Raises:
+            TrainingDiverged: if a loss or gradient is not finite, naming the step and the pair.
+            PeftCorrError: if the recipe cannot be carried out here.
+        """
+        start = self._strategy.state_dict(self._encoder.backbone)
+        start = {name: tensor.clone() for name, tensor in start.items()}
+        rate, search = self._searched(start)
+        self._trn.data.decode(self._trn.store)
+        state = TrainingState()
+        self._fit(rate, self._recipe.steps, state, "train", keep=True)
+        if state.best is not None:
+            self._strategy.load_state_dict(self._encoder.backbone, state.best)
+        return Trained(state.step, state.seconds, rate, state.best_step, state.validation, search)
+
+    def _searched(self, start: dict[str, Tensor]) -> tuple[float, list[SearchPoint]]:
+        own = self._recipe.learning_rate or self._strategy.learning_rate()
+        search = self._recipe.search
+        if search is None:
+            return own, []
+        if self._val is None:
+            raise PeftCorrError("training.search needs a validation split, which this dataset does not have.")
+        done = read_search(self._folder)
+        for rate in search.learning_rates[len(done) :]:
+            state = TrainingState()
+            try:
+                self._fit(rate, search.steps, state, f"search {rate:g}", keep=False)
+                pck = state.validation[-1].pck
+            except TrainingDiverged:
+                pck = 0.0  # a rate that diverges is a candidate that lost
+            self._strategy.load_state_dict(self._encoder.backbone, start)
+            done.append(SearchPoint(learning_rate=rate, steps=search.steps, seconds=state.seconds, pck=pck))
+            self._progress.say(f"learning rate {rate:g}: validation PCK@{VALIDATION_ALPHA} {pck:.2f}")
+            if self._accelerator.is_main_process:
+                write_search(self._folder, done)
+        return max(done, key=lambda point: point.pck).learning_rate, done
+
+    def _fit(self, rate: float, steps: int, state: TrainingState, name: str, keep: bool) -> None:
+        backbone, recipe = self._encoder.backbone, self._recipe
+        accelerator = Accelerator(gradient_accumulation_steps=recipe.accumulation)
+        parameters = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+        plain = torch.optim.AdamW(parameters, lr=rate, weight_decay=recipe.weight_decay)
+        schedule = get_cosine_schedule_with_warmup(plain, math.ceil(recipe.warmup * steps), steps)
+        model, optimizer = accelerator.prepare(backbone, plain)
+        accelerator.register_for_checkpointing(schedule)
+        checkpoints = Checkpoints(self._folder, accelerator, self._strategy, backbone, state) if keep else None
+        if checkpoints is not None and checkpoints.resume():
+            self._progress.say(f"{name}: going on from step {state.step} of {steps}")
+        encoder = Encoder(backbone, model, accelerator.device, accelerator.autocast, self._encoder.first_trainable)
+        resumed, begun = state.seconds, time.monotonic()
+        with self._progress.track(name, steps, "pairs", state.step) as bar:
+            while state.step < steps:
+                backbone.train()
+                loss = self._step(encoder, model, optimizer, parameters, accelerator, state.step)
+                schedule.step()
+                state.step += 1
+                state.seconds = resumed + time.monotonic() - begun
+                bar.update(state.step, f"loss {loss:.4f}")
+                if self._val is not None and self._due(state.step, recipe.validate_every, steps, keep):
+                    self._validate(state, keep)
+                if checkpoints is not None and self._due(state.step, recipe.checkpoint_every, steps, True):
+                    state.seconds = resumed + time.monotonic() - begun
+                    checkpoints.save()
+        state.seconds = resumed + time.monotonic() - begun
+        accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        accelerator.free_memory()
+
+    @staticmethod
+    def _due(step: int, every: int, steps: int, along_the_way: bool) -> bool:
+        return step == steps or (along_the_way and step % every == 0)
+
+    def _step(
+        self,
+        encoder: Encoder,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        parameters: list[torch.nn.Parameter],
+        accelerator: Accelerator,
+        step: int,
+    ) -> float:
+        """One optimiser step over `accumulation` batches; returns their mean loss."""
+        total = 0.0
+        data, store = self._trn.data, self._trn.store
+        for part in range(self._recipe.accumulation):
+            batch = self._sampler.batch(
+                step * self._recipe.accumulation + part, accelerator.process_index, accelerator.num_processes
+            )
+            with accelerator.accumulate(model):
+                features = encoder.features(data, store, batch.images, self._trn.prefixes)
+                losses = batch_loss(features, batch, data, store, encoder.backbone.stride, self._recipe.loss)
+                loss = losses.mean()
+                pair = first_bad_pair(losses.detach(), batch, data)
+                self._stop_unless_finite(accelerator, loss.detach(), "loss", step, pair)
+                accelerator.backward(loss)
+                if accelerator.sync_gradients:
+                    norm = accelerator.clip_grad_norm_(parameters, self._recipe.gradient_clip)
+                    self._stop_unless_finite(accelerator, norm, "gradient", step, pair)
+                optimizer.step()
+                optimizer.zero_grad()
+            total += float(loss.detach())
+        return total / self._recipe.accumulation
+
+    @staticmethod
+    def _stop_unless_finite(accelerator: Accelerator, value: Tensor, what: str, step: int, pair: str) -> None:
+        finite = torch.isfinite(value)
+        if accelerator.num_processes > 1:  # every process must stop at once, or the others wait for ever
+            finite = accelerator.gather(finite.reshape(1)).all()
+        if not bool(finite):
+            raise TrainingDiverged(
+                f"The {what} is not finite at step {step + 1}, pair {pair}: lower training.learning_rate, or look at "
+                "that pair's images and annotation. The last saved state is kept."
+            )
+
+    def _validate(self, state: TrainingState, keep: bool) -> None:
+        assert self._val is not None
+        with torch.inference_mode():
+            points = predict(
+                self._val, self._encoder, [self._predictor], self._accelerator, self._encode_batch, Progress(None)
+            )[0]
+        pck = validation_pck(self._val.data, points)
+        if not state.validation or pck > max(point.pck for point in state.validation):
+            state.best_step = state.step
+            own = self._strategy.state_dict(self._encoder.backbone)
+            state.best = {name: tensor.clone() for name, tensor in own.items()}
+        state.validation.append(ValidationPoint(step=state.step, seconds=state.seconds, pck=pck))
+        if keep:
+            self._progress.say(f"step {state.step}: validation PCK@{VALIDATION_ALPHA} {pck:.2f}")
+
+
+def validation_pck(data: Correspondences, points: object) -> float:
+    """PCK@0.1 per keypoint, in percent, of predictions (N, 2) in original pixels."""
+    categories = [data.categories[number] for number in data.target[data.pair]]
+    scores = PCK().compute(
+        predictions=points,
+        references=data.target_points,
+        reference_lengths=data.reference_length[data.pair],
+        pairs=data.pair,
+        categories=categories,
+        alphas=[VALIDATION_ALPHA],
+    )
+    return float(scores["per_keypoint"][f"{VALIDATION_ALPHA:g}"])

@@ -1,0 +1,72 @@
+"""Encoding: images to feature maps, and how many images went through the encoder for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from peftcorr.backbones.base import Backbone, TokenState
+from peftcorr.data.correspondences import Correspondences, Ints
+from peftcorr.data.images import ImageStore
+from peftcorr.features.prefix import PrefixStore
+
+Autocast = Callable[[], AbstractContextManager[None]]
+
+
+class Encoder:
+    """A backbone with its images: features by image number, without ever encoding one twice in a row of calls.
+
+    Args:
+        backbone: the adapted backbone.
+        model: what is called for the features: the backbone, or what the engine wrapped it in.
+        device: where it runs.
+        autocast: context that sets the precision.
+        first_trainable: everything before this block never changes; it is computed once an image.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        model: nn.Module | None = None,
+        device: torch.device | None = None,
+        autocast: Autocast = nullcontext,
+        first_trainable: int = 0,
+    ):
+        self.backbone = backbone
+        self.model = backbone if model is None else model
+        self.device = device or torch.device("cpu")
+        self.autocast = autocast
+        self.first_trainable = first_trainable
+        self.forwards = 0
+
+    def images(self, data: Correspondences, store: ImageStore, numbers: Ints) -> Tensor:
+        """Preprocessed images (B, 3, H, W) on the device."""
+        raw = store.get([data.images[n] for n in numbers], [data.sizes[n] for n in numbers])
+        return self.backbone.preprocess(raw.to(self.device))
+
+    def features(
+        self, data: Correspondences, store: ImageStore, numbers: Ints, prefixes: PrefixStore | None = None
+    ) -> Tensor:
+        """Features (B, C, h, w) of the images `numbers`; gradients follow the caller's grad mode."""
+        self.forwards += len(numbers)
+        if prefixes is None or self.first_trainable == 0:
+            result: Tensor = self.model(self.images(data, store, numbers))
+            return result
+        state = self._state(data, store, numbers, prefixes)
+        return self.model(state, self.first_trainable)  # type: ignore[no-any-return]
+
+    def _state(
+        self, data: Correspondences, store: ImageStore, numbers: Ints, prefixes: PrefixStore
+    ) -> TokenState:
+        new = prefixes.missing([data.images[n] for n in numbers])
+        if new:
+            fresh = np.array([n for n in numbers if data.images[n] in new])
+            fresh = fresh[np.unique([data.images[n] for n in fresh], return_index=True)[1]]
+            with torch.no_grad(), self.autocast():
+                state = self.backbone.prefix(self.images(data, store, fresh), self.first_trainable)
+            prefixes.put([data.images[n] for n in fresh], state)
+        return prefixes.get([data.images[n] for n in numbers], self.device)

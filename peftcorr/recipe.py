@@ -1,0 +1,263 @@
+"""A recipe says everything that decides a run's numbers, and nothing about the machine it runs on.
+
+Precedence, in `resolve` and nowhere else: command line, then ``--set``, then the recipe file (nearest first along
+``extends``), then the defaults below, which are the embedded benchmark.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from peftcorr.backbones import BACKBONES, Backbone
+from peftcorr.data import DATASETS
+from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.matching.loss import LossConfig
+from peftcorr.matching.predictors import PREDICTORS, Predictor
+from peftcorr.registry import Registry
+from peftcorr.strategies import STRATEGIES, Strategy
+
+Section = dict[str, Any]
+
+
+class Search(BaseModel):
+    """A search of the learning rate on the validation split: each candidate trains `steps` steps from the same start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    learning_rates: list[float] = Field(min_length=2)
+    steps: int = Field(gt=0)
+
+
+class Training(BaseModel):
+    """How the strategy's parameters are trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    steps: int = Field(default=200, ge=0)
+    sampler: Literal["cliques", "pairs"] = "cliques"
+    images: int = Field(default=8, ge=2, description="images of one category in a step, all their pairs (cliques)")
+    pairs: int = Field(default=8, ge=1, description="pairs in a step (pairs)")
+    accumulation: int = Field(default=1, ge=1, description="batches whose gradients are added to one step")
+    learning_rate: float | None = Field(default=None, gt=0, description="None: the strategy's own, or searched")
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
+    gradient_clip: float = Field(default=1.0, gt=0)
+    loss: LossConfig = LossConfig()
+    validate_every: int = Field(default=50, gt=0)
+    checkpoint_every: int = Field(default=50, gt=0)
+    search: Search | None = None
+
+
+class WeightsIdentity(BaseModel):
+    """What names weights in a recipe: never their path."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    id: str
+    sha256: str | None
+
+
+class Recipe(BaseModel):
+    """One run, resolved: a strategy on a backbone, trained on a dataset, scored on it and on others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    strategy: Section = Field(default={"name": "lora"}, validate_default=True)
+    backbone: Section = Field(default={"name": "tiny"}, validate_default=True)
+    weights: WeightsIdentity | None = None
+    dataset: Section = Field(default={"name": "synthetic"}, validate_default=True)
+    eval_on: list[Section] = []
+    predictors: list[Section] = Field(
+        default=[{"name": "argmax"}, {"name": "window_softargmax"}], min_length=1, validate_default=True
+    )
+    alphas: list[float] = Field(default=[0.05, 0.1, 0.2], min_length=1)
+    training: Training = Training()
+    seed: int = Field(default=0, ge=0)
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    encode_batch: int = Field(default=16, gt=0, description="images encoded at once in evaluation")
+    limit_pairs: int | None = Field(default=None, gt=0, description="score this many evenly spaced pairs a split")
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _strategy(cls, value: object) -> Section:
+        return _complete(STRATEGIES, value)
+
+    @field_validator("backbone", mode="before")
+    @classmethod
+    def _backbone(cls, value: object) -> Section:
+        return _complete(BACKBONES, value)
+
+    @field_validator("dataset", mode="before")
+    @classmethod
+    def _dataset(cls, value: object) -> Section:
+        return _complete(DATASETS, value)
+
+    @field_validator("eval_on", mode="before")
+    @classmethod
+    def _eval_on(cls, value: object) -> list[Section]:
+        return [_complete(DATASETS, item) for item in _as_list(value)]
+
+    @field_validator("predictors", mode="before")
+    @classmethod
+    def _predictors(cls, value: object) -> list[Section]:
+        return [_complete(PREDICTORS, item) for item in _as_list(value)]
+
+    @field_validator("alphas")
+    @classmethod
+    def _alphas(cls, value: list[float]) -> list[float]:
+        if any(not 0 < alpha < 10 for alpha in value):
+            raise ValueError("every threshold must lie between 0 and 10")
+        return sorted(set(value))
+
+    def run_id(self) -> str:
+        """Hash of the resolved recipe, 16 hexadecimal digits."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def make_strategy(self) -> Strategy:
+        """The strategy with its validated options."""
+        return make(STRATEGIES, self.strategy)
+
+    def backbone_class(self) -> tuple[type[Backbone], Backbone.Config]:
+        """The backbone's class and its validated options."""
+        cls = BACKBONES.get(self.backbone["name"])
+        return cls, cls.Config(**options(self.backbone))
+
+    def make_predictors(self) -> list[Predictor]:
+        """The predictors with their validated options."""
+        return [make(PREDICTORS, section) for section in self.predictors]
+
+
+def make(registry: Registry[Any], section: Section) -> Any:
+    """Build what a completed section names, from its class's own ``Config``."""
+    cls: Any = registry.get(section["name"])
+    return cls(cls.Config(**options(section)))
+
+
+def options(section: Section) -> Section:
+    """A section without its name."""
+    return {key: value for key, value in section.items() if key != "name"}
+
+
+def _as_list(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _complete(registry: Registry[Any], value: object) -> Section:
+    """Turn a name, or a name with options, into the full section with every option written out."""
+    section = {"name": value} if isinstance(value, str) else value
+    if not isinstance(section, dict) or not isinstance(section.get("name"), str):
+        raise PeftCorrError(f"A {registry.kind} must be a name, or a mapping with a name: got {value!r}.")
+    cls: Any = registry.get(section["name"])
+    try:
+        config = cls.Config.model_validate(options(section))
+    except ValidationError as error:
+        raise PeftCorrError(f"{registry.kind} {section['name']!r}: {explain(error, cls.Config)}") from error
+    return {"name": section["name"], **config.model_dump(mode="json")}
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Say in one sentence what is wrong with the first offending key, with the nearest right name."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        parent: Any = model
+        for part in first["loc"][:-1]:
+            field = parent.model_fields.get(part)
+            parent = _model_of(field.annotation) if field is not None else parent
+        return f"there is no key {where!r}.{did_you_mean(str(first['loc'][-1]), parent.model_fields)}"
+    return f"{where or 'value'} is {first['input']!r}: {first['msg'].lower()}."
+
+
+def _model_of(annotation: Any) -> Any:
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return next(item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel))
+
+
+def validate(values: Section, origin: str) -> Recipe:
+    """Validate a merged mapping.
+
+    Raises:
+        PeftCorrError: naming `origin`, the key and the nearest right name.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise PeftCorrError(f"{origin}: {explain(error, Recipe)}") from error
+    except PeftCorrError as error:
+        raise PeftCorrError(f"{origin}: {error}") from error
+
+
+def read(path: Path, _seen: tuple[Path, ...] = ()) -> Section:
+    """Read a YAML recipe and what it extends, nearest values winning.
+
+    Raises:
+        PeftCorrError: if a file is missing, is no YAML mapping, or extends itself.
+    """
+    path = path.resolve()
+    if path in _seen:
+        raise PeftCorrError(f"{path.name} extends itself, by way of {', '.join(p.name for p in _seen)}.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PeftCorrError(f"--recipe {path}: there is no such file.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PeftCorrError(f"--recipe {path}: not readable as YAML ({' '.join(str(error).split())}).") from error
+    if not isinstance(values, dict):
+        raise PeftCorrError(f"--recipe {path}: a recipe is a mapping of keys to values.")
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    if not isinstance(parent, str):
+        raise PeftCorrError(f"--recipe {path}: extends must be the path of one recipe.")
+    return merge(read(path.parent / parent, (*_seen, path)), values)
+
+
+def merge(under: Section, over: Section) -> Section:
+    """Lay `over` on `under`, mapping by mapping; a section that changes its name starts afresh."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, str) and isinstance(value, dict):
+            below = {"name": below}
+        if isinstance(value, str) and isinstance(below, dict) and "name" in below:
+            value = {"name": value}
+        if isinstance(below, dict) and isinstance(value, dict) and value.get("name") in (None, below.get("name")):
+            merged[key] = merge(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def parse_set(assignments: list[str]) -> Section:
+    """Turn ``key.sub=value`` assignments, values in YAML, into a nested mapping."""
+    values: Section = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise PeftCorrError(f"--set {assignment}: write it as key=value, for example training.steps=100.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise PeftCorrError(f"--set {assignment}: the value is no YAML.") from None
+        nested: Section = {}
+        inner = nested
+        *path, last = key.split(".")
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+        values = merge(values, nested)
+    return values
+
+
+def resolve(command_line: Section, assignments: list[str], recipe: Path | None) -> Recipe:
+    """Combine command line, ``--set`` and recipe file into a validated recipe.
+
+    Raises:
+        PeftCorrError: if any of them is wrong, naming it.
+    """
+    values = read(recipe) if recipe is not None else {}
+    values = merge(merge(values, parse_set(assignments)), command_line)
+    return validate(values, f"--recipe {recipe}" if recipe is not None else "command line")

@@ -1,0 +1,83 @@
+"""Progress of anything longer than two seconds: a bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+_SHOW_AFTER = 2.0  # seconds
+_LINE_EVERY = 15.0  # seconds between plain lines
+
+
+class Bar:
+    """One task under way."""
+
+    def __init__(self, console: Console | None, description: str, total: int, unit: str, done: int = 0):
+        self._console = console
+        self._description, self._total, self._unit = description, total, unit
+        self._begun = self._line = time.monotonic()
+        self._first = self._done = done
+        self._rich: RichProgress | None = None
+
+    def advance(self, count: int, note: str = "") -> None:
+        """Add `count` done; `note` stands behind the bar (the loss, say)."""
+        self.update(self._done + count, note)
+
+    def update(self, done: int, note: str = "") -> None:
+        """Set how much is done."""
+        self._done = done
+        now = time.monotonic()
+        if self._console is None or now - self._begun < _SHOW_AFTER:
+            return
+        rate = (done - self._first) / max(now - self._begun, 1e-9)
+        text = f"{rate:,.1f} {self._unit}/s{', ' + note if note else ''}"
+        if self._console.is_terminal:
+            if self._rich is None:
+                columns = (
+                    TextColumn("{task.description}"),
+                    BarColumn(),
+                    MofNCompleteColumn(),
+                    TimeRemainingColumn(),
+                    TextColumn("{task.fields[text]}"),
+                )
+                self._rich = RichProgress(*columns, console=self._console, transient=True)
+                self._rich.start()
+                self._rich.add_task(self._description, total=self._total, text=text)
+            self._rich.update(self._rich.task_ids[0], completed=done, text=text)
+        elif now - self._line >= _LINE_EVERY or done >= self._total:
+            self._line = now
+            left = (self._total - done) / rate if rate else 0.0
+            self._console.print(
+                f"{self._description}: {done:,}/{self._total:,}, {text}, {left:.0f} s left", highlight=False
+            )
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._rich is not None:
+            self._rich.stop()
+
+
+class Progress:
+    """Where progress is shown: a console on the main process, nowhere on the others (None)."""
+
+    def __init__(self, console: Console | None):
+        self.console = console
+
+    @contextmanager
+    def track(self, description: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
+        """Show one task while the block runs."""
+        bar = Bar(self.console, description, total, unit, done)
+        try:
+            yield bar
+        finally:
+            bar.close()
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        if self.console is not None:
+            self.console.print(text, highlight=False, soft_wrap=True)

@@ -1,0 +1,74 @@
+"""Bottleneck adapters. Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", ICML 2019."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from peftcorr.backbones.base import Backbone, BlockSites
+from peftcorr.strategies.base import Strategy, chosen_blocks, first_block, inject
+
+
+class Bottleneck(nn.Module):
+    """y + W_up GELU(W_down y), near the identity at the start."""
+
+    def __init__(self, width: int, bottleneck: int, init_std: float):
+        super().__init__()
+        self.down = nn.Linear(width, bottleneck)
+        self.up = nn.Linear(bottleneck, width)
+        for linear in (self.down, self.up):
+            nn.init.trunc_normal_(linear.weight, std=init_std, a=-2 * init_std, b=2 * init_std)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, D) to (B, N, D)."""
+        update: Tensor = self.up(nn.functional.gelu(self.down(tokens)))
+        return tokens + update
+
+    def adapt_output(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """Forward hook of the module whose output goes into the residual stream."""
+        adapted: Tensor = self(output)
+        return adapted
+
+
+class Adapter(Strategy):
+    """Serial bottlenecks after attention and after the MLP, before each residual addition."""
+
+    class Config(Strategy.Config):
+        """Options of ``adapter``."""
+
+        bottleneck: int = Field(default=64, ge=1)
+        blocks: Literal["all"] | list[int] = "all"
+        layer_norm: bool = Field(default=False, description="train the blocks' LayerNorms too, as the paper does")
+        init_std: float = Field(default=1e-3, gt=0)
+
+    config: Config
+
+    def apply(self, backbone: Backbone) -> None:
+        """Inject both bottlenecks of every chosen block."""
+        for site in chosen_blocks(backbone, self.config.blocks):
+            for name, output in (("attention_adapter", site.attention_output), ("mlp_adapter", site.mlp_output)):
+                adapter = Bottleneck(site.width, self.config.bottleneck, self.config.init_std)
+                inject(backbone, site.block, name, adapter)
+                backbone.get_submodule(output).register_forward_hook(adapter.adapt_output)
+            if self.config.layer_norm:
+                for norm in _layer_norms(backbone, site):
+                    norm.requires_grad_(True)
+
+    def expected_parameters(self, backbone: Backbone) -> int:
+        """L 2 (2 D m + m + D), plus 4 D a block with its two LayerNorms."""
+        m = self.config.bottleneck
+        return sum(
+            2 * (2 * site.width * m + m + site.width) + (4 * site.width if self.config.layer_norm else 0)
+            for site in chosen_blocks(backbone, self.config.blocks)
+        )
+
+    def first_trainable_block(self, backbone: Backbone) -> int:
+        """The first adapted block."""
+        return first_block(backbone, self.config.blocks)
+
+
+def _layer_norms(backbone: Backbone, site: BlockSites) -> list[nn.LayerNorm]:
+    return [module for module in backbone.get_submodule(site.block).modules() if isinstance(module, nn.LayerNorm)]

@@ -1,0 +1,128 @@
+"""What a strategy is: how a backbone is changed for training, and which of its tensors are its own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from peftcorr.backbones.base import Backbone, BlockSites
+from peftcorr.errors import PeftCorrError
+from peftcorr.registry import Registry
+
+
+class Strategy(ABC):
+    """A way to adapt a backbone. A plugin derives from it; the core needs no edit.
+
+    `apply` gets a backbone whose every parameter is frozen. It unfreezes or injects, and should leave the
+    features as they were.
+    """
+
+    class Config(BaseModel):
+        """Options of a recipe's ``strategy`` section."""
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __init__(self, config: BaseModel):
+        self.config = config
+
+    @abstractmethod
+    def apply(self, backbone: Backbone) -> None:
+        """Unfreeze or inject, in place."""
+
+    @abstractmethod
+    def expected_parameters(self, backbone: Backbone) -> int:
+        """Number of trainable parameters by closed form; checked against the real count after `apply`."""
+
+    def first_trainable_block(self, backbone: Backbone) -> int:
+        """Index of the first block this strategy changes: all before it may be computed once."""
+        return 0
+
+    def learning_rate(self) -> float:
+        """Learning rate used when a recipe names none."""
+        return 1e-3
+
+    def state_dict(self, backbone: Backbone) -> dict[str, Tensor]:
+        """The tensors that are this strategy's own, by name, on the CPU."""
+        return {
+            name: parameter.detach().cpu().contiguous()
+            for name, parameter in backbone.named_parameters()
+            if parameter.requires_grad
+        }
+
+    def load_state_dict(self, backbone: Backbone, state: dict[str, Tensor]) -> None:
+        """Put back what `state_dict` gave, on a backbone that `apply` was called on.
+
+        Raises:
+            PeftCorrError: if names or shapes are not those of this strategy with these options.
+        """
+        own = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
+        if own.keys() != state.keys():
+            odd = sorted(own.keys() ^ state.keys())
+            raise PeftCorrError(f"The adapter file is of another strategy or options: {odd[0]} is on one side only.")
+        for name, parameter in own.items():
+            if parameter.shape != state[name].shape:
+                raise PeftCorrError(
+                    f"The adapter file has {name} of shape {tuple(state[name].shape)}, this strategy has "
+                    f"{tuple(parameter.shape)}: its options differ."
+                )
+            with torch.no_grad():
+                parameter.copy_(state[name])
+
+    def merge(self, backbone: Backbone) -> None:
+        """Fold the change into the backbone's own weights where that is exact.
+
+        Raises:
+            PeftCorrError: if the strategy has no exact merge.
+        """
+        raise PeftCorrError(f"The strategy {type(self).__name__} has no exact merge: keep the adapter beside the model.")
+
+
+STRATEGIES: Registry[Strategy] = Registry("strategy", "peftcorr.strategies", lambda: Strategy)
+
+
+def apply_checked(strategy: Strategy, backbone: Backbone) -> None:
+    """Freeze the backbone, apply the strategy, and hold it to its own closed form.
+
+    Raises:
+        PeftCorrError: if the real number of trainable parameters differs from the closed form.
+    """
+    backbone.requires_grad_(False)
+    strategy.apply(backbone)
+    real, expected = backbone.trainable_parameters(), strategy.expected_parameters(backbone)
+    if real != expected:
+        raise PeftCorrError(
+            f"The strategy {type(strategy).__name__} left {real:,} parameters trainable, but its closed form says "
+            f"{expected:,}: one of the two is wrong."
+        )
+
+
+def chosen_blocks(backbone: Backbone, blocks: str | list[int]) -> list[BlockSites]:
+    """The sites of the blocks that an option names: ``all`` or a list of indices (negative from the end).
+
+    Raises:
+        PeftCorrError: if an index is beyond the backbone's blocks.
+    """
+    sites = backbone.sites()
+    if isinstance(blocks, str):
+        return sites
+    for index in blocks:
+        if not -len(sites) <= index < len(sites):
+            raise PeftCorrError(f"strategy.blocks has {index}, but this backbone has blocks 0 to {len(sites) - 1}.")
+    return [sites[index] for index in sorted({index % len(sites) for index in blocks})]
+
+
+def first_block(backbone: Backbone, blocks: str | list[int]) -> int:
+    """Index of the first of the `chosen_blocks`."""
+    chosen = chosen_blocks(backbone, blocks)
+    order = [site.block for site in backbone.sites()]
+    return order.index(chosen[0].block) if chosen else len(order)
+
+
+def inject(backbone: Backbone, block: str, name: str, module: nn.Module) -> None:
+    """Add `module` to a block as a child, so that the base's own state-dict keys stay as they were."""
+    parent = backbone.get_submodule(block)
+    reference = next(parent.parameters())
+    parent.add_module(name, module.to(device=reference.device))
