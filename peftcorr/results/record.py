@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 SCHEMA_VERSION: Literal[1] = 1
+
+Threshold = Annotated[str, StringConstraints(pattern=r"^[0-9.]+(e[-+]?[0-9]+)?$")]
+Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class _Strict(BaseModel):
@@ -20,8 +23,8 @@ class Scores(_Strict):
     `per_category` holds both for every category and their plain mean over categories.
     """
 
-    per_keypoint: dict[str, float]
-    per_image: dict[str, float]
+    per_keypoint: dict[Threshold, Percent]
+    per_image: dict[Threshold, Percent]
     per_category: dict[str, CategoryScores]
     category_mean: CategoryMean
     n_pairs: int
@@ -31,8 +34,8 @@ class Scores(_Strict):
 class CategoryScores(_Strict):
     """PCK of one category, by both aggregates."""
 
-    per_keypoint: dict[str, float]
-    per_image: dict[str, float]
+    per_keypoint: dict[Threshold, Percent]
+    per_image: dict[Threshold, Percent]
     n_pairs: int
     n_keypoints: int
 
@@ -40,8 +43,8 @@ class CategoryScores(_Strict):
 class CategoryMean(_Strict):
     """Plain mean over categories of each aggregate."""
 
-    per_keypoint: dict[str, float]
-    per_image: dict[str, float]
+    per_keypoint: dict[Threshold, Percent]
+    per_image: dict[Threshold, Percent]
 
 
 class Cost(_Strict):
@@ -77,6 +80,15 @@ class ValidationPoint(_Strict):
     pck: float
 
 
+class SearchPoint(_Strict):
+    """Validation PCK@0.1 per keypoint (percent) of one learning rate after the search's `steps` steps."""
+
+    learning_rate: float
+    steps: int
+    seconds: float
+    pck: float
+
+
 class Record(_Strict):
     """One run. `recipe` is the resolved recipe without any path; `run_id` is its hash."""
 
@@ -97,5 +109,8 @@ class Record(_Strict):
     adapter_bytes: int | None = None
     scores: dict[str, dict[str, Scores]] = {}
     validation: list[ValidationPoint] = []
+    best_step: int | None = None
+    learning_rate: float | None = None
+    learning_rate_search: list[SearchPoint] = []
     cost: Cost | None = None
     environment: Environment | None = None

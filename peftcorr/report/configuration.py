@@ -1,0 +1,129 @@
+"""Which runs are one configuration, and what a configuration is called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peftcorr.report.labels import flatten, groups_of, option_labels, with_options
+from peftcorr.report.numbers import MISSING
+from peftcorr.results.record import Record
+
+# What is asked of a trained model does not make it another model.
+_ASKED = ("eval_on", "predictors", "alphas")
+_TRAINING = ("dataset", "training")
+_SCORE_TOLERANCE = 1e-9
+
+
+@dataclass
+class Configuration:
+    """Runs that differ in the seed alone, and in what was asked of the trained model; by run id."""
+
+    records: list[Record]
+    label: str = ""
+
+
+def configurations_of(records: Sequence[Record]) -> list[Configuration]:
+    """Group runs into configurations, each with a label that tells it from all others wherever they meet."""
+    configurations = []
+    for group in groups_of(_identity(record, _ASKED) for record in records):
+        members = [records[index] for index in group]
+        if _agree(members):
+            configurations.append(Configuration(members))
+            continue
+        # What was asked did change the model after all (a predictor that chose the best step, say).
+        parts = groups_of(_identity(record, ()) for record in members)
+        configurations.extend(Configuration([members[index] for index in part]) for part in parts)
+    _name(configurations)
+    return configurations
+
+
+def backbone_label(record: Record) -> str:
+    """Name of the backbone; of its weights when they are not the official ones."""
+    if record.official_weights:
+        return record.backbone
+    return record.weights_id if record.weights_id != record.backbone else f"{record.backbone} (other weights)"
+
+
+def image_size(record: Record) -> int | None:
+    """Side of the backbone's square input in pixels, if the recipe tells."""
+    size = _part(record, "backbone").get("image_size")
+    return size if isinstance(size, int) else None
+
+
+def is_trained(record: Record) -> bool:
+    """Whether the run trained anything: neither the training data nor the seed changes a run that did not."""
+    return record.trainable_parameters != 0
+
+
+def trained_on(record: Record) -> str:
+    """Name of the training dataset, or a dash for a run that trained nothing."""
+    return record.dataset if is_trained(record) else MISSING
+
+
+def pair_limit(record: Record) -> int | None:
+    """The recipe's `limit_pairs`."""
+    limit = record.recipe.get("limit_pairs")
+    return limit if isinstance(limit, int) else None
+
+
+def _part(record: Record, name: str) -> dict[str, Any]:
+    part = record.recipe.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _identity(record: Record, without: tuple[str, ...]) -> str:
+    hidden = {"seed", *without, *(() if is_trained(record) else _TRAINING)}
+    recipe = {key: value for key, value in record.recipe.items() if key not in hidden}
+    names = [record.strategy, record.backbone, record.weights_id, record.weights_sha256, trained_on(record)]
+    return json.dumps([recipe, names], sort_keys=True, default=str)
+
+
+def _agree(records: Sequence[Record]) -> bool:
+    """Whether records of the same seed give the same scores wherever they overlap."""
+    seen: dict[tuple[Any, ...], float] = {}
+    for record in records:
+        seed = record.seed if is_trained(record) else None
+        for dataset, predictors in record.scores.items():
+            for predictor, scores in predictors.items():
+                for alpha, value in scores.per_keypoint.items():
+                    key = (seed, dataset, predictor, alpha)
+                    if abs(seen.setdefault(key, value) - value) > _SCORE_TOLERANCE:
+                        return False
+    return True
+
+
+def _name(configurations: Sequence[Configuration]) -> None:
+    firsts = [configuration.records[0] for configuration in configurations]
+    options = [_strategy_options(record) for record in firsts]
+    shown = [""] * len(firsts)
+    for group in groups_of(record.strategy for record in firsts):
+        for index, text in zip(group, option_labels([options[index] for index in group]), strict=True):
+            shown[index] = text
+    beside = [(backbone_label(record), image_size(record), trained_on(record)) for record in firsts]
+    for group in groups_of(
+        (record.strategy, *row) for record, *row in zip(firsts, shown, beside, strict=True)
+    ):
+        for index, text in zip(group, option_labels([_rest(firsts[index]) for index in group]), strict=True):
+            limit = pair_limit(firsts[index])
+            note = "" if limit is None else f"limited to {limit:,} pairs"
+            configurations[index].label = with_options(firsts[index].strategy, shown[index], text, note)
+    for group in groups_of((c.label, *row) for c, row in zip(configurations, beside, strict=True)):
+        for index in group if len(group) > 1 else ():
+            configurations[index].label += f" [{firsts[index].run_id[:8]}]"
+
+
+def _strategy_options(record: Record) -> dict[str, Any]:
+    options = flatten(_part(record, "strategy"))
+    options.pop("name", None)
+    return options
+
+
+def _rest(record: Record) -> dict[str, Any]:
+    """What can tell two rows apart that show the same strategy, backbone, image size and training data."""
+    hidden = {"strategy", "seed", "limit_pairs", *(() if is_trained(record) else _TRAINING)}
+    rest = flatten({key: value for key, value in record.recipe.items() if key not in hidden})
+    rest = {key: value for key, value in rest.items() if not key.startswith("backbone.weights")}
+    return {**rest, "weights": record.weights_id, "sha256": (record.weights_sha256 or "")[:8]}

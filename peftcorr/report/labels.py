@@ -1,0 +1,81 @@
+"""What a row is called: its strategy, with as many options as tell it from every other row."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+_ABSENT = object()
+_FIRST = ("learning_rate", "steps")  # what a reader looks for first when two rows differ in their training
+
+
+def flatten(section: object, prefix: str = "") -> dict[str, Any]:
+    """Flatten nested dictionaries: ``{"a": {"b": 1}}`` gives ``{"a.b": 1}``; lists stay whole."""
+    if not isinstance(section, dict):
+        return {prefix: section} if prefix else {}
+    flat: dict[str, Any] = {}
+    for key, value in section.items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        flat.update(flatten(value, name) if isinstance(value, dict) else {name: value})
+    return flat
+
+
+def differing_keys(sections: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the keys that do not have one value in all of the flat `sections`, as they come."""
+    keys = dict.fromkeys(key for section in sections for key in section)
+    return [key for key in keys if len({_canonical(section.get(key, _ABSENT)) for section in sections}) > 1]
+
+
+def option_labels(sections: Sequence[dict[str, Any]]) -> list[str]:
+    """Describe each of the flat `sections` by the options in which they differ.
+
+    Returns:
+        one text per section such as ``"rank 8, targets q v"``, empty where nothing differs or nothing is set.
+    """
+    keys = sorted(differing_keys(sections), key=_importance)
+    last = [key.rpartition(".")[2] for key in keys]
+    names = [
+        (short if last.count(short) == 1 else key).replace("_", " ")
+        for key, short in zip(keys, last, strict=True)
+    ]
+    return [
+        ", ".join(
+            f"{name} {_value(section[key])}" for key, name in zip(keys, names, strict=True) if key in section
+        )
+        for section in sections
+    ]
+
+
+def groups_of(keys: Iterable[Hashable]) -> list[list[int]]:
+    """Return the positions of equal keys together, in the order of first appearance."""
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for index, key in enumerate(keys):
+        groups[key].append(index)
+    return list(groups.values())
+
+
+def with_options(name: str, *options: str) -> str:
+    """Return ``name (option, option)``, leaving out what is empty."""
+    shown = ", ".join(option for option in options if option)
+    return f"{name} ({shown})" if shown else name
+
+
+def _importance(key: str) -> int:
+    short = key.rpartition(".")[2]
+    return _FIRST.index(short) if short in _FIRST else len(_FIRST)
+
+
+def _canonical(value: object) -> str:
+    return "absent" if value is _ABSENT else json.dumps(value, sort_keys=True, default=str)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (list, tuple)):
+        return " ".join(_value(item) for item in value) or "none"
+    return "none" if value is None else str(value)

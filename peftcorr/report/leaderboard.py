@@ -1,0 +1,189 @@
+"""From records to the rows of the leaderboard: what is compared with what, and in what order."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from peftcorr.report.configuration import (
+    Configuration,
+    backbone_label,
+    configurations_of,
+    image_size,
+    is_trained,
+    pair_limit,
+    trained_on,
+)
+from peftcorr.report.numbers import Spread
+from peftcorr.report.pareto import pareto_front
+from peftcorr.results.record import Record, Scores
+
+RANKING_ALPHA = "0.1"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration on one board. PCK in percent by threshold, mean over `seeds`."""
+
+    strategy: str
+    label: str
+    backbone: str
+    image_size: int | None
+    trained_on: str
+    trainable: int | None
+    total: int | None
+    per_keypoint: dict[str, Spread]
+    per_image: dict[str, Spread]
+    train_seconds: float | None
+    peak_memory: int | None
+    seeds: tuple[int, ...]
+    run_ids: tuple[str, ...]
+    on_front: bool = False
+
+
+@dataclass(frozen=True)
+class Board:
+    """The rows that one predictor gives on one section, best first."""
+
+    predictor: str
+    alphas: tuple[str, ...]
+    ranked_by: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One split of one dataset, or one subset of it, with a board per predictor."""
+
+    dataset: str
+    title: str
+    subset: bool
+    n_pairs: int
+    n_keypoints: int
+    boards: tuple[Board, ...]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Everything that a report shows."""
+
+    sections: tuple[Section, ...]
+    runs: tuple[tuple[str, Record], ...]  # label and record of every run that ended well
+    failed: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """What was scored; equal for the same pairs alone, so a subset is never ranked with its whole."""
+
+    dataset: str
+    n_pairs: int
+    n_keypoints: int
+
+
+def build_leaderboard(records: Sequence[Record]) -> Leaderboard:
+    """Arrange records into sections, boards and rows; the order of `records` does not matter."""
+    records = sorted(records, key=lambda record: record.run_id)
+    configurations = configurations_of([record for record in records if record.status == "ok"])
+    rows: dict[_Pairs, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    whole: dict[_Pairs, bool] = defaultdict(bool)
+    for configuration in configurations:
+        for (pairs, predictor), samples in _samples(configuration).items():
+            rows[pairs][predictor].append(_row(configuration, samples))
+            limit = pair_limit(samples[0][0])
+            whole[pairs] |= limit is None or limit > pairs.n_pairs
+    runs = [
+        (configuration.label, record) for configuration in configurations for record in configuration.records
+    ]
+    return Leaderboard(
+        sections=_sections(rows, whole),
+        runs=tuple(sorted(runs, key=lambda run: (run[0], run[1].backbone, run[1].dataset, run[1].run_id))),
+        failed=tuple(record for record in records if record.status == "failed"),
+    )
+
+
+def _sections(rows: dict[_Pairs, dict[str, list[Row]]], whole: dict[_Pairs, bool]) -> tuple[Section, ...]:
+    full: dict[str, int] = {}
+    for pairs in rows:
+        if whole[pairs]:
+            full[pairs.dataset] = max(full.get(pairs.dataset, 0), pairs.n_pairs)
+    sections = []
+    for pairs in sorted(rows, key=lambda p: (p.dataset, -p.n_pairs, -p.n_keypoints)):
+        subset = not whole[pairs] or pairs.n_pairs < full[pairs.dataset]
+        namesakes = [other for other in rows if other.dataset == pairs.dataset]
+        title = pairs.dataset
+        if subset:
+            of = f" of {full[pairs.dataset]:,}" if pairs.dataset in full else ""
+            title += f", subset: {pairs.n_pairs:,}{of} pairs"
+        if len({other.n_keypoints for other in namesakes if other.n_pairs == pairs.n_pairs}) > 1:
+            title += f", {pairs.n_keypoints:,} keypoints"
+        boards = [_board(predictor, rows[pairs][predictor]) for predictor in sorted(rows[pairs])]
+        sections.append(
+            Section(pairs.dataset, title, subset, pairs.n_pairs, pairs.n_keypoints, tuple(boards))
+        )
+    return tuple(sections)
+
+
+def _board(predictor: str, rows: Sequence[Row]) -> Board:
+    alphas = sorted({alpha for row in rows for alpha in row.per_keypoint}, key=float)
+    ranked_by = RANKING_ALPHA if RANKING_ALPHA in alphas or not alphas else alphas[len(alphas) // 2]
+
+    def accuracy(row: Row) -> float | None:
+        spread = row.per_keypoint.get(ranked_by)
+        return None if spread is None else spread.mean
+
+    front = pareto_front([row.trainable for row in rows], [accuracy(row) for row in rows])
+    ranked = sorted(
+        (replace(row, on_front=on_front) for row, on_front in zip(rows, front, strict=True)),
+        key=lambda row: (-(accuracy(row) or 0.0), row.trainable or 0, row.label, row.backbone, row.run_ids),
+    )
+    return Board(predictor, tuple(alphas), ranked_by, tuple(ranked))
+
+
+def _samples(configuration: Configuration) -> dict[tuple[_Pairs, str], list[tuple[Record, Scores]]]:
+    """Return one scored run per seed for all that the configuration was scored on."""
+    found: dict[tuple[_Pairs, str], dict[int | None, tuple[Record, Scores]]] = defaultdict(dict)
+    for record in configuration.records:
+        seed = record.seed if is_trained(record) else None
+        for dataset, predictors in record.scores.items():
+            for predictor, scores in predictors.items():
+                per_seed = found[_Pairs(dataset, scores.n_pairs, scores.n_keypoints), predictor]
+                kept = per_seed.get(seed)
+                if kept is None or len(scores.per_keypoint) > len(kept[1].per_keypoint):
+                    per_seed[seed] = (record, scores)
+    return {key: list(per_seed.values()) for key, per_seed in found.items()}
+
+
+def _row(configuration: Configuration, samples: Sequence[tuple[Record, Scores]]) -> Row:
+    records = [record for record, _ in samples]
+    first = records[0]
+    costs = [record.cost for record in records if record.cost is not None]
+    return Row(
+        strategy=first.strategy,
+        label=configuration.label,
+        backbone=backbone_label(first),
+        image_size=image_size(first),
+        trained_on=trained_on(first),
+        trainable=first.trainable_parameters,
+        total=first.total_parameters,
+        per_keypoint=_spreads([scores.per_keypoint for _, scores in samples]),
+        per_image=_spreads([scores.per_image for _, scores in samples]),
+        train_seconds=statistics.fmean(cost.train_seconds for cost in costs) if costs else None,
+        peak_memory=max((cost.peak_memory_bytes for cost in costs), default=None),
+        seeds=tuple(sorted(record.seed for record in records)) if is_trained(first) else (),
+        run_ids=tuple(record.run_id for record in configuration.records),
+    )
+
+
+def _spreads(by_seed: Sequence[dict[str, float]]) -> dict[str, Spread]:
+    """Mean and spread of every threshold that all seeds have."""
+    shared = [alpha for alpha in by_seed[0] if all(alpha in scores for scores in by_seed)]
+    return {
+        alpha: Spread(
+            statistics.fmean(scores[alpha] for scores in by_seed),
+            statistics.stdev(scores[alpha] for scores in by_seed) if len(by_seed) > 1 else None,
+        )
+        for alpha in shared
+    }

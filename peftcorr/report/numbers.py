@@ -1,0 +1,55 @@
+"""How the reports write numbers; without the locale, so that a report is the same on every machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MISSING = "-"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean over seeds and, from two seeds on, the sample standard deviation."""
+
+    mean: float
+    sd: float | None = None
+
+
+def percentage(value: Spread | None) -> str:
+    """Return ``71.88``, or ``71.88 ± 0.31`` over several seeds."""
+    if value is None:
+        return MISSING
+    return f"{value.mean:.2f}" if value.sd is None else f"{value.mean:.2f} ± {value.sd:.2f}"
+
+
+def count(value: int | None) -> str:
+    """Return a count with thousands separators."""
+    return MISSING if value is None else f"{value:,}"
+
+
+def share(part: int | None, whole: int | None) -> str:
+    """Return what percentage `part` is of `whole`."""
+    if part is None or not whole:
+        return MISSING
+    percent = 100 * part / whole
+    return "<0.01 %" if 0 < percent < 0.005 else f"{percent:.2f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Return ``42 s``, ``3 min 05 s`` or ``1 h 04 min``; nothing for a run that was not trained."""
+    if not seconds:
+        return MISSING
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if whole else "<1 s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def memory(amount: int | None) -> str:
+    """Return bytes as MB or GB (powers of ten)."""
+    if not amount:
+        return MISSING
+    return f"{amount / 1e9:.2f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"
