@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from peftcorr.data.arrow import Columns, cached_table, scan, stamp
 from peftcorr.data.base import PAIR_FEATURES, DatasetSource, PairDataset, Progress
@@ -30,10 +30,19 @@ class SpairFolder(DatasetSource):
         """Options of a folder in SPair-71k's layout."""
 
         layout: Literal["large", "small"] = "large"
+        folder: str | None = Field(
+            default=None, description="name that the data root must have, from a record"
+        )
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)
         self._folder = _existing_root(root, self.archive_folder)
+        assert isinstance(config, SpairFolder.Config)
+        if config.folder is not None and config.folder != self.name:
+            raise PeftCorrError(
+                f"The recipe was made for the dataset {config.folder!r}, but the data root {root} holds "
+                f"{self.name!r}: give the right --data-root."
+            )
 
     archive_folder: str | None = None  # folder inside `root` that the published archive unpacks to
 
@@ -131,7 +140,7 @@ class _SplitReader:
                     f"{where}: the pair {name!r} is on line {first[name]} already; remove one."
                 )
             if problem := single_name(name):
-                raise PeftCorrError(f"{where}: the pair name {name!r} {problem}.")
+                raise PeftCorrError(f"{where}: the pair name {problem}.")
             if f"{name}.json" not in there:
                 raise PeftCorrError(f"{where}: there is no annotation {self.annotations / f'{name}.json'}.")
             first[name] = number

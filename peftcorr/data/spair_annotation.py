@@ -10,6 +10,17 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from peftcorr.errors import PeftCorrError
 
+_MUST = {  # pydantic's kind of error -> what the value must be
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "string_type": "text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "model_type": "a JSON object",
+    "greater_than_equal": "at least {ge:.0f}",
+    "less_than_equal": "at most {le:.0f}",
+}
 _LARGEST = 1_000_000  # pixels; beyond it a number is a mistake, and squared distances stay exact below it
 
 
@@ -18,7 +29,7 @@ def single_name(name: str) -> str | None:
     if not name.strip():
         return "is empty"
     if name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
-        return "must be a plain name, without a path"
+        return f"is {name!r}; it must be a plain name, without a path"
     return None
 
 
@@ -45,7 +56,7 @@ def _distinct(values: list[str]) -> list[str]:
 def _has_area(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
     x1, y1, x2, y2 = box
     if not (x2 > x1 and y2 > y1):
-        raise ValueError("must be x1, y1, x2, y2 with x2 > x1 and y2 > y1")
+        raise ValueError(f"is {[x1, y1, x2, y2]}; it must be x1, y1, x2, y2 with x2 > x1 and y2 > y1")
     return box
 
 
@@ -117,9 +128,14 @@ def _problem(error: ValidationError, content: bytes) -> str:
         return f"the field {field} is missing"
     if kind == "value_error":
         return f"{field} {first['ctx']['error']}"
+    if kind in ("too_short", "too_long"):
+        least = kind == "too_short"
+        bound = f"at least {first['ctx']['min_length']}" if least else f"at most {first['ctx']['max_length']}"
+        return f"{field} has {first['ctx']['actual_length']} entries; it must have {bound}"
     if isinstance(found, float) and not math.isfinite(found):
-        return f"{field} is {found}, which is no number"
+        return f"{field} is {found}; it must be a finite number"
     shown = repr(found)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    message = first["msg"]
-    return f"{field} is {shown}: {message[0].lower()}{message[1:]}"
+    must = _MUST.get(kind)
+    wanted = must.format(**first.get("ctx", {})) if must else f"sound ({first['msg']})"
+    return f"{field} is {shown}; it must be {wanted}"
