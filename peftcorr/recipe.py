@@ -24,6 +24,8 @@ from peftcorr.strategies import STRATEGIES, Strategy
 
 Section = dict[str, Any]
 
+DEFAULT_SECTIONS: Section = {"strategy": {"name": "lora"}, "backbone": {"name": "tiny"}, "dataset": {"name": "synthetic"}}
+
 
 class Search(BaseModel):
     """A search of the learning rate on the validation split: each candidate trains `steps` steps from the same start."""
@@ -64,10 +66,10 @@ class Recipe(BaseModel):
     """One run, resolved: a strategy on a backbone, trained on a dataset, scored on it and on others."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    strategy: Section = Field(default={"name": "lora"}, validate_default=True)
-    backbone: Section = Field(default={"name": "tiny"}, validate_default=True)
+    strategy: Section
+    backbone: Section
     weights: WeightsIdentity | None = None
-    dataset: Section = Field(default={"name": "synthetic"}, validate_default=True)
+    dataset: Section
     eval_on: list[Section] = []
     predictors: list[Section] = Field(
         default=[{"name": "argmax"}, {"name": "window_softargmax"}], min_length=1, validate_default=True
@@ -258,6 +260,6 @@ def resolve(command_line: Section, assignments: list[str], recipe: Path | None) 
     Raises:
         PeftCorrError: if any of them is wrong, naming it.
     """
-    values = read(recipe) if recipe is not None else {}
+    values = merge(DEFAULT_SECTIONS, read(recipe) if recipe is not None else {})
     values = merge(merge(values, parse_set(assignments)), command_line)
     return validate(values, f"--recipe {recipe}" if recipe is not None else "command line")

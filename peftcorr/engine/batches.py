@@ -30,6 +30,10 @@ class Batch:
     query_points: Floats
     truth: Floats
 
+    def pairs(self) -> int:
+        """Number of distinct (source, target) pairs that are supervised."""
+        return len(np.unique(self.query_slot * len(self.images) + self.target_slot))
+
 
 class Sampler(Protocol):
     """Draws batches."""

@@ -35,8 +35,8 @@ class Trained:
 
     steps: int
     seconds: float
-    learning_rate: float
-    best_step: int
+    learning_rate: float | None
+    best_step: int | None
     validation: list[ValidationPoint]
     search: list[SearchPoint]
 
@@ -93,7 +93,8 @@ class Trainer:
         self._fit(rate, self._recipe.steps, state, "train", keep=True)
         if state.best is not None:
             self._strategy.load_state_dict(self._encoder.backbone, state.best)
-        return Trained(state.step, state.seconds, rate, state.best_step, state.validation, search)
+        best = state.best_step if state.best is not None else state.step
+        return Trained(state.step, state.seconds, rate, best, state.validation, search)
 
     def _searched(self, start: dict[str, Tensor]) -> tuple[float, list[SearchPoint]]:
         own = self._recipe.learning_rate or self._strategy.learning_rate()
@@ -130,14 +131,17 @@ class Trainer:
             self._progress.say(f"{name}: going on from step {state.step} of {steps}")
         encoder = Encoder(backbone, model, accelerator.device, accelerator.autocast, self._encoder.first_trainable)
         resumed, begun = state.seconds, time.monotonic()
-        with self._progress.track(name, steps, "pairs", state.step) as bar:
+        pairs = 0
+        with self._progress.track(name, steps, "steps", state.step) as bar:
             while state.step < steps:
                 backbone.train()
-                loss = self._step(encoder, model, optimizer, parameters, accelerator, state.step)
+                loss, supervised = self._step(encoder, model, optimizer, parameters, accelerator, state.step)
                 schedule.step()
+                pairs += supervised
                 state.step += 1
                 state.seconds = resumed + time.monotonic() - begun
-                bar.update(state.step, f"loss {loss:.4f}")
+                rate = pairs / max(state.seconds - resumed, 1e-9)
+                bar.update(state.step, f"loss {loss:.4f}, {rate:,.0f} pairs/s")
                 if self._val is not None and self._due(state.step, recipe.validate_every, steps, keep):
                     self._validate(state, keep)
                 if checkpoints is not None and self._due(state.step, recipe.checkpoint_every, steps, True):
@@ -159,9 +163,9 @@ class Trainer:
         parameters: list[torch.nn.Parameter],
         accelerator: Accelerator,
         step: int,
-    ) -> float:
-        """One optimiser step over `accumulation` batches; returns their mean loss."""
-        total = 0.0
+    ) -> tuple[float, int]:
+        """One optimiser step over `accumulation` batches; returns their mean loss and their number of pairs."""
+        total, pairs = 0.0, 0
         data, store = self._trn.data, self._trn.store
         for part in range(self._recipe.accumulation):
             batch = self._sampler.batch(
@@ -176,11 +180,13 @@ class Trainer:
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(parameters, self._recipe.gradient_clip)
-                    self._stop_unless_finite(accelerator, norm, "gradient", step, pair)
+                    if accelerator.mixed_precision != "fp16":  # whose scaler skips overflowing steps itself
+                        self._stop_unless_finite(accelerator, norm, "gradient", step, pair)
                 optimizer.step()
                 optimizer.zero_grad()
             total += float(loss.detach())
-        return total / self._recipe.accumulation
+            pairs += batch.pairs()
+        return total / self._recipe.accumulation, pairs
 
     @staticmethod
     def _stop_unless_finite(accelerator: Accelerator, value: Tensor, what: str, step: int, pair: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -76,6 +76,19 @@ class Progress:
             yield bar
         finally:
             bar.close()
+
+    def callback(self, description: str, unit: str = "items") -> Callable[[int, int], None]:
+        """A function of (done, total) that shows one task, for code that knows nothing of consoles."""
+        bars: list[Bar] = []
+
+        def report(done: int, total: int) -> None:
+            if not bars:
+                bars.append(Bar(self.console, description, total, unit))
+            bars[0].update(done)
+            if done >= total:
+                bars.pop().close()
+
+        return report
 
     def say(self, text: str) -> None:
         """Print one line."""

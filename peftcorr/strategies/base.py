@@ -36,6 +36,10 @@ class Strategy(ABC):
     def expected_parameters(self, backbone: Backbone) -> int:
         """Number of trainable parameters by closed form; checked against the real count after `apply`."""
 
+    def trains(self) -> bool:
+        """Whether there is anything to train."""
+        return True
+
     def first_trainable_block(self, backbone: Backbone) -> int:
         """Index of the first block this strategy changes: all before it may be computed once."""
         return 0

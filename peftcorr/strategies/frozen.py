@@ -14,6 +14,10 @@ class Frozen(Strategy):
         """None."""
         return 0
 
+    def trains(self) -> bool:
+        """No."""
+        return False
+
     def first_trainable_block(self, backbone: Backbone) -> int:
         """Beyond the last."""
         return len(backbone.blocks())

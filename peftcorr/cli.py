@@ -1,0 +1,246 @@
+"""The command line: ``peftcorr run | ls | params | compile | validate``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from peftcorr.errors import PeftCorrError
+
+
+def console() -> None:
+    """Entry point of the ``peftcorr`` script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Returns:
+        Exit code: 0, 1 if a cell of a sweep failed, 2 if the user has something to mend.
+    """
+    # Nothing here reads a metric or dataset script from the hub; progress of the libraries would garble ours.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    parsed = _parser().parse_args(arguments)
+    try:
+        for plugin in parsed.plugin:
+            from peftcorr.registry import load_plugin_file
+
+            load_plugin_file(plugin)
+        code: int = parsed.command(parsed, list(arguments))
+    except PeftCorrError as error:
+        Console(stderr=True).print(f"peftcorr: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        print("peftcorr: stopped; the same command goes on from the last saved state.", file=sys.stderr)
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="peftcorr", description="Parameter-efficient fine-tuning on semantic correspondence.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, function: Any, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--plugin", type=Path, action="append", default=[], metavar="FILE.py", help="load more names")
+        command.set_defaults(command=function)
+        return command
+
+    run = add("run", _run, "Train, score and record every cell of a sweep, and rewrite the leaderboard.")
+    _add_cell_options(run)
+    run.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR")
+    run.add_argument(
+        "--overwrite", choices=("missing", "failed", "always", "never"), default="missing",
+        help="which cells are run: those not done (missing), failed ones too, all, or only those without any record (never)",
+    )  # fmt: skip
+    run.add_argument("--dry-run", action="store_true", help="print the cells with their cost, and run nothing")
+
+    add("ls", _ls, "List every strategy, backbone, dataset and predictor, with its origin.")
+    params = add("params", _params, "Count parameters per strategy and backbone, without weights.")
+    params.add_argument("--strategy", nargs="+", default=[], metavar="NAME")
+    params.add_argument("--backbone", nargs="+", default=[], metavar="NAME")
+    compile_ = add("compile", _compile, "Rewrite the leaderboard from the records.")
+    compile_.add_argument("output", type=Path, nargs="?", default=Path("leaderboard"), metavar="DIR")
+    validate = add("validate", _validate, "Check a recipe and print it with every default written out.")
+    validate.add_argument("recipe", type=Path, metavar="RECIPE")
+    return parser
+
+
+def _add_cell_options(run: argparse.ArgumentParser) -> None:
+    many: dict[str, Any] = {"nargs": "+", "default": []}
+    run.add_argument("--strategy", metavar="NAME", **many)
+    run.add_argument("--backbone", metavar="NAME", **many)
+    run.add_argument("--dataset", metavar="NAME", **many)
+    run.add_argument("--eval-on", metavar="NAME", **many, help="more datasets to score the trained model on")
+    run.add_argument("--data-root", metavar="[NAME=]PATH", **many, help="folder of a dataset")
+    run.add_argument("--weights", type=Path, metavar="PATH", help="folder with config.json and model.safetensors")
+    run.add_argument("--image-size", type=int, metavar="N", help="side of the square input, in pixels")
+    run.add_argument("--predictor", metavar="NAME", **many)
+    run.add_argument("--alphas", type=float, metavar="A", **many)
+    run.add_argument("--seed", type=int, metavar="N", **many)
+    run.add_argument("--steps", type=int, metavar="N")
+    run.add_argument("--recipe", type=Path, metavar="FILE")
+    run.add_argument("--set", metavar="key=value", action="extend", **many, help="any key of the recipe")
+    run.add_argument("--limit-pairs", type=int, metavar="N", help="score this many evenly spaced pairs")
+
+
+def _run(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    from peftcorr.engine.launch import respawn, use_all_cores
+
+    code = respawn(arguments)
+    if code is not None:
+        return code
+    use_all_cores()
+
+    from accelerate import PartialState
+    from transformers.utils import logging
+
+    from peftcorr.pipeline import Workbench
+    from peftcorr.report.compile import compile_leaderboard
+    from peftcorr.report.progress import Progress
+    from peftcorr.report.table import print_leaderboard
+    from peftcorr.sweep import cells, sweep
+
+    logging.disable_progress_bar()
+    state = PartialState()
+    terminal = Console() if state.is_main_process else None
+    progress = Progress(terminal)
+    bench = Workbench(_data_roots(parsed.data_root), parsed.weights, parsed.output, cache_folder(), progress)
+    axes, fixed = _command_line(parsed)
+    recipes = cells(axes, fixed, parsed.set, parsed.recipe, bench)
+    if parsed.dry_run:
+        _print_plan(recipes, terminal)
+        return 0
+    outcomes = sweep(recipes, bench, parsed.overwrite)
+    if state.is_main_process:
+        page = compile_leaderboard(parsed.output)
+        if not any(outcome.status == "ran" for outcome in outcomes):
+            progress.say("Nothing was run.")
+        print_leaderboard(parsed.output, Console(), {recipe.run_id() for recipe in recipes})
+        progress.say(f"Leaderboard: {page}")
+    state.wait_for_everyone()
+    state.destroy_process_group()
+    return 1 if any(outcome.error is not None for outcome in outcomes) else 0
+
+
+def _command_line(parsed: argparse.Namespace) -> tuple[dict[str, Sequence[object]], dict[str, Any]]:
+    """Flags as recipe keys: lists that form the product, and single values."""
+    size = {} if parsed.image_size is None else {"image_size": parsed.image_size}
+    axes: dict[str, Sequence[object]] = {
+        "strategy": [{"name": name} for name in parsed.strategy],
+        "backbone": [{"name": name, **size} for name in parsed.backbone] or ([size] if size else []),
+        "dataset": [{"name": name} for name in parsed.dataset],
+        "seed": parsed.seed,
+    }
+    fixed: dict[str, Any] = {}
+    if parsed.eval_on:
+        fixed["eval_on"] = parsed.eval_on
+    if parsed.predictor:
+        fixed["predictors"] = parsed.predictor
+    if parsed.alphas:
+        fixed["alphas"] = parsed.alphas
+    if parsed.steps is not None:
+        fixed["training"] = {"steps": parsed.steps}
+    if parsed.limit_pairs is not None:
+        fixed["limit_pairs"] = parsed.limit_pairs
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if precision != "no":
+        fixed["precision"] = precision
+    return axes, fixed
+
+
+def _data_roots(given: Sequence[str]) -> dict[str, Path]:
+    roots = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        roots[name if equals else ""] = Path(path if equals else text).expanduser()
+    return roots
+
+
+def cache_folder() -> Path:
+    """Where annotation tables and renderings are kept: $PEFTCORR_CACHE, or the user's cache folder."""
+    own = os.environ.get("PEFTCORR_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "peftcorr"
+
+
+def _print_plan(recipes: Sequence[Any], terminal: Console | None) -> None:
+    from peftcorr.engine.cost import estimate, machine_speed, trained_images
+    from peftcorr.sweep import title
+
+    table = Table("run", "cell", "trainable", "total", "train images", "train TFLOP", "GFLOP per image scored", "train minutes here")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    speed = machine_speed()
+    for recipe in recipes:
+        cost = estimate(recipe)
+        images = trained_images(recipe)
+        work = cost.train_flops * images
+        table.add_row(
+            recipe.run_id(), title(recipe), f"{cost.trainable:,}", f"{cost.total:,}", f"{images:,}", f"{work / 1e12:,.1f}",
+            f"{cost.forward_flops / 1e9:,.1f}", f"{work / speed / 60:,.1f}",
+        )  # fmt: skip
+    if terminal is not None:
+        terminal.print(table)
+        terminal.print(f"Minutes at the {speed / 1e9:,.0f} GFLOP/s that a matrix product reached just now.", highlight=False)
+
+
+def _ls(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    from peftcorr.backbones import BACKBONES
+    from peftcorr.data import DATASETS
+    from peftcorr.matching.predictors import PREDICTORS
+    from peftcorr.strategies import STRATEGIES
+
+    table = Table("kind", "name", "origin", "what it is")
+    registries: tuple[Any, ...] = (STRATEGIES, BACKBONES, DATASETS, PREDICTORS)
+    for registry in registries:
+        for entry in registry.describe():
+            table.add_row(registry.kind, entry.name, entry.origin, f"BROKEN: {entry.error}" if entry.error else entry.summary)
+    Console().print(table)
+    return 0
+
+
+def _params(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    from peftcorr.backbones import BACKBONES
+    from peftcorr.engine.cost import parameter_counts
+    from peftcorr.strategies import STRATEGIES
+
+    table = Table("backbone", "strategy", "trainable", "total", "%")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for backbone in parsed.backbone or BACKBONES.names():
+        for strategy in parsed.strategy or STRATEGIES.names():
+            trainable, total = parameter_counts(BACKBONES.get(backbone), strategy)
+            table.add_row(backbone, strategy, f"{trainable:,}", f"{total:,}", f"{100 * trainable / total:.3f}")
+    Console().print(table)
+    return 0
+
+
+def _compile(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    from peftcorr.report.compile import compile_leaderboard
+
+    print(compile_leaderboard(parsed.output))
+    return 0
+
+
+def _validate(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    import yaml
+
+    from peftcorr.recipe import resolve
+
+    recipe = resolve({}, [], parsed.recipe)
+    print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    console()

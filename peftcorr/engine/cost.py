@@ -1,0 +1,86 @@
+"""What a run will take, from shapes alone: nothing is loaded and nothing is computed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from peftcorr.backbones.base import Backbone
+from peftcorr.errors import PeftCorrError
+from peftcorr.recipe import Recipe
+from peftcorr.strategies.base import apply_checked
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Parameters, and floating-point operations for one image forward and for one trained image."""
+
+    trainable: int
+    total: int
+    forward_flops: int
+    train_flops: int
+
+
+def estimate(recipe: Recipe) -> Estimate:
+    """Count a recipe's parameters and operations on the meta device.
+
+    Raises:
+        PeftCorrError: if the strategy cannot be applied to the backbone.
+    """
+    cls, config = recipe.backbone_class()
+    strategy = recipe.make_strategy()
+    backbone = cls.build(config, None)
+    apply_checked(strategy, backbone)
+    images = torch.zeros((1, 3, config.image_size, config.image_size), device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as forward:
+        backbone.features(images)
+    if not strategy.trains():
+        return Estimate(0, backbone.total_parameters(), forward.get_total_flops(), 0)
+    first = strategy.first_trainable_block(backbone)
+    with torch.no_grad():
+        state = backbone.prefix(images, first)
+    with FlopCounterMode(display=False) as training:
+        backbone.suffix(state, first).sum().backward()
+    return Estimate(
+        backbone.trainable_parameters(),
+        backbone.total_parameters(),
+        forward.get_total_flops(),
+        training.get_total_flops(),
+    )
+
+
+def trained_images(recipe: Recipe) -> int:
+    """Images that go through training, over all steps of one process (the search included)."""
+    training = recipe.training
+    each = training.images if training.sampler == "cliques" else 2 * training.pairs
+    steps = training.steps
+    if training.search is not None:
+        steps += training.search.steps * len(training.search.learning_rates)
+    return steps * training.accumulation * each
+
+
+def machine_speed() -> float:
+    """Floating-point operations a second of a product the size that these encoders do, measured for half a second."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    left, right = torch.randn((2048, 384), device=device), torch.randn((384, 1536), device=device)
+    begun, count = time.monotonic(), 0
+    while time.monotonic() - begun < 0.5:
+        float((left @ right)[0, 0])
+        count += 1
+    return count * 2 * 2048 * 384 * 1536 / (time.monotonic() - begun)
+
+
+def parameter_counts(backbone_class: type[Backbone], strategy_section: str) -> tuple[int, int]:
+    """Trainable and total parameters of a backbone with a strategy at its default options."""
+    from peftcorr.strategies import STRATEGIES
+
+    backbone = backbone_class.build(backbone_class.Config(), None)
+    cls = STRATEGIES.get(strategy_section)
+    try:
+        apply_checked(cls(cls.Config()), backbone)
+    except PeftCorrError as error:
+        raise PeftCorrError(f"{strategy_section} on {backbone_class.__name__}: {error}") from error
+    return backbone.trainable_parameters(), backbone.total_parameters()

@@ -1,0 +1,282 @@
+"""The file to read first: one run from recipe to record, in the order the data flows.
+
+    recipe -> datasets -> backbone + strategy -> training -> features, matching -> predictions -> scores -> record
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from safetensors.torch import save_file
+
+from peftcorr.backbones import Backbone, Weights
+from peftcorr.backbones.loading import local_weights
+from peftcorr.data import DATASETS
+from peftcorr.data.base import DatasetSource
+from peftcorr.data.correspondences import correspondences
+from peftcorr.data.images import ImageStore
+from peftcorr.engine.evaluate import Split, predict, prediction_table
+from peftcorr.engine.train import Trained, Trainer
+from peftcorr.errors import PeftCorrError
+from peftcorr.features.encode import Encoder
+from peftcorr.features.prefix import PrefixStore
+from peftcorr.matching.predictors import label
+from peftcorr.metrics.aggregate import score_predictions
+from peftcorr.recipe import Recipe, Section, Training, WeightsIdentity, options
+from peftcorr.report.progress import Progress
+from peftcorr.results.environment import PeakMemory, environment
+from peftcorr.results.predictions import write_predictions
+from peftcorr.results.record import Cost, Record, Scores
+from peftcorr.results.store import Store, atomic_path
+from peftcorr.strategies.base import Strategy, apply_checked
+
+
+@dataclass
+class Workbench:
+    """What a run needs of this machine, and what later runs of the same process may use again.
+
+    Attributes:
+        data_roots: folder of each dataset that needs one, by name; ``""`` serves every other.
+        weights: folder given with ``--weights``.
+        output: where records, predictions, adapters and the leaderboard go.
+        cache: where annotation tables and rendered images are kept.
+    """
+
+    data_roots: dict[str, Path]
+    weights: Path | None
+    output: Path
+    cache: Path
+    progress: Progress
+    _splits: dict[str, Split] = field(default_factory=dict)
+    _weights: dict[Path, Weights] = field(default_factory=dict)
+
+    @property
+    def store(self) -> Store:
+        """The output folder."""
+        return Store(self.output)
+
+    def source(self, section: Section) -> DatasetSource:
+        """The dataset that a recipe's section names.
+
+        Raises:
+            PeftCorrError: if it needs a folder and none was given.
+        """
+        name = section["name"]
+        cls = DATASETS.get(name)
+        root = self.data_roots.get(name, self.data_roots.get(""))
+        if cls.needs_root and root is None:
+            raise PeftCorrError(f"The dataset {name!r} needs its folder: give --data-root {name}=PATH.")
+        return cls(cls.Config(**options(section)), root if cls.needs_root else None, self.cache, self.progress.callback(f"prepare {name}"))
+
+    def split(self, section: Section, split: str, size: int, mode: str, limit: int | None) -> Split:
+        """A split with its images at one size, loaded once a process."""
+        key = json.dumps([section, split, size, mode, limit], sort_keys=True)
+        if key not in self._splits:
+            dataset = self.source(section).load(split).limited(limit)
+            store = next(
+                (s.store for s in self._splits.values()
+                 if (s.store.image_root, s.store.size, s.store.mode) == (dataset.image_root, size, mode)),
+                None,
+            ) or ImageStore(dataset.image_root, size, "pad" if mode == "pad" else "stretch")  # fmt: skip
+            self._splits[key] = Split(dataset, correspondences(dataset), store)
+        return self._splits[key]
+
+    def weights_of(self, backbone: type[Backbone]) -> Weights:
+        """What a backbone will be loaded from: ``--weights``, else what ships with it, else the hub."""
+        if self.weights is not None:
+            if self.weights not in self._weights:
+                self._weights[self.weights] = local_weights(self.weights)
+            return self._weights[self.weights]
+        embedded = backbone.embedded_weights()
+        if embedded is not None:
+            return embedded
+        return Weights(backbone.hub_id or backbone.__name__, None, None, official=True)
+
+
+def finalise(recipe: Recipe, bench: Workbench) -> Recipe:
+    """Write into a recipe what decides its numbers here: the weights' hash, dataset folders' names, the learning rate.
+
+    Raises:
+        PeftCorrError: if weights, folder or split are missing: said before any cell starts.
+    """
+    cls, _ = recipe.backbone_class()
+    weights = bench.weights_of(cls)
+    strategy = recipe.make_strategy()
+    needs_training = strategy.trains()
+    training = recipe.training
+    if not needs_training:
+        training = Training(steps=0)
+    elif training.learning_rate is None and training.search is None:
+        training = training.model_copy(update={"learning_rate": strategy.learning_rate()})
+    for section, split in _splits(recipe, needs_training):
+        found = bench.source(section).splits()
+        if split not in found:
+            raise PeftCorrError(
+                f"The dataset {section['name']!r} has no {split} split (it has {', '.join(found) or 'none'}): "
+                + ("train on another and score this one with --eval-on." if split == "trn" else "choose another.")
+            )
+    return recipe.model_copy(
+        update={
+            "weights": WeightsIdentity(id=weights.id, sha256=weights.sha256),
+            "training": training,
+            "dataset": _identified(recipe.dataset, bench),
+            "eval_on": [_identified(section, bench) for section in recipe.eval_on],
+        }
+    )
+
+
+def _splits(recipe: Recipe, needs_training: bool) -> list[tuple[Section, str]]:
+    tested = [(section, "test") for section in (recipe.dataset, *recipe.eval_on)]
+    return [(recipe.dataset, "trn"), *tested] if needs_training else tested
+
+
+def _identified(section: Section, bench: Workbench) -> Section:
+    """A dataset section with the name that its folder gives it, which two folders of one layout differ by."""
+    return {**section, "folder": bench.source(section).name} if "folder" in section else section
+
+
+def run(recipe: Recipe, bench: Workbench) -> Record:
+    """Carry out one finalised recipe and write its predictions, its adapter and its record.
+
+    Raises:
+        PeftCorrError: if anything the user can mend goes wrong; a record of the failure is left, unless a whole one
+            of an earlier run stands there.
+    """
+    accelerator = Accelerator(mixed_precision=recipe.precision)
+    record = _blank_record(recipe, bench)
+    try:
+        return _run(recipe, bench, accelerator, record)
+    except Exception as error:
+        if accelerator.is_main_process:
+            earlier = bench.store.read(record.run_id)
+            if earlier is None or earlier.status == "failed":
+                text = str(error) if isinstance(error, PeftCorrError) else f"{type(error).__name__}: {error}"
+                machine = environment(accelerator.num_processes, recipe.precision)
+                bench.store.write(record.model_copy(update={"error": text, "environment": machine}))
+        raise
+
+
+def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Record) -> Record:
+    memory = PeakMemory(accelerator.device)
+    memory.reset()
+    set_seed(recipe.seed)
+    cls, config = recipe.backbone_class()
+    strategy = recipe.make_strategy()
+
+    backbone = cls.build(config, bench.weights_of(cls))
+    apply_checked(strategy, backbone)
+    backbone.to(accelerator.device)
+
+    trained = train(recipe, bench, backbone, strategy, accelerator)
+
+    begun = time.monotonic()
+    encoder = Encoder(backbone, None, accelerator.device, accelerator.autocast)
+    tables = []
+    names = [label(s["name"], p.config) for s, p in zip(recipe.predictors, recipe.make_predictors(), strict=True)]
+    for section in (recipe.dataset, *recipe.eval_on):
+        split = bench.split(section, "test", config.image_size, config.resize, recipe.limit_pairs)
+        predicted = predict(
+            split, encoder, recipe.make_predictors(), accelerator, recipe.encode_batch, bench.progress
+        )
+        tables.append(prediction_table(split, predicted, names))
+    scores: dict[str, dict[str, Scores]] = {}
+    for table in tables:
+        scores |= score_predictions(table, recipe.alphas)
+    eval_seconds = time.monotonic() - begun
+
+    forwards = torch.tensor(encoder.forwards, device=accelerator.device)
+    record = record.model_copy(
+        update={
+            "status": "ok",
+            "trainable_parameters": backbone.trainable_parameters(),
+            "total_parameters": backbone.total_parameters(),
+            "scores": scores,
+            "validation": trained.validation,
+            "best_step": trained.best_step,
+            "learning_rate": trained.learning_rate,
+            "learning_rate_search": trained.search,
+            "cost": Cost(
+                train_seconds=trained.seconds,
+                eval_seconds=eval_seconds,
+                peak_memory_bytes=memory.read(),
+                encoder_forwards=int(accelerator.reduce(forwards, "sum")),
+                steps=trained.steps,
+            ),
+            "environment": environment(accelerator.num_processes, recipe.precision),
+        }
+    )
+    if accelerator.is_main_process:
+        import pyarrow as pa
+
+        write_predictions(pa.concat_tables(tables), bench.store.predictions_path(record.run_id))
+        record = record.model_copy(update={"adapter_bytes": _save_adapter(strategy, backbone, bench, record.run_id)})
+        bench.store.write(record)
+        shutil.rmtree(bench.store.state_path(record.run_id), ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+    return record
+
+
+def train(
+    recipe: Recipe, bench: Workbench, backbone: Backbone, strategy: Strategy, accelerator: Accelerator
+) -> Trained:
+    """Train on the dataset's trn split, selecting on val where there is one; a frozen backbone needs neither."""
+    if backbone.trainable_parameters() == 0 or recipe.training.steps == 0:
+        return Trained(0, 0.0, None, None, [], [])
+    _, config = recipe.backbone_class()
+    first = strategy.first_trainable_block(backbone)
+    # The frozen blocks' output is the same at every step: kept once an image, for training and validation alike.
+    prefixes = PrefixStore() if first > 0 else None
+    place = (config.image_size, config.resize)
+    trn = bench.split(recipe.dataset, "trn", *place, None)
+    has_val = "val" in bench.source(recipe.dataset).splits()
+    val = bench.split(recipe.dataset, "val", *place, None) if has_val else None
+    trainer = Trainer(
+        recipe.training,
+        strategy,
+        Encoder(backbone, None, accelerator.device, accelerator.autocast, first),
+        Split(trn.dataset, trn.data, trn.store, prefixes),
+        Split(val.dataset, val.data, val.store, prefixes) if val is not None else None,
+        recipe.make_predictors()[0],
+        accelerator,
+        bench.store.state_path(recipe.run_id()),
+        recipe.seed,
+        recipe.encode_batch,
+        bench.progress,
+    )
+    return trainer.run()
+
+
+def _blank_record(recipe: Recipe, bench: Workbench) -> Record:
+    cls, _ = recipe.backbone_class()
+    weights = bench.weights_of(cls)
+    return Record(
+        run_id=recipe.run_id(),
+        status="failed",
+        recipe=recipe.model_dump(mode="json"),
+        strategy=recipe.strategy["name"],
+        backbone=recipe.backbone["name"],
+        weights_id=weights.id,
+        weights_sha256=weights.sha256,
+        official_weights=weights.official,
+        dataset=bench.source(recipe.dataset).name,
+        seed=recipe.seed,
+    )
+
+
+def _save_adapter(strategy: Strategy, backbone: Backbone, bench: Workbench, run_id: str) -> int:
+    """Write the strategy's own tensors; returns the file's size in bytes (0 when there are none)."""
+    tensors = strategy.state_dict(backbone)
+    if not tensors:
+        return 0
+    path = bench.store.adapter_path(run_id)
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"run_id": run_id})
+    return path.stat().st_size

@@ -1,0 +1,96 @@
+"""A sweep: the product of every list on the command line, one run a cell, what is done not done again."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from peftcorr.errors import PeftCorrError
+from peftcorr.pipeline import Workbench, finalise, run
+from peftcorr.recipe import Recipe, Section, resolve
+
+Overwrite = Literal["missing", "failed", "always", "never"]
+
+
+def cells(axes: dict[str, Sequence[object]], fixed: Section, assignments: list[str], recipe: Path | None, bench: Workbench) -> list[Recipe]:
+    """Finalised recipes of every combination.
+
+    Args:
+        axes: recipe key to the values it takes; an empty list leaves the key to the recipe.
+        fixed: recipe keys with one value.
+
+    Raises:
+        PeftCorrError: if any cell is wrong, before the first one starts.
+    """
+    given = {key: values for key, values in axes.items() if values}
+    found: dict[str, Recipe] = {}
+    for combination in itertools.product(*given.values()):
+        command_line = {**fixed, **dict(zip(given, combination, strict=True))}
+        cell = finalise(resolve(command_line, assignments, recipe), bench)
+        found.setdefault(cell.run_id(), cell)
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one cell: ``ran``, ``done`` before, ``failed``, or ``failed before``."""
+
+    recipe: Recipe
+    status: Literal["ran", "done", "failed", "failed before"]
+    error: str | None = None
+
+
+def title(recipe: Recipe) -> str:
+    """One cell in a few words."""
+    dataset = recipe.dataset.get("folder") or recipe.dataset["name"]
+    return f"{recipe.strategy['name']} on {recipe.backbone['name']}, {dataset}, seed {recipe.seed}"
+
+
+def sweep(recipes: Sequence[Recipe], bench: Workbench, overwrite: Overwrite) -> list[Outcome]:
+    """Run the cells in order; one that fails leaves its record and stops no other."""
+    outcomes = []
+    for number, recipe in enumerate(recipes, start=1):
+        head = f"[{number}/{len(recipes)}] {title(recipe)} ({recipe.run_id()})"
+        outcome = _standing(recipe, bench, overwrite)
+        if outcome is None:
+            bench.progress.say(f"{head}: running")
+            outcome = _attempt(recipe, bench)
+        elif outcome.status == "done":
+            bench.progress.say(f"{head}: done before, nothing to do")
+        if outcome.error is not None:
+            bench.progress.say(f"{head}: {outcome.status}: {outcome.error}")
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _standing(recipe: Recipe, bench: Workbench, overwrite: Overwrite) -> Outcome | None:
+    """What an earlier run left and the user wants kept, or None when the cell is to be run."""
+    run_id = recipe.run_id()
+    record = bench.store.read(run_id)
+    if record is None or overwrite == "always":
+        return None
+    if record.status == "failed":
+        if overwrite == "failed":
+            return None
+        return Outcome(recipe, "failed before", f"{record.error} (--overwrite failed tries again)")
+    # A record that came with the repository has no predictions beside it: here the run is still to be done.
+    whole = bench.store.predictions_path(run_id).is_file()
+    return Outcome(recipe, "done") if whole or overwrite == "never" else None
+
+
+def _attempt(recipe: Recipe, bench: Workbench) -> Outcome:
+    try:
+        run(recipe, bench)
+    except PeftCorrError as error:
+        return Outcome(recipe, "failed", str(error))
+    except Exception as error:  # a defect of ours or of a library must not take the other cells with it
+        if os.environ.get("PEFTCORR_DEBUG"):
+            traceback.print_exc()
+        text = " ".join(str(error).split())
+        return Outcome(recipe, "failed", f"{type(error).__name__}: {text} (PEFTCORR_DEBUG=1 shows where)")
+    return Outcome(recipe, "ran")
