@@ -6,6 +6,8 @@ from typing import Any
 
 import datasets
 import evaluate
+import numpy as np
+from numpy.typing import NDArray
 
 from peftcorr.metrics.aggregate import aggregate
 
@@ -28,6 +30,13 @@ Args:
 Returns:
     the fields of `peftcorr.results.record.Scores` as a dictionary, in percent.
 """
+
+
+class _Columns(datasets.Features):  # type: ignore[misc]
+    """Features that take each column as an array; the base class walks through it value by value."""
+
+    def encode_batch(self, batch: dict[str, Any]) -> dict[str, NDArray[Any]]:
+        return {name: np.asarray(column) for name, column in batch.items()}
 
 
 class PCK(evaluate.Metric):  # type: ignore[misc]
@@ -58,7 +67,7 @@ class PCK(evaluate.Metric):  # type: ignore[misc]
             description=_DESCRIPTION,
             citation="",
             inputs_description=_INPUTS,
-            features=datasets.Features(
+            features=_Columns(
                 {
                     "predictions": point,
                     "references": point,
