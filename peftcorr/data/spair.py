@@ -75,7 +75,7 @@ class SpairFolder(DatasetSource):
             self.cache,
             self.name,
             self._folder,
-            f"{self.layout}-{split}",
+            split,
             reader.stamp(),
             lambda: reader.blocks(self.progress),
         )

@@ -120,12 +120,30 @@ def test_old_versions_do_not_pile_up(spair: Any, tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").rglob("pairs.arrow"))) == 1
 
 
-def test_folders_of_one_name_do_not_share_a_cache(spair: Any, tmp_path: Path) -> None:
+def test_folders_of_one_name_do_not_share_a_cache(spair: Any, tmp_path: Path, parsed: list[str]) -> None:
     first = spair.write(("test",))
     spair.root = tmp_path / "other" / first.name
     second = spair.write(("test",))
     spair.list("test", ["000000-2008_000001-2008_000002:cat"])
     assert [len(load(root, tmp_path / "cache")) for root in (first, second, first)] == [12, 1, 12]
+    assert len(parsed) == 13  # the second did not push the first one out
+
+
+def test_layouts_do_not_share_a_cache(spair: Any, tmp_path: Path, parsed: list[str]) -> None:
+    root = spair.write(("test",))
+    spair.list("test", ["000000-2008_000001-2008_000002:cat"], layout="small")
+    for layout, pairs in (("large", 12), ("small", 1), ("large", 12)):
+        config = SpairFolder.Config.model_validate({"layout": layout})
+        assert len(SpairFolder(config, root, tmp_path / "cache").load("test")) == pairs
+    assert len(parsed) == 13
+
+
+def test_cache_folder_has_a_portable_name_of_bounded_length(spair: Any, tmp_path: Path) -> None:
+    spair.root = tmp_path / ("my pairs: v2 " * 15)
+    load(spair.write(("test",)), tmp_path / "cache")
+    [shelf] = (tmp_path / "cache" / "pairs").iterdir()
+    assert shelf.name.startswith("my_pairs__v2_")
+    assert len(shelf.name) < 100
 
 
 @pytest.mark.parametrize(
