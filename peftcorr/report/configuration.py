@@ -27,15 +27,8 @@ class Configuration:
 
 def configurations_of(records: Sequence[Record]) -> list[Configuration]:
     """Group runs into configurations, each with a label that tells it from all others wherever they meet."""
-    configurations = []
-    for group in groups_of(_identity(record, _ASKED) for record in records):
-        members = [records[index] for index in group]
-        if _agree(members):
-            configurations.append(Configuration(members))
-            continue
-        # What was asked did change the model after all (a predictor that chose the best step, say).
-        parts = groups_of(_identity(record, ()) for record in members)
-        configurations.extend(Configuration([members[index] for index in part]) for part in parts)
+    parts = [part for whole in _split(records, _ASKED) for part in _agreeing(whole)]
+    configurations = [Configuration(part) for part in parts]
     _name(configurations)
     return configurations
 
@@ -81,6 +74,20 @@ def _identity(record: Record, without: tuple[str, ...]) -> str:
     return json.dumps([recipe, names], sort_keys=True, default=str)
 
 
+def _split(records: Sequence[Record], without: tuple[str, ...]) -> list[list[Record]]:
+    groups = groups_of(_identity(record, without) for record in records)
+    return [[records[index] for index in group] for group in groups]
+
+
+def _agreeing(records: list[Record]) -> list[list[Record]]:
+    """Take apart what cannot be one configuration, since one seed of it gave two results."""
+    if _agree(records):
+        return [records]
+    # What was asked did change the model after all (a predictor that chose the best step, say).
+    parts = _split(records, ())
+    return [part for whole in parts for part in ([whole] if _agree(whole) else [[run] for run in whole])]
+
+
 def _agree(records: Sequence[Record]) -> bool:
     """Whether records of the same seed give the same scores wherever they overlap."""
     seen: dict[tuple[Any, ...], float] = {}
@@ -112,7 +119,7 @@ def _name(configurations: Sequence[Configuration]) -> None:
             configurations[index].label = with_options(firsts[index].strategy, shown[index], text, note)
     for group in groups_of((c.label, *row) for c, row in zip(configurations, beside, strict=True)):
         for index in group if len(group) > 1 else ():
-            configurations[index].label += f" [{firsts[index].run_id[:8]}]"
+            configurations[index].label += f" [{firsts[index].run_id}]"
 
 
 def _strategy_options(record: Record) -> dict[str, Any]:

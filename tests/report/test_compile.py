@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from peftcorr.errors import PeftCorrError
+from peftcorr.report.compile import compile_leaderboard
+from peftcorr.report.markdown import MARKER
+from peftcorr.results.store import Store
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """Everything that was generated below the root, by name."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.parent.name != "records"
+    }
+
+
+@pytest.fixture
+def records(make_record: Any, make_scores: Any) -> list[Any]:
+    transfer = {
+        "synthetic/test": {"argmax": make_scores(71.0, 900), "window(r=2)": make_scores(72.5, 900)},
+        "pf_willow/test": {"argmax": make_scores(33.0, 400)},
+    }
+    return [
+        make_record("frozen-1", "frozen", 22.0, 0),
+        *(make_record(f"lora-{seed}", "lora", 60.0 + seed, 4096, seed=seed) for seed in range(3)),
+        make_record("adapter-1", "adapter", 71.0, 20_000, scores=transfer),
+        make_record("ssf-1", "ssf", 55.0, 900, weights_id="weights-of-mine", official_weights=False),
+        make_record(
+            "lora-x",
+            "lora",
+            status="failed",
+            error="The loss is NaN at step 12.\nLower | the rate",
+            scores={"x": {}},
+        ),
+    ]
+
+
+@pytest.fixture
+def page(store: Store, records: list[Any]) -> str:
+    for record in records:
+        store.write(record)
+    return compile_leaderboard(store.root).read_text(encoding="utf-8")
+
+
+def test_page_shows_what_a_reader_needs(page: str) -> None:
+    assert page.startswith(MARKER)
+    assert "# peftcorr leaderboard" in page
+    assert "`peftcorr compile`" in page
+    row = next(line for line in page.splitlines() if line.startswith("| ★ | adapter | tiny |"))
+    for cell in ("128 px", "synthetic", "20,000 (20.00 %)", "33.00", "1 min 30 s", "1.23 GB"):
+        assert f"| {cell} |" in row
+    assert "| 61.00 ± 1.00 |" in page
+    assert "| **71.00** |" in page
+    assert "| 0, 1, 2 (n = 3) |" in page
+    assert "| ssf | weights-of-mine |" in page
+    assert "### synthetic/test, window(r=2)" in page
+    assert (
+        "- `lora-x` (lora, tiny, synthetic, seed 0): The loss is NaN at step 12. Lower \\| the rate" in page
+    )
+
+
+def test_every_table_row_has_as_many_cells_as_its_header(page: str) -> None:
+    header = 0
+    for line in page.splitlines():
+        if not line.startswith("|"):
+            header = 0
+            continue
+        cells = line.replace("\\|", "").count("|")
+        header = header or cells
+        assert cells == header, line
+
+
+def test_figures_are_there_and_are_svg(page: str, store: Store) -> None:
+    for name in ("pck-synthetic-test.svg", "pck-pf-willow-test.svg"):
+        assert f"](figures/{name})" in page
+        root = ElementTree.fromstring((store.root / "figures" / name).read_bytes())
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_rebuilding_gives_the_same_bytes(page: str, store: Store) -> None:
+    before = files(store.root)
+    compile_leaderboard(store.root)
+    assert files(store.root) == before
+    assert set(before) == {"README.md", "figures/pck-synthetic-test.svg", "figures/pck-pf-willow-test.svg"}
+
+
+def test_another_order_folder_process_and_locale_give_the_same_bytes(
+    page: str, store: Store, records: list[Any], tmp_path: Path
+) -> None:
+    other = Store(tmp_path / "elsewhere")
+    for record in reversed(records):
+        other.write(record)
+    settings = tmp_path / "matplotlibrc"
+    settings.write_text("font.size: 30\nsvg.fonttype: none\naxes.facecolor: yellow\n")
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, pathlib; from peftcorr.report.compile import compile_leaderboard as build; "
+            "build(pathlib.Path(sys.argv[1]))",
+            str(other.root),
+        ],
+        env={
+            **os.environ,
+            "LC_ALL": "de_DE.UTF-8",
+            "PYTHONHASHSEED": "7",
+            "MATPLOTLIBRC": str(settings),
+            "TZ": "Asia/Tokyo",
+        },
+        cwd=PROJECT,
+        check=True,
+    )
+    assert files(other.root) == files(store.root)
+
+
+def test_a_figure_without_records_goes_and_other_files_stay(page: str, store: Store) -> None:
+    (store.root / "figures" / "mine.svg").write_text("mine")
+    store.record_path("adapter-1").unlink()
+    compile_leaderboard(store.root)
+    assert set(files(store.root)) == {"README.md", "figures/pck-synthetic-test.svg", "figures/mine.svg"}
+
+
+def test_a_malformed_record_is_named_and_the_page_stays(page: str, store: Store) -> None:
+    before = files(store.root)
+    store.record_path("broken").write_text('{"run_id": 3}')
+    with pytest.raises(PeftCorrError, match=r"records.broken\.json is no valid record"):
+        compile_leaderboard(store.root)
+    assert files(store.root) == before
+
+
+def test_a_full_disk_keeps_the_page(
+    page: str, store: Store, make_record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files(store.root)
+    store.write(make_record("new", "lora", 80.0, 5))
+
+    def full_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_disk)
+        with pytest.raises(PeftCorrError, match="No space left on device"):
+            compile_leaderboard(store.root)
+    assert files(store.root) == before
+
+
+def test_a_page_written_by_hand_is_not_overwritten(store: Store, make_record: Any) -> None:
+    store.write(make_record("a"))
+    (store.root / "README.md").write_text("# My project\n")
+    with pytest.raises(PeftCorrError, match="was not generated"):
+        compile_leaderboard(store.root)
+    assert (store.root / "README.md").read_text() == "# My project\n"
+
+
+def test_no_records(store: Store, make_record: Any) -> None:
+    with pytest.raises(PeftCorrError, match="There is no folder"):
+        compile_leaderboard(store.root)
+    store.write(make_record("a", status="failed", error=None, scores={"x": {}}))
+    text = compile_leaderboard(store.root).read_text(encoding="utf-8")
+    assert "No run has been scored yet." in text
+    assert "no error was recorded" in text
