@@ -211,7 +211,10 @@ class ImageStore:
 
     def _start_empty(self) -> None:
         self._process = os.getpid()
-        self._file = tempfile.TemporaryFile(dir=self._folder, prefix="peftcorr-images-")  # noqa: SIM115
+        try:
+            self._file = tempfile.TemporaryFile(dir=self._folder, prefix="peftcorr-images-")  # noqa: SIM115
+        except OSError as error:
+            raise self._unwritable(error) from error
         self._slots: dict[str, int] = {}
         self._frames: dict[str, Frame] = {}
         self._reserved = 0
@@ -286,12 +289,15 @@ class ImageStore:
                 position = slot * self._bytes + written
                 written += os.pwrite(self._file.fileno(), pixels[written:], position)
         except OSError as error:
-            raise PeftCorrError(
-                f"Cannot keep decoded images in {self._folder or tempfile.gettempdir()} ({error.strerror}): "
-                f"an image needs {self._bytes} bytes there; free some space, or set TMPDIR to another disk."
-            ) from error
+            raise self._unwritable(error) from error
         self._frames[path] = frame
         self._slots[path] = slot
+
+    def _unwritable(self, error: OSError) -> PeftCorrError:
+        return PeftCorrError(
+            f"Cannot keep decoded images in {self._folder or tempfile.gettempdir()} ({error.strerror or error}): "
+            f"an image needs {self._bytes} bytes there; free some space, or set TMPDIR to another disk."
+        )
 
     def _agree(self, path: str, size: tuple[int, int] | None) -> None:
         frame = self._frames[path]

@@ -265,6 +265,11 @@ def test_full_disk_is_told(album: Path, monkeypatch: pytest.MonkeyPatch) -> None
         ImageStore(album, 32).get(["0.png"])
 
 
+def test_unwritable_temporary_folder_is_told(album: Path) -> None:
+    with pytest.raises(PeftCorrError, match=r"Cannot keep decoded images in .*nowhere"):
+        ImageStore(album, 32, folder=album / "nowhere")
+
+
 def test_store_starts_afresh_in_a_forked_process(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ImageStore(album, 32)
     store.get(["0.png"])
