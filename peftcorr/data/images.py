@@ -1,4 +1,4 @@
-"""Images: decoding any file to RGB, resizing with exact geometry, and keeping each image once."""
+"""Images: decoding any file to RGB, and keeping each image once, resized."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from peftcorr.data.frame import Frame, ResizeMode, resize
 from peftcorr.errors import PeftCorrError
 
-ResizeMode = Literal["stretch", "pad"]
+__all__ = ["Frame", "ImageStore", "ResizeMode", "decode", "resize"]
 
 MAX_PIXELS = 89_478_485  # a quarter of a gigabyte as RGB; a benchmark photograph has far fewer
 _ORIENTATION = 0x0112  # EXIF tag
@@ -95,82 +94,6 @@ def _eight_bits(values: NDArray[np.integer], path: Path) -> NDArray[np.uint8]:
     if wide.size and (wide.min() < 0 or wide.max() > 65535):
         raise PeftCorrError(f"The image {path} holds more than 16 bits a pixel: save it with 8 or 16.")
     return ((wide * 255 + 32767) // 65535).astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Maps pixel positions between an original image and the square input that was made of it.
-
-    Attributes:
-        width: W of the original, in pixels.
-        height: H of the original.
-        size: side of the square input.
-        mode: how the original was resized.
-    """
-
-    width: int
-    height: int
-    size: int
-    mode: ResizeMode = "stretch"
-
-    @property
-    def extent(self) -> tuple[int, int]:
-        """(w, h) of the part of the input that the image covers, in pixels; whole numbers."""
-        if self.mode == "stretch":
-            return self.size, self.size
-        longest = max(self.width, self.height)
-        return (
-            max(1, round(self.width * self.size / longest)),
-            max(1, round(self.height * self.size / longest)),
-        )
-
-    @property
-    def scale(self) -> NDArray[np.float64]:
-        """(w/W, h/H): (2,)."""
-        return np.array(self.extent, dtype=np.float64) / (self.width, self.height)
-
-    def to_input(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Map (..., 2) positions in the original to the input: x' = (x + 0.5) w/W - 0.5."""
-        return (_points(points) + 0.5) * self.scale - 0.5
-
-    def to_original(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Map (..., 2) positions in the input to the original, the inverse of `to_input`.
-
-        With ``pad`` a position in the padding is moved to the image's nearest edge (the outer edge of its
-        border pixels, -0.5 and W - 0.5), so that what lies on the image maps as with ``stretch``.
-        """
-        original = (_points(points) + 0.5) / self.scale - 0.5
-        if self.mode == "pad":
-            original = np.clip(original, -0.5, np.array([self.width, self.height]) - 0.5)
-        return original
-
-
-def _points(points: ArrayLike) -> NDArray[np.float64]:
-    array = np.asarray(points, dtype=np.float64)
-    if array.shape[-1:] != (2,):
-        raise ValueError(f"points must be (..., 2), not {array.shape}")
-    return array
-
-
-def resize(image: NDArray[np.uint8], size: int, mode: ResizeMode = "stretch") -> NDArray[np.uint8]:
-    """Resize to a square with PIL's antialiased bicubic filter; `Frame` has the geometry.
-
-    Args:
-        image: (H, W, 3) uint8.
-        size: side of the square.
-        mode: ``stretch`` ignores the aspect ratio; ``pad`` keeps it and fills right and below with black.
-
-    Returns:
-        (size, size, 3) uint8.
-    """
-    height, width = image.shape[:2]
-    extent = Frame(width, height, size, mode).extent
-    small = np.asarray(Image.fromarray(image).resize(extent, Image.Resampling.BICUBIC))
-    if extent == (size, size):
-        return small
-    padded = np.zeros((size, size, 3), dtype=np.uint8)
-    padded[: extent[1], : extent[0]] = small
-    return padded
 
 
 class ImageStore:
@@ -295,8 +218,8 @@ class ImageStore:
 
     def _unwritable(self, error: OSError) -> PeftCorrError:
         return PeftCorrError(
-            f"Cannot keep decoded images in {self._folder or tempfile.gettempdir()} ({error.strerror or error}): "
-            f"an image needs {self._bytes} bytes there; free some space, or set TMPDIR to another disk."
+            f"Cannot keep decoded images in {self._folder or tempfile.gettempdir()} "
+            f"({error.strerror or error}): an image needs {self._bytes} bytes there; free some space, or set TMPDIR to another disk."
         )
 
     def _agree(self, path: str, size: tuple[int, int] | None) -> None:
