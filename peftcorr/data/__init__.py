@@ -2,6 +2,8 @@
 
 from peftcorr.data.base import DATASETS
 
+__all__ = ["DATASETS"]
+
 DATASETS.lazy("spair71k", "peftcorr.data.spair:Spair71k", "SPair-71k (Min et al., 2019), as published")
 DATASETS.lazy("pairs", "peftcorr.data.spair:SpairFolder", "Any folder in SPair-71k's layout")
 DATASETS.lazy("pf_willow", "peftcorr.data.pf_willow:PfWillow", "PF-Willow (Ham et al., 2016), all 900 pairs")

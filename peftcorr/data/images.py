@@ -219,7 +219,8 @@ class ImageStore:
     def _unwritable(self, error: OSError) -> PeftCorrError:
         return PeftCorrError(
             f"Cannot keep decoded images in {self._folder or tempfile.gettempdir()} "
-            f"({error.strerror or error}): an image needs {self._bytes} bytes there; free some space, or set TMPDIR to another disk."
+            f"({error.strerror or error}): an image needs {self._bytes} bytes there; free some space, or set "
+            "TMPDIR to another disk."
         )
 
     def _agree(self, path: str, size: tuple[int, int] | None) -> None:
