@@ -37,7 +37,9 @@ def main(arguments: Sequence[str]) -> int:
             load_plugin_file(plugin)
         code: int = parsed.command(parsed, list(arguments))
     except PeftCorrError as error:
-        Console(stderr=True).print(f"peftcorr: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        Console(stderr=True).print(
+            f"peftcorr: {error}", style="red", highlight=False, markup=False, soft_wrap=True
+        )
         return 2
     except KeyboardInterrupt:
         print("peftcorr: stopped; the same command goes on from the last saved state.", file=sys.stderr)
@@ -46,12 +48,16 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="peftcorr", description="Parameter-efficient fine-tuning on semantic correspondence.")
+    parser = argparse.ArgumentParser(
+        prog="peftcorr", description="Parameter-efficient fine-tuning on semantic correspondence."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, function: Any, text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--plugin", type=Path, action="append", default=[], metavar="FILE.py", help="load more names")
+        command.add_argument(
+            "--plugin", type=Path, action="append", default=[], metavar="FILE.py", help="load more names"
+        )
         command.set_defaults(command=function)
         return command
 
@@ -60,9 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR")
     run.add_argument(
         "--overwrite", choices=("missing", "failed", "always", "never"), default="missing",
-        help="which cells are run: those not done (missing), failed ones too, all, or only those without any record (never)",
+        help="cells to run: those not done (missing), failed ones too, all, or only those without any record (never)",
     )  # fmt: skip
-    run.add_argument("--dry-run", action="store_true", help="print the cells with their cost, and run nothing")
+    run.add_argument(
+        "--dry-run", action="store_true", help="print the cells with their cost, and run nothing"
+    )
 
     add("ls", _ls, "List every strategy, backbone, dataset and predictor, with its origin.")
     params = add("params", _params, "Count parameters per strategy and backbone, without weights.")
@@ -82,7 +90,9 @@ def _add_cell_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--dataset", metavar="NAME", **many)
     run.add_argument("--eval-on", metavar="NAME", **many, help="more datasets to score the trained model on")
     run.add_argument("--data-root", metavar="[NAME=]PATH", **many, help="folder of a dataset")
-    run.add_argument("--weights", type=Path, metavar="PATH", help="folder with config.json and model.safetensors")
+    run.add_argument(
+        "--weights", type=Path, metavar="PATH", help="folder with config.json and model.safetensors"
+    )
     run.add_argument("--image-size", type=int, metavar="N", help="side of the square input, in pixels")
     run.add_argument("--predictor", metavar="NAME", **many)
     run.add_argument("--alphas", type=float, metavar="A", **many)
@@ -177,7 +187,16 @@ def _print_plan(recipes: Sequence[Any], terminal: Console | None) -> None:
     from peftcorr.engine.cost import estimate, machine_speed, trained_images
     from peftcorr.sweep import title
 
-    table = Table("run", "cell", "trainable", "total", "train images", "train TFLOP", "GFLOP per image scored", "train minutes here")
+    table = Table(
+        "run",
+        "cell",
+        "trainable",
+        "total",
+        "train images",
+        "train TFLOP",
+        "GFLOP per image scored",
+        "train minutes here",
+    )
     for column in table.columns[2:]:
         column.justify = "right"
     speed = machine_speed()
@@ -186,12 +205,21 @@ def _print_plan(recipes: Sequence[Any], terminal: Console | None) -> None:
         images = trained_images(recipe)
         work = cost.train_flops * images
         table.add_row(
-            recipe.run_id(), title(recipe), f"{cost.trainable:,}", f"{cost.total:,}", f"{images:,}", f"{work / 1e12:,.1f}",
-            f"{cost.forward_flops / 1e9:,.1f}", f"{work / speed / 60:,.1f}",
-        )  # fmt: skip
+            recipe.run_id(),
+            title(recipe),
+            f"{cost.trainable:,}",
+            f"{cost.total:,}",
+            f"{images:,}",
+            f"{work / 1e12:,.1f}",
+            f"{cost.forward_flops / 1e9:,.1f}",
+            f"{work / speed / 60:,.1f}",
+        )
     if terminal is not None:
         terminal.print(table)
-        terminal.print(f"Minutes at the {speed / 1e9:,.0f} GFLOP/s that a matrix product reached just now.", highlight=False)
+        terminal.print(
+            f"Minutes at the {speed / 1e9:,.0f} GFLOP/s that a matrix product reached just now.",
+            highlight=False,
+        )
 
 
 def _ls(parsed: argparse.Namespace, arguments: list[str]) -> int:
@@ -204,7 +232,12 @@ def _ls(parsed: argparse.Namespace, arguments: list[str]) -> int:
     registries: tuple[Any, ...] = (STRATEGIES, BACKBONES, DATASETS, PREDICTORS)
     for registry in registries:
         for entry in registry.describe():
-            table.add_row(registry.kind, entry.name, entry.origin, f"BROKEN: {entry.error}" if entry.error else entry.summary)
+            table.add_row(
+                registry.kind,
+                entry.name,
+                entry.origin,
+                f"BROKEN: {entry.error}" if entry.error else entry.summary,
+            )
     Console().print(table)
     return 0
 
@@ -220,7 +253,9 @@ def _params(parsed: argparse.Namespace, arguments: list[str]) -> int:
     for backbone in parsed.backbone or BACKBONES.names():
         for strategy in parsed.strategy or STRATEGIES.names():
             trainable, total = parameter_counts(BACKBONES.get(backbone), strategy)
-            table.add_row(backbone, strategy, f"{trainable:,}", f"{total:,}", f"{100 * trainable / total:.3f}")
+            table.add_row(
+                backbone, strategy, f"{trainable:,}", f"{total:,}", f"{100 * trainable / total:.3f}"
+            )
     Console().print(table)
     return 0
 

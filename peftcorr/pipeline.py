@@ -1,6 +1,6 @@
 """The file to read first: one run from recipe to record, in the order the data flows.
 
-    recipe -> datasets -> backbone + strategy -> training -> features, matching -> predictions -> scores -> record
+recipe -> datasets -> backbone + strategy -> training -> features, matching -> predictions -> scores -> record
 """
 
 from __future__ import annotations
@@ -73,7 +73,12 @@ class Workbench:
         root = self.data_roots.get(name, self.data_roots.get(""))
         if cls.needs_root and root is None:
             raise PeftCorrError(f"The dataset {name!r} needs its folder: give --data-root {name}=PATH.")
-        return cls(cls.Config(**options(section)), root if cls.needs_root else None, self.cache, self.progress.callback(f"prepare {name}"))
+        return cls(
+            cls.Config(**options(section)),
+            root if cls.needs_root else None,
+            self.cache,
+            self.progress.callback(f"prepare {name}"),
+        )
 
     def split(self, section: Section, split: str, size: int, mode: str, limit: int | None) -> Split:
         """A split with its images at one size, loaded once a process."""
@@ -120,7 +125,11 @@ def finalise(recipe: Recipe, bench: Workbench) -> Recipe:
         if split not in found:
             raise PeftCorrError(
                 f"The dataset {section['name']!r} has no {split} split (it has {', '.join(found) or 'none'}): "
-                + ("train on another and score this one with --eval-on." if split == "trn" else "choose another.")
+                + (
+                    "train on another and score this one with --eval-on."
+                    if split == "trn"
+                    else "choose another."
+                )
             )
     return recipe.model_copy(
         update={
@@ -158,7 +167,7 @@ def run(recipe: Recipe, bench: Workbench) -> Record:
             earlier = bench.store.read(record.run_id)
             if earlier is None or earlier.status == "failed":
                 text = str(error) if isinstance(error, PeftCorrError) else f"{type(error).__name__}: {error}"
-                machine = environment(accelerator.num_processes, recipe.precision)
+                machine = environment(accelerator.num_processes, recipe.precision, bench.output)
                 bench.store.write(record.model_copy(update={"error": text, "environment": machine}))
         raise
 
@@ -177,9 +186,12 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
     trained = train(recipe, bench, backbone, strategy, accelerator)
 
     begun = time.monotonic()
-    encoder = Encoder(backbone, None, accelerator.device, accelerator.autocast)
+    # Scores are taken in full precision whatever the training's was, so that rows differ by what was trained alone.
+    encoder = Encoder(backbone, None, accelerator.device)
     tables = []
-    names = [label(s["name"], p.config) for s, p in zip(recipe.predictors, recipe.make_predictors(), strict=True)]
+    names = [
+        label(s["name"], p.config) for s, p in zip(recipe.predictors, recipe.make_predictors(), strict=True)
+    ]
     for section in (recipe.dataset, *recipe.eval_on):
         split = bench.split(section, "test", config.image_size, config.resize, recipe.limit_pairs)
         predicted = predict(
@@ -209,14 +221,16 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
                 encoder_forwards=int(accelerator.reduce(forwards, "sum")),
                 steps=trained.steps,
             ),
-            "environment": environment(accelerator.num_processes, recipe.precision),
+            "environment": environment(accelerator.num_processes, recipe.precision, bench.output),
         }
     )
     if accelerator.is_main_process:
         import pyarrow as pa
 
         write_predictions(pa.concat_tables(tables), bench.store.predictions_path(record.run_id))
-        record = record.model_copy(update={"adapter_bytes": _save_adapter(strategy, backbone, bench, record.run_id)})
+        record = record.model_copy(
+            update={"adapter_bytes": _save_adapter(strategy, backbone, bench, record.run_id)}
+        )
         bench.store.write(record)
         shutil.rmtree(bench.store.state_path(record.run_id), ignore_errors=True)
     accelerator.wait_for_everyone()

@@ -24,15 +24,19 @@ from peftcorr.strategies import STRATEGIES, Strategy
 
 Section = dict[str, Any]
 
-DEFAULT_SECTIONS: Section = {"strategy": {"name": "lora"}, "backbone": {"name": "tiny"}, "dataset": {"name": "synthetic"}}
+DEFAULT_SECTIONS: Section = {
+    "strategy": {"name": "lora"},
+    "backbone": {"name": "tiny"},
+    "dataset": {"name": "synthetic"},
+}
 
 
 class Search(BaseModel):
-    """A search of the learning rate on the validation split: each candidate trains `steps` steps from the same start."""
+    """A search of the learning rate on the validation split, each candidate from the same start."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     learning_rates: list[float] = Field(min_length=2)
-    steps: int = Field(gt=0)
+    steps: int = Field(gt=0, description="steps that each candidate trains")
 
 
 class Training(BaseModel):
@@ -41,10 +45,14 @@ class Training(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     steps: int = Field(default=200, ge=0)
     sampler: Literal["cliques", "pairs"] = "cliques"
-    images: int = Field(default=8, ge=2, description="images of one category in a step, all their pairs (cliques)")
+    images: int = Field(
+        default=8, ge=2, description="images of one category in a step, all their pairs (cliques)"
+    )
     pairs: int = Field(default=8, ge=1, description="pairs in a step (pairs)")
     accumulation: int = Field(default=1, ge=1, description="batches whose gradients are added to one step")
-    learning_rate: float | None = Field(default=None, gt=0, description="None: the strategy's own, or searched")
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="None: the strategy's own, or searched"
+    )
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
     gradient_clip: float = Field(default=1.0, gt=0)
@@ -79,7 +87,9 @@ class Recipe(BaseModel):
     seed: int = Field(default=0, ge=0)
     precision: Literal["no", "bf16", "fp16"] = "no"
     encode_batch: int = Field(default=16, gt=0, description="images encoded at once in evaluation")
-    limit_pairs: int | None = Field(default=None, gt=0, description="score this many evenly spaced pairs a split")
+    limit_pairs: int | None = Field(
+        default=None, gt=0, description="score this many evenly spaced pairs a split"
+    )
 
     @field_validator("strategy", mode="before")
     @classmethod
@@ -120,7 +130,8 @@ class Recipe(BaseModel):
 
     def make_strategy(self) -> Strategy:
         """The strategy with its validated options."""
-        return make(STRATEGIES, self.strategy)
+        strategy: Strategy = make(STRATEGIES, self.strategy)
+        return strategy
 
     def backbone_class(self) -> tuple[type[Backbone], Backbone.Config]:
         """The backbone's class and its validated options."""
@@ -206,7 +217,9 @@ def read(path: Path, _seen: tuple[Path, ...] = ()) -> Section:
     except FileNotFoundError:
         raise PeftCorrError(f"--recipe {path}: there is no such file.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PeftCorrError(f"--recipe {path}: not readable as YAML ({' '.join(str(error).split())}).") from error
+        raise PeftCorrError(
+            f"--recipe {path}: not readable as YAML ({' '.join(str(error).split())})."
+        ) from error
     if not isinstance(values, dict):
         raise PeftCorrError(f"--recipe {path}: a recipe is a mapping of keys to values.")
     parent = values.pop("extends", None)
@@ -226,7 +239,11 @@ def merge(under: Section, over: Section) -> Section:
             below = {"name": below}
         if isinstance(value, str) and isinstance(below, dict) and "name" in below:
             value = {"name": value}
-        if isinstance(below, dict) and isinstance(value, dict) and value.get("name") in (None, below.get("name")):
+        if (
+            isinstance(below, dict)
+            and isinstance(value, dict)
+            and value.get("name") in (None, below.get("name"))
+        ):
             merged[key] = merge(below, value)
         else:
             merged[key] = value

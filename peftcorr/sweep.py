@@ -17,7 +17,13 @@ from peftcorr.recipe import Recipe, Section, resolve
 Overwrite = Literal["missing", "failed", "always", "never"]
 
 
-def cells(axes: dict[str, Sequence[object]], fixed: Section, assignments: list[str], recipe: Path | None, bench: Workbench) -> list[Recipe]:
+def cells(
+    axes: dict[str, Sequence[object]],
+    fixed: Section,
+    assignments: list[str],
+    recipe: Path | None,
+    bench: Workbench,
+) -> list[Recipe]:
     """Finalised recipes of every combination.
 
     Args:

@@ -19,8 +19,14 @@ from peftcorr.backbones.base import Backbone, BlockSites, TokenState, Weights
 from peftcorr.backbones.loading import EMBEDDED, fetch, load_transformers, local_weights
 from peftcorr.errors import PeftCorrError
 
-
-_SHAPE_KEYS = ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "patch_size", "use_swiglu_ffn")
+_SHAPE_KEYS = (
+    "model_type",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "patch_size",
+    "use_swiglu_ffn",
+)
 
 
 @dataclass(frozen=True)
@@ -40,14 +46,15 @@ class Dinov2(Backbone):
     """A DINOv2 vision transformer; features are the patch tokens after the final norm."""
 
     variant: ClassVar[Variant]
+    model: Any
     licence = "Apache-2.0"
 
-    def __init__(self, config: Backbone.Config, model: nn.Module):
+    def __init__(self, config: Backbone.Config, model: Any):
         super().__init__(config)
-        self.model: Any = model
         # Only masked pretraining reads it: a dead parameter must be neither counted nor trained.
-        self.model.embeddings.mask_token = None
-        self.model.requires_grad_(False)
+        model.embeddings.mask_token = None
+        model.requires_grad_(False)
+        self.model = model
         self.stride = self.variant.patch
         self.channels = self.variant.width
 
@@ -68,7 +75,9 @@ class Dinov2(Backbone):
             "use_swiglu_ffn": cls.variant.gated_mlp,
         }
         if cls.variant.registers:
-            config = transformers.Dinov2WithRegistersConfig(num_register_tokens=cls.variant.registers, **shape)
+            config = transformers.Dinov2WithRegistersConfig(
+                num_register_tokens=cls.variant.registers, **shape
+            )
             return transformers.Dinov2WithRegistersModel, config
         return transformers.Dinov2Model, transformers.Dinov2Config(**shape)
 
@@ -112,7 +121,9 @@ class Dinov2(Backbone):
                 BlockSites(
                     block=block,
                     width=self.variant.width,
-                    linears={role: tuple(f"{block}.{name}" for name in names) for role, names in roles.items()},
+                    linears={
+                        role: tuple(f"{block}.{name}" for name in names) for role, names in roles.items()
+                    },
                     norm2=f"{block}.norm2",
                     attention_output=f"{block}.layer_scale1",
                     mlp_output=f"{block}.layer_scale2",
@@ -138,7 +149,7 @@ class Dinov2(Backbone):
         tokens = state.tokens
         for block in self.blocks()[k:]:
             tokens = block(tokens)
-        patches = self.model.layernorm(tokens)[:, 1 + self.variant.registers :].float()
+        patches: Tensor = self.model.layernorm(tokens)[:, 1 + self.variant.registers :].float()
         return patches.transpose(1, 2).reshape(len(patches), self.channels, state.height, state.width)
 
 

@@ -56,7 +56,9 @@ def fetch(hub_id: str) -> Path:
         ) from error
 
 
-def load_transformers(model_class: type[Any], expected: Any, folder: Path, shape_keys: tuple[str, ...]) -> nn.Module:
+def load_transformers(
+    model_class: type[Any], expected: Any, folder: Path, shape_keys: tuple[str, ...]
+) -> nn.Module:
     """Load float32 weights from `folder`, refusing what is not exactly the architecture asked for.
 
     Args:
@@ -71,7 +73,9 @@ def load_transformers(model_class: type[Any], expected: Any, folder: Path, shape
     try:
         found = type(expected).from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        raise PeftCorrError(f"--weights {folder}: config.json cannot be read ({_one_line(error)}).") from error
+        raise PeftCorrError(
+            f"--weights {folder}: config.json cannot be read ({_one_line(error)})."
+        ) from error
     for key in shape_keys:
         if getattr(found, key) != getattr(expected, key):
             raise PeftCorrError(

@@ -1,0 +1,1 @@
+"""Training and evaluation; Accelerate is used here and in the pipeline alone."""

@@ -70,7 +70,9 @@ class CliqueSampler:
             shared[np.arange(len(chosen)), np.arange(len(chosen))] = False
             source, target, keypoint = np.nonzero(shared)
             if len(source):
-                return Batch(members[chosen], source, target, points[source, keypoint], points[target, keypoint])
+                return Batch(
+                    members[chosen], source, target, points[source, keypoint], points[target, keypoint]
+                )
 
 
 def _keypoint_table(data: Correspondences, members: Ints) -> Floats:

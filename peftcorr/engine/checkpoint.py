@@ -48,7 +48,14 @@ class TrainingState:
 class Checkpoints:
     """The resumable states of one training below `folder`; the newest whole one counts."""
 
-    def __init__(self, folder: Path, accelerator: Accelerator, strategy: Strategy, backbone: Backbone, state: TrainingState):
+    def __init__(
+        self,
+        folder: Path,
+        accelerator: Accelerator,
+        strategy: Strategy,
+        backbone: Backbone,
+        state: TrainingState,
+    ):
         self._folder, self._accelerator, self._state = folder, accelerator, state
         self._strategy, self._backbone = strategy, backbone
         accelerator.register_for_checkpointing(state)
@@ -77,8 +84,8 @@ class Checkpoints:
                     shutil.rmtree(older, ignore_errors=True)
         except (OSError, RuntimeError) as error:
             raise PeftCorrError(
-                f"Cannot write the training state below {self._folder} ({error}): free some space and run the same command "
-                "again; it goes on from the last state."
+                f"Cannot write the training state below {self._folder} ({error}): free some space and run the same "
+                "command again; it goes on from the last state."
             ) from error
         self._accelerator.wait_for_everyone()
 
@@ -96,7 +103,9 @@ class Checkpoints:
         except PeftCorrError:
             raise
         except Exception as error:  # a damaged state fails in as many ways as it has files
-            raise PeftCorrError(f"The training state {states[-1]} cannot be read ({error}): delete it to train anew.") from error
+            raise PeftCorrError(
+                f"The training state {states[-1]} cannot be read ({error}): delete it to train anew."
+            ) from error
         return True
 
     def _whole(self) -> list[Path]:

@@ -43,7 +43,7 @@ def estimate(recipe: Recipe) -> Estimate:
     with torch.no_grad():
         state = backbone.prefix(images, first)
     with FlopCounterMode(display=False) as training:
-        backbone.suffix(state, first).sum().backward()
+        torch.autograd.backward(backbone.suffix(state, first).sum())
     return Estimate(
         backbone.trainable_parameters(),
         backbone.total_parameters(),

@@ -40,7 +40,12 @@ class Split:
 
 
 def predict(
-    split: Split, encoder: Encoder, predictors: Sequence[Predictor], accelerator: Accelerator, batch: int, progress: Progress
+    split: Split,
+    encoder: Encoder,
+    predictors: Sequence[Predictor],
+    accelerator: Accelerator,
+    batch: int,
+    progress: Progress,
 ) -> Floats:
     """Predict every correspondence of a split with every predictor.
 
@@ -53,7 +58,12 @@ def predict(
     predicted = torch.zeros((len(predictors), len(data), 2), dtype=torch.float64, device=device)
     by_category = _group(np.array(data.categories))
     keypoint_category = np.array(data.categories)[data.source[data.pair]]
-    with torch.inference_mode(), progress.track(f"score {split.dataset.name}/{split.dataset.split}", len(data.images), "images") as bar:
+    with (
+        torch.inference_mode(),
+        progress.track(
+            f"score {split.dataset.name}/{split.dataset.split}", len(data.images), "images"
+        ) as bar,
+    ):
         for category, images in by_category.items():
             mine = images[accelerator.process_index :: accelerator.num_processes]
             wanted = np.flatnonzero(keypoint_category == category)
@@ -82,7 +92,9 @@ def _encode(split: Split, encoder: Encoder, images: Ints, wanted: Ints, batch: i
         for number, feature in zip(numbers, features, strict=True):
             rows = np.flatnonzero(source == number)
             points = data.to_input(data.source_points[wanted[rows]], source[rows], split.store)
-            sampled = sample_queries(feature[None], torch.from_numpy(points)[None].to(encoder.device), stride)[0]
+            sampled = sample_queries(
+                feature[None], torch.from_numpy(points)[None].to(encoder.device), stride
+            )[0]
             queries[torch.from_numpy(rows)] = sampled
     size = split.store.size // stride
     empty = torch.zeros((0, encoder.backbone.channels, size, size), device=encoder.device)
@@ -104,7 +116,7 @@ def _match(
     at_once = max(1, _MATCH_BYTES // (8 * maps.shape[-2] * maps.shape[-1]))
     for image, feature in zip(images, maps, strict=True):
         rows = torch.from_numpy(np.flatnonzero(target == image))
-        for part in rows.split(at_once):
+        for part in torch.split(rows, at_once):
             scores = similarity(queries[part], feature)
             where = torch.from_numpy(wanted)[part].to(predicted.device)
             for index, predictor in enumerate(predictors):
@@ -135,6 +147,11 @@ def prediction_table(split: Split, predicted: Floats, labels: Sequence[str]) -> 
     }
     parts = []
     for label, points in zip(labels, predicted, strict=True):
-        columns = {**shared, "predictor": [label] * len(data), "prediction_x": points[:, 0], "prediction_y": points[:, 1]}
+        columns = {
+            **shared,
+            "predictor": [label] * len(data),
+            "prediction_x": points[:, 0],
+            "prediction_y": points[:, 1],
+        }
         parts.append(pa.table({field.name: pa.array(columns[field.name]) for field in PREDICTION_SCHEMA}))
     return pa.concat_tables(parts).cast(PREDICTION_SCHEMA)

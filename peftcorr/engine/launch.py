@@ -34,7 +34,9 @@ def respawn(arguments: list[str]) -> int | None:
     asked = _asked_processes(psutil.Process(os.getppid()).cmdline())
     if asked < 2:
         return None
-    environment = {key: value for key, value in os.environ.items() if key not in ("MASTER_ADDR", "MASTER_PORT")}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("MASTER_ADDR", "MASTER_PORT")
+    }
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(asked)]
     return subprocess.call([*command, "-m", "peftcorr.cli", *arguments], env=environment)
 

@@ -25,7 +25,7 @@ def batch_loss(
     source = data.to_input(batch.query_points, batch.images[batch.query_slot], store)
     truth = (data.to_input(batch.truth, batch.images[batch.target_slot], store) + 0.5) / stride - 0.5
     distinct, which = np.unique(np.column_stack((batch.query_slot, source)), axis=0, return_inverse=True)
-    queries = _sample(maps, distinct[:, 0].astype(np.int64), distinct[:, 1:], stride)
+    queries = _sample(maps, distinct[:, 0].astype(np.int64), distinct[:, 1:].astype(np.float64), stride)
     every = queries @ maps.permute(1, 0, 2, 3).reshape(channels, -1)
     every = every.view(len(queries), count, height, width)
     chosen = every[torch.from_numpy(which.ravel()), torch.from_numpy(batch.target_slot)]

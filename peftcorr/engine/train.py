@@ -1,4 +1,4 @@
-"""Training: Accelerate owns device, precision, processes, accumulation and state; this file owns the order of events."""
+"""Training: Accelerate owns device, precision, processes and state; this file owns the order of events."""
 
 from __future__ import annotations
 
@@ -126,10 +126,14 @@ class Trainer:
         schedule = get_cosine_schedule_with_warmup(plain, math.ceil(recipe.warmup * steps), steps)
         model, optimizer = accelerator.prepare(backbone, plain)
         accelerator.register_for_checkpointing(schedule)
-        checkpoints = Checkpoints(self._folder, accelerator, self._strategy, backbone, state) if keep else None
+        checkpoints = (
+            Checkpoints(self._folder, accelerator, self._strategy, backbone, state) if keep else None
+        )
         if checkpoints is not None and checkpoints.resume():
             self._progress.say(f"{name}: going on from step {state.step} of {steps}")
-        encoder = Encoder(backbone, model, accelerator.device, accelerator.autocast, self._encoder.first_trainable)
+        encoder = Encoder(
+            backbone, model, accelerator.device, accelerator.autocast, self._encoder.first_trainable
+        )
         resumed, begun = state.seconds, time.monotonic()
         pairs = 0
         with self._progress.track(name, steps, "steps", state.step) as bar:
@@ -203,7 +207,12 @@ class Trainer:
         assert self._val is not None
         with torch.inference_mode():
             points = predict(
-                self._val, self._encoder, [self._predictor], self._accelerator, self._encode_batch, Progress(None)
+                self._val,
+                self._encoder,
+                [self._predictor],
+                self._accelerator,
+                self._encode_batch,
+                Progress(None),
             )[0]
         pck = validation_pck(self._val.data, points)
         if not state.validation or pck > max(point.pck for point in state.validation):

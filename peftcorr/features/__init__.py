@@ -1,0 +1,1 @@
+"""Features: one forward an image, and the frozen blocks' output kept."""

@@ -99,7 +99,7 @@ class Softargmax(Predictor):
 def expected_point(logits: Tensor, stride: int) -> Tensor:
     """Mean cell centre (..., 2) in float64 under softmax of logits (..., h, w)."""
     height, width = logits.shape[-2:]
-    weights = logits.double().flatten(-2).softmax(-1).unflatten(-1, (height, width))
+    weights = logits.double().flatten(-2).softmax(-1).view(logits.shape)
     x = weights.sum(-2) @ cell_centres(width, stride, logits.device)
     y = weights.sum(-1) @ cell_centres(height, stride, logits.device)
     return torch.stack((x, y), -1)

@@ -27,14 +27,17 @@ def sample_queries(features: Tensor, points: Tensor, stride: int) -> Tensor:
     cells = torch.tensor([width, height], dtype=points.dtype, device=points.device)
     # align_corners=False puts -1 and 1 on the outer edges of the corner cells: cell j is at (2j + 1) / w - 1.
     grid = (2 * (points + 0.5) / (stride * cells) - 1).to(features.dtype)
-    sampled = nn.functional.grid_sample(features, grid.unsqueeze(2), padding_mode="border", align_corners=False)
+    sampled = nn.functional.grid_sample(
+        features, grid.unsqueeze(2), padding_mode="border", align_corners=False
+    )
     return nn.functional.normalize(sampled.squeeze(3), dim=1).transpose(1, 2)
 
 
 def similarity(queries: Tensor, targets: Tensor) -> Tensor:
     """Cosine similarity of queries (..., M, C) with every location of targets (..., C, h, w): (..., M, h, w)."""
     height, width = targets.shape[-2:]
-    return (queries @ targets.flatten(-2)).unflatten(-1, (height, width))
+    maps: Tensor = queries @ targets.flatten(-2)
+    return maps.view(*maps.shape[:-1], height, width)
 
 
 def cell_centres(count: int, stride: int, device: torch.device | None = None) -> Tensor:

@@ -41,7 +41,9 @@ class Adapter(Strategy):
 
         bottleneck: int = Field(default=64, ge=1)
         blocks: Literal["all"] | list[int] = "all"
-        layer_norm: bool = Field(default=False, description="train the blocks' LayerNorms too, as the paper does")
+        layer_norm: bool = Field(
+            default=False, description="train the blocks' LayerNorms too, as the paper does"
+        )
         init_std: float = Field(default=1e-3, gt=0)
 
     config: Config
@@ -49,7 +51,10 @@ class Adapter(Strategy):
     def apply(self, backbone: Backbone) -> None:
         """Inject both bottlenecks of every chosen block."""
         for site in chosen_blocks(backbone, self.config.blocks):
-            for name, output in (("attention_adapter", site.attention_output), ("mlp_adapter", site.mlp_output)):
+            for name, output in (
+                ("attention_adapter", site.attention_output),
+                ("mlp_adapter", site.mlp_output),
+            ):
                 adapter = Bottleneck(site.width, self.config.bottleneck, self.config.init_std)
                 inject(backbone, site.block, name, adapter)
                 backbone.get_submodule(output).register_forward_hook(adapter.adapt_output)
@@ -71,4 +76,6 @@ class Adapter(Strategy):
 
 
 def _layer_norms(backbone: Backbone, site: BlockSites) -> list[nn.LayerNorm]:
-    return [module for module in backbone.get_submodule(site.block).modules() if isinstance(module, nn.LayerNorm)]
+    return [
+        module for module in backbone.get_submodule(site.block).modules() if isinstance(module, nn.LayerNorm)
+    ]

@@ -1,4 +1,4 @@
-"""AdaptFormer. Chen et al., "AdaptFormer: Adapting Vision Transformers for Scalable Visual Recognition", NeurIPS 2022."""
+"""AdaptFormer: Chen et al., "Adapting Vision Transformers for Scalable Visual Recognition", NeurIPS 2022."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ class AdaptFormer(Strategy):
     def apply(self, backbone: Backbone) -> None:
         """Inject one bottleneck a block, fed before the norm and added after the MLP."""
         for site in chosen_blocks(backbone, self.config.blocks):
-            adapter = ParallelBottleneck(site.width, self.config.bottleneck, self.config.scale, self.config.dropout)
+            adapter = ParallelBottleneck(
+                site.width, self.config.bottleneck, self.config.scale, self.config.dropout
+            )
             inject(backbone, site.block, "adaptformer", adapter)
             backbone.get_submodule(site.norm2).register_forward_pre_hook(adapter.read_stream)
             backbone.get_submodule(site.mlp_output).register_forward_hook(adapter.add_update)
@@ -67,7 +69,9 @@ class AdaptFormer(Strategy):
     def expected_parameters(self, backbone: Backbone) -> int:
         """L (2 D m + m + D)."""
         m = self.config.bottleneck
-        return sum(2 * site.width * m + m + site.width for site in chosen_blocks(backbone, self.config.blocks))
+        return sum(
+            2 * site.width * m + m + site.width for site in chosen_blocks(backbone, self.config.blocks)
+        )
 
     def first_trainable_block(self, backbone: Backbone) -> int:
         """The first adapted block."""

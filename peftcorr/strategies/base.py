@@ -65,7 +65,9 @@ class Strategy(ABC):
         own = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
         if own.keys() != state.keys():
             odd = sorted(own.keys() ^ state.keys())
-            raise PeftCorrError(f"The adapter file is of another strategy or options: {odd[0]} is on one side only.")
+            raise PeftCorrError(
+                f"The adapter file is of another strategy or options: {odd[0]} is on one side only."
+            )
         for name, parameter in own.items():
             if parameter.shape != state[name].shape:
                 raise PeftCorrError(
@@ -81,7 +83,9 @@ class Strategy(ABC):
         Raises:
             PeftCorrError: if the strategy has no exact merge.
         """
-        raise PeftCorrError(f"The strategy {type(self).__name__} has no exact merge: keep the adapter beside the model.")
+        raise PeftCorrError(
+            f"The strategy {type(self).__name__} has no exact merge: keep the adapter beside the model."
+        )
 
 
 STRATEGIES: Registry[Strategy] = Registry("strategy", "peftcorr.strategies", lambda: Strategy)
@@ -114,7 +118,9 @@ def chosen_blocks(backbone: Backbone, blocks: str | list[int]) -> list[BlockSite
         return sites
     for index in blocks:
         if not -len(sites) <= index < len(sites):
-            raise PeftCorrError(f"strategy.blocks has {index}, but this backbone has blocks 0 to {len(sites) - 1}.")
+            raise PeftCorrError(
+                f"strategy.blocks has {index}, but this backbone has blocks 0 to {len(sites) - 1}."
+            )
     return [sites[index] for index in sorted({index % len(sites) for index in blocks})]
 
 

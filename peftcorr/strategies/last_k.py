@@ -43,7 +43,9 @@ class LastK(Strategy):
             for name in (linear for names in site.linears.values() for linear in names):
                 linear = backbone.get_submodule(name)
                 assert isinstance(linear, nn.Linear)
-                blocks += linear.in_features * linear.out_features + (linear.out_features if linear.bias is not None else 0)
+                blocks += linear.in_features * linear.out_features + (
+                    linear.out_features if linear.bias is not None else 0
+                )
             blocks += 2 * 2 * site.width + 2 * site.width
         width = backbone.sites()[-1].width
         return blocks + (2 * width if self.config.final_norm and backbone.final_norm() is not None else 0)
