@@ -1,0 +1,184 @@
+"""What a category uses to put an object together: solids, materials, joints and named landmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from peftcorr.data.synthetic.camera import rotation_about
+from peftcorr.data.synthetic.materials import Material, plain_material, random_colour, random_material
+from peftcorr.data.synthetic.solids import Array, Shape, Solid
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """A named point of an object.
+
+    Attributes:
+        point: (3,) in object coordinates.
+        slack: how far the point may lie under the surface that shows it, in object units. A joint inside a
+            limb has the limb's radius; a point on the surface has a small value.
+    """
+
+    point: Array
+    slack: float
+
+
+@dataclass(frozen=True)
+class Category:
+    """A kind of object.
+
+    Attributes:
+        name: as it appears in file names.
+        landmarks: fixed order; the position in it is the keypoint's id.
+        build: puts one object together.
+        elevation: range of camera elevations in degrees.
+        grounded: whether the object stands on a ground plane.
+    """
+
+    name: str
+    landmarks: tuple[str, ...]
+    build: Callable[[Builder], None]
+    elevation: tuple[float, float] = (-5.0, 40.0)
+    grounded: bool = True
+
+
+@dataclass
+class Builder:
+    """Collects an object's parts. Axes: x forward, y left, z up.
+
+    Attributes:
+        shape: source of proportions, always symmetric left to right.
+        pose: source of joint angles, drawn per limb.
+        articulation: 0 gives the neutral, mirror-symmetric pose; 1 the full range of the joints.
+    """
+
+    shape: np.random.Generator
+    pose: np.random.Generator
+    look: np.random.Generator
+    articulation: float = 1.0
+    solids: list[Solid] = field(default_factory=list)
+    landmarks: dict[str, Landmark] = field(default_factory=dict)
+    materials: dict[str, Material] = field(default_factory=dict)
+
+    def size(self, low: float, high: float) -> float:
+        """A random proportion."""
+        return float(self.shape.uniform(low, high))
+
+    def chance(self, probability: float) -> bool:
+        """A random feature of the shape."""
+        return bool(self.shape.uniform() < probability)
+
+    def bend(self, degrees: float) -> float:
+        """A random joint angle within plus or minus ``degrees``."""
+        return float(self.pose.uniform(-degrees, degrees)) * self.articulation
+
+    def paint(self, *slots: str, like: float = 0.55, plain: float = 0.3) -> None:
+        """Give each named part a material; with probability ``like`` that of the first."""
+        for index, slot in enumerate(slots):
+            fresh = random_material(self.look, plain=plain)
+            same = self.look.uniform() < like
+            self.materials[slot] = self.materials[slots[0]] if index and same else fresh
+
+    def colour(self, slot: str, value: tuple[float, float], gloss: float = 0.3) -> None:
+        """Give a part one plain colour with a brightness in ``value``."""
+        self.materials[slot] = plain_material(random_colour(self.look, value), gloss)
+
+    def mark(self, name: str, point: ArrayLike, slack: float = 0.03) -> None:
+        """Name a point."""
+        self.landmarks[name] = Landmark(np.asarray(point, dtype=float), slack)
+
+    def solid(
+        self,
+        shape: Shape,
+        axes: Sequence[ArrayLike],
+        centre: ArrayLike,
+        material: str,
+        parameter: float = 1.0,
+    ) -> None:
+        """A unit shape whose axes become the three vectors ``axes``."""
+        matrix = np.stack([np.asarray(axis, dtype=float) for axis in axes], axis=1)
+        self.solids.append(Solid(shape, matrix, np.asarray(centre, dtype=float), material, parameter))
+
+    def ellipsoid(
+        self, centre: ArrayLike, half: Sequence[float], material: str, frame: Array | None = None
+    ) -> None:
+        """An ellipsoid with half axes ``half`` along the columns of ``frame``."""
+        frame = np.eye(3) if frame is None else frame
+        self.solid(Shape.ELLIPSOID, list((frame * np.asarray(half)).T), centre, material)
+
+    def ball(self, centre: ArrayLike, radius: float, material: str) -> None:
+        """A sphere."""
+        self.ellipsoid(centre, (radius, radius, radius), material)
+
+    def box(
+        self, centre: ArrayLike, half: Sequence[float], material: str, frame: Array | None = None
+    ) -> None:
+        """A box with half sides ``half`` along the columns of ``frame``."""
+        frame = np.eye(3) if frame is None else frame
+        self.solid(Shape.BOX, list((frame * np.asarray(half)).T), centre, material)
+
+    def rod(self, start: ArrayLike, end: ArrayLike, radius: float, material: str, taper: float = 1.0) -> None:
+        """A round rod from ``start`` to ``end`` whose end radius is ``taper`` times the start's."""
+        axis = (np.asarray(end, dtype=float) - np.asarray(start, dtype=float)) / 2
+        across = _perpendicular(axis)
+        third = np.cross(axis, across) / np.linalg.norm(axis)
+        self.blade(start, end, radius * across, radius * third, material, taper)
+
+    def blade(
+        self,
+        start: ArrayLike,
+        end: ArrayLike,
+        chord: ArrayLike,
+        thickness: ArrayLike,
+        material: str,
+        taper: float = 0.5,
+    ) -> None:
+        """A flat rod with an elliptic section of half axes ``chord`` and ``thickness``: a wing, a fin."""
+        first, last = np.asarray(start, dtype=float), np.asarray(end, dtype=float)
+        axes = (chord, thickness, (last - first) / 2)
+        self.solid(Shape.FRUSTUM, axes, (first + last) / 2, material, taper)
+
+    def wheel(
+        self, centre: ArrayLike, axle: ArrayLike, radius: float, half_width: float, hole: float, material: str
+    ) -> None:
+        """A tube about the unit vector ``axle``; ``hole`` is a share of the radius."""
+        axis = np.asarray(axle, dtype=float)
+        across = _perpendicular(axis)
+        axes = (radius * across, radius * np.cross(axis, across), half_width * axis)
+        self.solid(Shape.TUBE, axes, centre, material, hole)
+
+    def limb(
+        self, start: Array, steps: Sequence[Array], radius: float, material: str, taper: float = 0.75
+    ) -> list[Array]:
+        """A chain of tapering rods with balls at the joints; returns the far end of each."""
+        joints: list[Array] = []
+        for step in steps:
+            end = start + step
+            self.rod(start, end, radius, material, taper)
+            radius *= taper
+            self.ball(end, radius, material)
+            joints.append(end)
+            start = end
+        return joints
+
+
+def heading(yaw: float, pitch: float, roll: float = 0.0) -> Array:
+    """(3, 3) frame whose columns are forward, left and up; degrees, yaw to the left, pitch upwards."""
+    return rotation_about(2, yaw) @ rotation_about(1, -pitch) @ rotation_about(0, roll)
+
+
+def mirror_name(name: str) -> str:
+    """The name of a landmark's partner under reflection left to right; its own name on the midline."""
+    swap = {"left": "right", "right": "left"}
+    return "_".join(swap.get(word, word) for word in name.split("_"))
+
+
+def _perpendicular(axis: Array) -> Array:
+    """A unit vector perpendicular to ``axis``, the same for every axis of one direction."""
+    sideways = abs(axis[1]) > 0.9 * np.linalg.norm(axis)
+    across = np.cross((1.0, 0.0, 0.0) if sideways else (0.0, 1.0, 0.0), axis)
+    return np.asarray(across / np.linalg.norm(across))
