@@ -1,0 +1,221 @@
+"""Writes the synthetic benchmark in SPair-71k's layout, the same bytes for any number of workers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from peftcorr.data.synthetic.categories import CATEGORIES
+from peftcorr.data.synthetic.pairs import (
+    ImageAnnotation,
+    annotate,
+    annotate_pair,
+    keypoint_names,
+    sample_pairs,
+)
+from peftcorr.data.synthetic.scene import render_view
+
+RENDERER = 1  # raise whenever the same seed gives other pictures
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+CHUNK = 6  # images a task, small enough to keep workers evenly busy
+
+Split = Literal["trn", "val", "test"]
+SPLITS: tuple[Split, ...] = ("trn", "val", "test")
+Progress = Callable[[int, int], None]
+Task = tuple[Split, str, int, int]  # split, category, first image, one past the last
+
+
+class SplitSizes(BaseModel):
+    """A number per category for each split."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trn: int = Field(ge=0)
+    val: int = Field(ge=0)
+    test: int = Field(ge=0)
+
+    def of(self, split: Split) -> int:
+        """The number for one split."""
+        return {"trn": self.trn, "val": self.val, "test": self.test}[split]
+
+
+class SyntheticConfig(BaseModel):
+    """What the benchmark consists of; equal settings give equal folders.
+
+    Attributes:
+        seed: of everything.
+        categories: which kinds of object, all by default.
+        images: per category; each shows an object of its own.
+        pairs: most pairs per category.
+        minimum_shared: fewest visible landmarks that a pair has in common.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = Field(default=0, ge=0)
+    categories: tuple[str, ...] = tuple(CATEGORIES)
+    images: SplitSizes = SplitSizes(trn=44, val=10, test=14)
+    pairs: SplitSizes = SplitSizes(trn=400, val=60, test=130)
+    minimum_shared: int = Field(default=3, ge=1)
+
+    @field_validator("categories")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in CATEGORIES]
+        if unknown or not names or len(set(names)) < len(names):
+            raise ValueError(f"give distinct categories out of {', '.join(CATEGORIES)}")
+        return names
+
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that name these settings and the renderer's version."""
+        text = f"renderer {RENDERER} {self.model_dump_json()}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def object_seed(seed: int, namespace: str, category: str, index: int) -> int:
+    """Seed of one object, 63 bits: one for each namespace (a split, or ``pretrain``), category and index."""
+    text = f"{seed}/{namespace}/{category}/{index}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def generate(
+    folder: Path, config: SyntheticConfig, workers: int | None = None, progress: Progress | None = None
+) -> None:
+    """Render the benchmark into ``folder``, which appears only when it is complete.
+
+    Args:
+        folder: to be made; its parent may be missing too. If it exists nothing is done.
+        config: what to render.
+        workers: processes; by default as many as there are processors, 1 renders in this process. Processes
+            are spawned, so a script that calls this needs the usual ``if __name__ == "__main__"``.
+        progress: called with (images rendered, images in all).
+
+    Raises:
+        OSError: the folder cannot be written; nothing is left behind.
+    """
+    if folder.exists():
+        return
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        _write(unfinished, config, workers, progress)
+        try:
+            unfinished.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process finished the same folder first
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write(root: Path, config: SyntheticConfig, workers: int | None, progress: Progress | None) -> None:
+    for category in config.categories:
+        (root / "JPEGImages" / category).mkdir(parents=True)
+        (root / "ImageAnnotation" / category).mkdir(parents=True)
+    tasks = list(_tasks(config))
+    total = sum(stop - start for _, _, start, stop in tasks)
+    rendered: dict[Task, list[ImageAnnotation]] = {}
+    done = 0
+    for task, images in run_tasks(partial(_render_chunk, root, config.seed), tasks, workers):
+        rendered[task] = images
+        done += len(images)
+        if progress is not None:
+            progress(done, total)
+    number = 0
+    for split in SPLITS:
+        lines = []
+        folder = root / "PairAnnotation" / split
+        folder.mkdir(parents=True)
+        for category in config.categories:
+            images = [image for task in tasks if task[:2] == (split, category) for image in rendered[task]]
+            rng = np.random.default_rng(object_seed(config.seed, f"pairs of {split}", category, 0))
+            for source, target in sample_pairs(images, config.pairs.of(split), config.minimum_shared, rng):
+                number += 1
+                pair = annotate_pair(number, images[source], images[target])
+                _write_json(folder / f"{pair['filename']}.json", pair)
+                lines.append(f"{pair['filename']}\n")
+        layout = root / "Layout" / "large" / f"{split}.txt"
+        layout.parent.mkdir(parents=True, exist_ok=True)
+        layout.write_text("".join(lines), encoding="utf-8")
+    names = {category: keypoint_names(CATEGORIES[category]) for category in config.categories}
+    _write_json(root / "keypoints.json", names)
+    _write_json(root / "synthetic.json", {"renderer": RENDERER, **config.model_dump(mode="json")})
+
+
+def _tasks(config: SyntheticConfig) -> Iterator[Task]:
+    for split in SPLITS:
+        for category in config.categories:
+            count = config.images.of(split)
+            for start in range(0, count, CHUNK):
+                yield split, category, start, min(start + CHUNK, count)
+
+
+def _render_chunk(root: Path, seed: int, task: Task) -> list[ImageAnnotation]:
+    split, category, start, stop = task
+    images = []
+    for index in range(start, stop):
+        name = f"{split}_{index:04d}"
+        own_seed = object_seed(seed, split, category, index)
+        view = render_view(category, own_seed, view_seed=0)
+        annotation = annotate(view, CATEGORIES[category], f"{name}.png", own_seed)
+        Image.fromarray(view.image).save(root / "JPEGImages" / category / f"{name}.png", compress_level=1)
+        _write_json(root / "ImageAnnotation" / category / f"{name}.json", annotation)
+        images.append(annotation)
+    return images
+
+
+def run_tasks(
+    work: Callable[[Any], Any], tasks: Iterable[Any], workers: int | None
+) -> Iterator[tuple[Any, Any]]:
+    """Yield (task, result) as the results come; in this process when ``workers`` is 1.
+
+    Spawned processes inherit no thread and no lock, so this is safe after torch has started its threads.
+    """
+    workers = workers or _processors()
+    if workers == 1:
+        for task in tasks:
+            yield task, work(task)
+        return
+    with _pool(workers) as pool:
+        futures = {pool.submit(work, task): task for task in tasks}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def _processors() -> int:
+    """Processors this process may use, which is fewer than the machine has in a container."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[Executor]:
+    """Spawned processes with one linear-algebra thread each: more would fight over the same processors."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")
