@@ -45,8 +45,9 @@ class Sampler(Protocol):
 class CliqueSampler:
     """B images of one category and all ordered pairs among them that share keypoints.
 
-    A category is drawn in proportion to its pairs in the published list, so that an epoch gives every category the
-    weight it has there; its images are drawn without replacement. B forwards supervise up to B (B - 1) pairs.
+    A category is drawn in proportion to its pairs in the published list, and an image within it in proportion to
+    the pairs it is in (without replacement), so that over an epoch categories and images weigh what they weigh
+    there. B forwards supervise up to B (B - 1) pairs.
     """
 
     def __init__(self, data: Correspondences, images: int, seed: int):
@@ -55,6 +56,10 @@ class CliqueSampler:
         names, pairs = np.unique(category[data.source], return_counts=True)
         self._share = pairs / pairs.sum()
         self._members: list[Ints] = [np.flatnonzero(category == name) for name in names]
+        uses = np.bincount(data.source, minlength=len(category)) + np.bincount(
+            data.target, minlength=len(category)
+        )
+        self._weights = [uses[members] / uses[members].sum() for members in self._members]
         self._points = [_keypoint_table(data, members) for members in self._members]
 
     def batch(self, step: int, process: int, processes: int) -> Batch:
@@ -63,7 +68,8 @@ class CliqueSampler:
         while True:
             index = rng.choice(len(self._share), p=self._share)
             members = self._members[index]
-            chosen = rng.choice(len(members), size=min(self._count, len(members)), replace=False)
+            size = min(self._count, len(members))
+            chosen = rng.choice(len(members), size=size, replace=False, p=self._weights[index])
             points = self._points[index][chosen]
             seen = ~np.isnan(points[..., 0])
             shared = seen[:, None] & seen[None]

@@ -62,11 +62,11 @@ class Encoder:
     def _state(
         self, data: Correspondences, store: ImageStore, numbers: Ints, prefixes: PrefixStore
     ) -> TokenState:
-        new = prefixes.missing([data.images[n] for n in numbers])
+        paths = [data.images[number] for number in numbers]
+        new = prefixes.missing(paths)
         if new:
-            fresh = np.array([n for n in numbers if data.images[n] in new])
-            fresh = fresh[np.unique([data.images[n] for n in fresh], return_index=True)[1]]
+            fresh = np.array([numbers[paths.index(path)] for path in new])
             with torch.no_grad(), self.autocast():
                 state = self.backbone.prefix(self.images(data, store, fresh), self.first_trainable)
-            prefixes.put([data.images[n] for n in fresh], state)
-        return prefixes.get([data.images[n] for n in numbers], self.device)
+            prefixes.put(new, state)
+        return prefixes.get(paths, self.device)

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from peftcorr.backbones.base import TokenState
-from peftcorr.errors import PeftCorrError
+from peftcorr.features.scratch import ScratchRows
 
 
 class PrefixStore:
-    """Token states by image path, in memory-mapped temporary files that no folder lists.
+    """Token states by image path.
 
-    It is only as true as the frozen blocks are frozen: make a new one for every backbone, size and precision.
+    It is only as true as the frozen blocks are frozen and the images unchanged: make a new one for every backbone,
+    size, precision and augmentation.
+
+    Args:
+        dtype: how states are kept; bfloat16 halves the disk and rounds.
     """
 
-    def __init__(self) -> None:
-        self._states: dict[str, NDArray[np.float32]] = {}
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        self._dtype = dtype
+        self._rows = ScratchRows("the frozen blocks' output")
+        self._slots: dict[str, int] = {}
         self._grid = (0, 0)
 
-    def missing(self, paths: Sequence[str]) -> set[str]:
-        """Those of `paths` that have no state yet."""
-        return {path for path in paths if path not in self._states}
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def missing(self, paths: Sequence[str]) -> list[str]:
+        """Those of `paths` that have no state yet, each once."""
+        return [path for path in dict.fromkeys(paths) if path not in self._slots]
 
     def put(self, paths: Sequence[str], state: TokenState) -> None:
         """Keep one state an image.
@@ -34,21 +40,10 @@ class PrefixStore:
             PeftCorrError: if the temporary folder has no room.
         """
         self._grid = (state.height, state.width)
-        tokens = state.tokens.float().cpu().numpy()
-        file = tempfile.TemporaryFile(prefix="peftcorr-prefix-")  # noqa: SIM115
-        try:
-            file.write(tokens.tobytes())
-            file.flush()
-        except OSError as error:
-            raise PeftCorrError(
-                f"No room in {tempfile.gettempdir()} to keep the frozen blocks' output ({error.strerror}): free some "
-                "space or set TMPDIR to another disk."
-            ) from error
-        kept = np.memmap(file, dtype=np.float32, mode="r", shape=tokens.shape)
-        for index, path in enumerate(paths):
-            self._states[path] = kept[index]
+        first = self._rows.append(state.tokens.detach().to(self._dtype))
+        self._slots.update({path: first + place for place, path in enumerate(paths)})
 
     def get(self, paths: Sequence[str], device: torch.device) -> TokenState:
-        """States of `paths` as one batch on `device`."""
-        tokens = torch.from_numpy(np.stack([self._states[path] for path in paths]))
-        return TokenState(tokens.to(device), *self._grid)
+        """States of `paths` as one float32 batch on `device`."""
+        tokens = self._rows.read([self._slots[path] for path in paths])
+        return TokenState(tokens.to(device).float(), *self._grid)

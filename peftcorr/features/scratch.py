@@ -1,0 +1,68 @@
+"""Rows of one shape in a temporary file that no folder lists: large, bounded by disk and gone after a crash."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from peftcorr.errors import PeftCorrError
+
+
+class ScratchRows:
+    """A growing (N, *row) tensor on disk.
+
+    The file is written and read by position, not mapped: a full disk is then an error and not a killed process.
+
+    Args:
+        what: named in the error when the disk is full.
+    """
+
+    def __init__(self, what: str):
+        self._what = what
+        self._file = tempfile.TemporaryFile(prefix="peftcorr-rows-")  # noqa: SIM115
+        self._row: torch.Size = torch.Size()
+        self._dtype = torch.float32
+        self._bytes = 0
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, rows: Tensor) -> int:
+        """Add rows (n, *row), all of one shape and dtype, and return the number of the first.
+
+        Raises:
+            PeftCorrError: if the temporary folder has no room.
+        """
+        if self._count == 0:
+            self._row, self._dtype = rows.shape[1:], rows.dtype
+            self._bytes = rows[0].numel() * rows.element_size()
+        assert rows.shape[1:] == self._row
+        assert rows.dtype == self._dtype
+        raw = memoryview(rows.cpu().contiguous().view(torch.uint8).numpy().reshape(-1))
+        start = self._count * self._bytes
+        written = 0
+        try:
+            while written < len(raw):
+                written += os.pwrite(self._file.fileno(), raw[written:], start + written)
+        except OSError as error:
+            raise PeftCorrError(
+                f"No room in {tempfile.gettempdir()} for {self._what} ({error.strerror}): {len(rows)} more need "
+                f"{len(raw):,} bytes; free some space, or set TMPDIR to another disk."
+            ) from error
+        first, self._count = self._count, self._count + len(rows)
+        return first
+
+    def read(self, numbers: Sequence[int]) -> Tensor:
+        """Rows (len(numbers), *row) on the CPU."""
+        raw = np.empty((len(numbers), self._bytes), dtype=np.uint8)
+        for place, number in enumerate(numbers):
+            raw[place] = np.frombuffer(
+                os.pread(self._file.fileno(), self._bytes, number * self._bytes), np.uint8
+            )
+        return torch.from_numpy(raw).view(self._dtype).view(len(numbers), *self._row)
