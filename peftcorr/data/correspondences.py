@@ -76,7 +76,9 @@ def correspondences(dataset: PairDataset) -> Correspondences:
     keys: dict[tuple[str, str], list[int]] = {}
     for side in ("source", "target"):
         sizes = table.column(f"{side}_size").to_pylist()
-        for key, size in zip(zip(category, _strings(table, f"{side}_image"), strict=True), sizes, strict=True):
+        for key, size in zip(
+            zip(category, _strings(table, f"{side}_image"), strict=True), sizes, strict=True
+        ):
             keys.setdefault(key, size or [])
     ordered = sorted(keys)
     number = {key: index for index, key in enumerate(ordered)}
