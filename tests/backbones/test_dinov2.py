@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.small_models import FAMILY, Small, SmallRegisters, build, images, random_model, save_weights
 from torch import Tensor
 
 from peftcorr.backbones import BACKBONES
 from peftcorr.backbones.dinov2 import Dinov2
 from peftcorr.errors import PeftCorrError
+from tests.small_models import FAMILY, Small, SmallRegisters, build, images, random_model, save_weights
 
 
 @pytest.fixture(params=FAMILY, ids=lambda cls: cls.__name__)

@@ -12,6 +12,13 @@ import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from peftcorr.backbones import BACKBONES
+from peftcorr.backbones.base import Weights
+from peftcorr.backbones.dinov2 import Dinov2, Variant
+from peftcorr.backbones.loading import fetch, local_weights
+from peftcorr.errors import PeftCorrError
 from tests.small_models import (
     SIZE,
     Small,
@@ -22,13 +29,6 @@ from tests.small_models import (
     random_model,
     save_weights,
 )
-from torch import Tensor
-
-from peftcorr.backbones import BACKBONES
-from peftcorr.backbones.base import Weights
-from peftcorr.backbones.dinov2 import Dinov2, Variant
-from peftcorr.backbones.loading import fetch, local_weights
-from peftcorr.errors import PeftCorrError
 
 
 class Wide(Small):

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.small_models import Small, build, images
 
 from peftcorr.backbones.dinov2 import Dinov2
 from peftcorr.strategies import STRATEGIES, Strategy
 from peftcorr.strategies.base import apply_checked
+from tests.small_models import Small, build, images
 
 TRAINED = ("last_k", "lora", "adapter", "adaptformer")
 INJECTED = ("lora", "adapter", "adaptformer")

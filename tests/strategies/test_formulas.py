@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tests.strategies.adapting import adapt, take_steps
-from tests.small_models import images
 from torch import Tensor, nn
 
 from peftcorr.backbones.dinov2 import Dinov2
+from tests.small_models import images
+from tests.strategies.adapting import adapt, take_steps
 
 
 def own_block(backbone: Dinov2, tokens: Tensor, attention_adapter=None, mlp_adapter=None, parallel=None):  # type: ignore[no-untyped-def]

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.strategies.adapting import INJECTED, TRAINED, adapt, take_steps
 from safetensors.torch import load_file, save_file
-from tests.small_models import Small, build, images
 from torch import Tensor
 
 from peftcorr.backbones.dinov2 import Dinov2
 from peftcorr.errors import PeftCorrError
+from tests.small_models import Small, build, images
+from tests.strategies.adapting import INJECTED, TRAINED, adapt, take_steps
 
 
 def features(backbone: Dinov2) -> Tensor:

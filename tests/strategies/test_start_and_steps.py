@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.strategies.adapting import INJECTED, TRAINED, adapt, take_steps
-from tests.small_models import FAMILY, Small, build, images, save_weights
 
 from peftcorr.backbones.dinov2 import Dinov2
+from tests.small_models import FAMILY, Small, build, images, save_weights
+from tests.strategies.adapting import INJECTED, TRAINED, adapt, take_steps
 
 
 @pytest.fixture(params=FAMILY, ids=lambda cls: cls.__name__)

@@ -1,0 +1,153 @@
+"""Which correspondences a step supervises: as listed, each in its place, and the same whenever it is asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from peftcorr.data.correspondences import Correspondences
+from peftcorr.engine.batches import Batch, CliqueSampler, PairSampler
+from tests.engine.building import load_split
+
+
+@pytest.fixture
+def data(photographs: Path, tmp_path: Path) -> Correspondences:
+    return load_split(photographs, tmp_path).data
+
+
+Keypoint = tuple[int, int, float, float, float, float]
+
+
+def listed(data: Correspondences, pairs: np.ndarray | None = None) -> Counter[Keypoint]:
+    """Every correspondence of the annotation (of some pairs alone): source, target and both points."""
+    rows = np.arange(len(data)) if pairs is None else np.flatnonzero(np.isin(data.pair, pairs))
+    return Counter(
+        (int(data.source[pair]), int(data.target[pair]), *data.source_points[row], *data.target_points[row])
+        for row, pair in zip(rows, data.pair[rows], strict=True)
+    )
+
+
+def supervised(batch: Batch) -> Counter[Keypoint]:
+    """The same of a batch."""
+    source, target = batch.images[batch.query_slot], batch.images[batch.target_slot]
+    return Counter(
+        (int(s), int(t), *q, *p)
+        for s, t, q, p in zip(source, target, batch.query_points, batch.truth, strict=True)
+    )
+
+
+def same(one: Batch, other: Batch) -> bool:
+    names = ("images", "query_slot", "target_slot", "query_points", "truth")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+@pytest.mark.parametrize("kind", [CliqueSampler, PairSampler])
+def test_a_batch_depends_on_seed_step_and_process_alone(
+    data: Correspondences, kind: type[CliqueSampler] | type[PairSampler]
+) -> None:
+    """Whatever was drawn before, so that a resumed training draws what an unbroken one would."""
+    straight, skipping = kind(data, 3, seed=5), kind(data, 3, seed=5)
+    drawn = {(step, p): straight.batch(step, p, 2) for step in range(9) for p in range(2)}
+    for step, process in ((8, 1), (0, 0), (4, 1), (8, 1), (7, 0)):
+        assert same(skipping.batch(step, process, 2), drawn[step, process])
+    other = kind(data, 3, seed=6)
+    assert not all(same(other.batch(step, 0, 2), drawn[step, 0]) for step in range(9))
+    assert not all(same(drawn[step, 1], drawn[step, 0]) for step in range(9))
+
+
+def test_a_clique_is_every_ordered_pair_of_its_images_that_shares_keypoints(data: Correspondences) -> None:
+    """The small folder lists all ordered pairs, so a clique of it is the list itself, restricted."""
+    sampler = CliqueSampler(data, 3, seed=0)
+    for step in range(20):
+        batch = sampler.batch(step, 0, 1)
+        assert len(set(batch.images.tolist())) == 3
+        assert len({data.categories[image] for image in batch.images}) == 1
+        of_it = np.isin(data.source, batch.images) & np.isin(data.target, batch.images)
+        assert supervised(batch) == listed(data, np.flatnonzero(of_it))
+        assert batch.pairs() == of_it.sum() <= len(list(permutations(range(3), 2)))
+
+
+def test_a_clique_larger_than_the_category_takes_it_whole(data: Correspondences) -> None:
+    batch = CliqueSampler(data, 50, seed=0).batch(0, 0, 1)
+    assert len(batch.images) == 4
+
+
+def test_cliques_pair_images_that_the_list_does_not(photographs: Path, tmp_path: Path) -> None:
+    """Two listed pairs (a, b) and (b, c) supervise (a, c) too, where a and c show the same landmark."""
+    split = load_split(photographs, tmp_path)
+    whole = split.data
+    rows = [
+        row for row in range(len(whole.source))
+        if {int(whole.source[row]), int(whole.target[row])} in ({0, 1}, {1, 2})
+    ]  # fmt: skip
+    keep = np.isin(whole.pair, rows)
+    data = Correspondences(
+        images=whole.images,
+        categories=whole.categories,
+        sizes=whole.sizes,
+        source=whole.source[rows],
+        target=whole.target[rows],
+        reference_length=whole.reference_length[rows],
+        pair=np.searchsorted(rows, whole.pair[keep]),
+        source_points=whole.source_points[keep],
+        target_points=whole.target_points[keep],
+        keypoint_ids=whole.keypoint_ids[keep],
+        pair_ids=whole.pair_ids[rows],
+    )
+    sampler = CliqueSampler(data, 3, seed=0)
+    found = set().union(*(supervised(sampler.batch(step, 0, 1)) for step in range(10)))
+    assert {(s, t) for s, t, *_ in found} >= {(0, 2), (2, 0)}
+    assert found <= set(listed(whole))
+
+
+def test_categories_and_images_are_drawn_as_often_as_the_list_uses_them(data: Correspondences) -> None:
+    sampler = CliqueSampler(data, 2, seed=0)
+    drawn = Counter(image for step in range(600) for image in sampler.batch(step, 0, 1).images.tolist())
+    for category in set(data.categories):
+        members = [image for image, name in enumerate(data.categories) if name == category]
+        share = np.mean([data.categories[source] == category for source in data.source])
+        assert sum(drawn[image] for image in members) / 1200 == pytest.approx(share, abs=0.06)
+        assert min(drawn[image] for image in members) > 60
+
+
+@pytest.mark.parametrize(("count", "processes"), [(3, 1), (4, 2), (5, 3)])
+def test_pairs_come_once_an_epoch_in_a_new_order(data: Correspondences, count: int, processes: int) -> None:
+    total = len(data.source)
+    sampler = PairSampler(data, count, seed=0)
+    positions: list[int] = []
+    for step in range(-(-3 * total // (count * processes))):
+        for process in range(processes):
+            batch = sampler.batch(step, process, processes)
+            positions += pairs_in_order(batch, data)
+    epochs = [positions[epoch * total : (epoch + 1) * total] for epoch in range(3)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(total))
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert epochs[0] != list(range(total))
+
+
+def pairs_in_order(batch: Batch, data: Correspondences) -> list[int]:
+    """Numbers of a batch's pairs; a pair of the small folder is known by its two images."""
+    number = {
+        (int(s), int(t)): pair for pair, (s, t) in enumerate(zip(data.source, data.target, strict=True))
+    }
+    order: list[int] = []
+    left = 0
+    slots = list(zip(batch.images[batch.query_slot], batch.images[batch.target_slot], strict=True))
+    while left < len(slots):
+        pair = number[int(slots[left][0]), int(slots[left][1])]
+        order.append(pair)
+        left += int((data.pair == pair).sum())
+    return order
+
+
+def test_pair_batches_encode_an_image_once(data: Correspondences) -> None:
+    sampler = PairSampler(data, 6, seed=0)
+    for step in range(5):
+        batch = sampler.batch(step, 0, 1)
+        assert len(set(batch.images.tolist())) == len(batch.images) <= 12
+        assert set(supervised(batch)) <= set(listed(data))
