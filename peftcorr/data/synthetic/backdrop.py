@@ -20,12 +20,12 @@ def backdrop(rng: np.random.Generator, width: int, height: int) -> Array:
     picture: Array = first + ramp * (second - first)
     cloud = _noise(rng, width, height)
     picture = picture + (rng.uniform(0.1, 0.8) * cloud)[..., None] * (third - picture)
-    for _ in range(int(rng.integers(0, 6))):
+    for _ in range(int(rng.integers(0, 4))):
         normal, offset = rng.normal(size=2), rng.uniform(-0.9, 0.9, size=2)
         across = normal[0] * (x - offset[0]) + normal[1] * (y - offset[1])
         along = normal[1] * (x - offset[0]) - normal[0] * (y - offset[1])
         patch = (np.abs(across) < rng.uniform(0.05, 0.5)) & (np.abs(along) < rng.uniform(0.1, 1.5))
-        picture[patch] += rng.uniform(0.3, 1.0) * (random_colour(rng) - picture[patch])
+        picture[patch] += rng.uniform(0.2, 0.8) * (random_colour(rng) - picture[patch])
     return picture
 
 

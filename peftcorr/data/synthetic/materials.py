@@ -10,6 +10,8 @@ import numpy as np
 
 from peftcorr.data.synthetic.solids import Array
 
+CONTRAST = (0.1, 0.5)  # how far the second colour may lie from the first towards a random one
+
 
 class Pattern(IntEnum):
     """How two colours are laid out."""
@@ -42,7 +44,7 @@ class Material:
     gloss: float
 
 
-def random_colour(rng: np.random.Generator, value: tuple[float, float] = (0.25, 0.95)) -> Array:
+def random_colour(rng: np.random.Generator, value: tuple[float, float] = (0.35, 1.0)) -> Array:
     """(3,) RGB with uniform hue, moderate saturation and a brightness drawn from ``value``."""
     return np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.05, 0.85), rng.uniform(*value)))
 
@@ -63,7 +65,7 @@ def random_material(
     """
     first = random_colour(rng) if base is None else base
     other = random_colour(rng)
-    contrast = rng.uniform(0.35, 1.0)
+    contrast = rng.uniform(*CONTRAST)
     waves = rng.normal(size=(3, 3))
     waves *= 2 * np.pi * rng.uniform(*frequency) / np.linalg.norm(waves, axis=1, keepdims=True)
     pattern = Pattern(int(rng.integers(1, 5)))

@@ -117,13 +117,13 @@ def _attempt(kind: Category, built: Builder, rng: np.random.Generator) -> View |
     frame = np.array([camera.width, camera.height], dtype=float)
     far = np.array([1.1, 2.0]) * seen[:, 2].max()
     behind, behind_materials = clutter(
-        rng, camera, int(rng.integers(0, 6)), frame / 2, frame / 2, far, frame.min() * np.array([0.08, 0.3])
+        rng, camera, int(rng.integers(0, 4)), frame / 2, frame / 2, far, frame.min() * np.array([0.08, 0.3])
     )
-    blockers = int(rng.uniform() < 0.3)
+    blockers = int(rng.uniform() < 0.2)
     close = np.array([0.6, 0.95]) * seen[:, 2].min()
     extent = (high - low).max()
     hiding, hiding_materials = clutter(
-        rng, camera, blockers, (low + high) / 2, (high - low) / 2, close, extent * np.array([0.08, 0.2])
+        rng, camera, blockers, (low + high) / 2, (high - low) / 2, close, extent * np.array([0.07, 0.17])
     )
 
     names = [name for name in kind.landmarks if name in built.landmarks]
@@ -171,15 +171,15 @@ def _attempt(kind: Category, built: Builder, rng: np.random.Generator) -> View |
 def _camera(kind: Category, corners: Array, rng: np.random.Generator) -> tuple[Camera, float, float]:
     """A random camera on an orbit round the object, cropped so that the object fills part of the image."""
     width, height = (int(side) for side in rng.integers(SIDE[0], SIDE[1] + 1, size=2))
-    azimuth = float(rng.uniform(-180, 180))
-    if abs(azimuth) > 145 and rng.uniform() < 0.7:  # views from behind hide most landmarks: keep a few
-        azimuth = float(rng.uniform(-145, 145))
+    # All round, but seldom from behind, where most landmarks are hidden.
+    azimuth = float(rng.uniform(-110, 110) if rng.uniform() < 0.9 else rng.uniform(110, 250))
+    azimuth = (azimuth + 180) % 360 - 180
     elevation = float(rng.uniform(*kind.elevation))
     rotation = orbit(azimuth, elevation, float(np.clip(rng.normal(0, 7), -20, 20)))
     middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
     radius = float(np.linalg.norm(corners - middle, axis=1).max())
     focal = float(rng.uniform(1.1, 2.2)) * max(width, height)
-    wanted = float(rng.uniform(0.55, 1.1)) * min(width, height)
+    wanted = float(rng.uniform(0.7, 1.15)) * min(width, height)
     distance = 2 * radius * focal / wanted
     for _ in range(3):  # the extent falls off as 1 / distance only far away: repeat
         distance = max(distance, 1.4 * radius)
@@ -204,7 +204,7 @@ def _light(camera: Camera, rng: np.random.Generator) -> Light:
     world = np.array([np.cos(height) * np.cos(turn), np.cos(height) * np.sin(turn), np.sin(height)])
     colour = rng.uniform(0.45, 0.85) * (1 + rng.uniform(-0.12, 0.12, size=3))
     upwards = camera.rotation @ np.array([0.0, 0.0, 1.0])
-    return Light(camera.rotation @ world, upwards, colour, float(rng.uniform(0.35, 0.65)))
+    return Light(camera.rotation @ world, upwards, colour, float(rng.uniform(0.4, 0.7)))
 
 
 def _develop(picture: Array, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -10,9 +10,11 @@ from peftcorr.data.synthetic.categories.parts import SIDES, both, eyes, vec
 
 def build_quadruped(b: Builder) -> None:
     """Four-legged: from dog to horse by its proportions."""
-    b.paint("body", "limb", "head", "ear", "paw")
+    b.paint("body", "limb", "head")
     b.colour("eye", (0.02, 0.15), gloss=0.8)
     b.colour("nose", (0.05, 0.3))
+    b.colour("paw", (0.05, 0.3))
+    b.colour("ear", (0.7, 1.0))
     length, girth = b.size(0.75, 1.1), b.size(0.27, 0.42)
     b.ellipsoid((0, 0, 0), (length, girth, girth * b.size(0.95, 1.2)), "body")
 
@@ -54,13 +56,15 @@ def build_quadruped(b: Builder) -> None:
     end_point = tail + heading(180 + b.bend(40), b.size(-60, 50) + b.bend(20))[:, 0] * b.size(0.35, 0.9)
     b.rod(tail, end_point, girth * 0.2, "limb", taper=0.5)
     b.mark("tail_base", tail, slack=girth * 0.2)
-    b.mark("tail_tip", end_point)
+    b.ball(end_point, girth * 0.2, "ear")
+    b.mark("tail_tip", end_point, slack=girth * 0.2)
 
 
 def build_bird(b: Builder) -> None:
     """A bird with its wings spread."""
     b.paint("body", "wing", "head", "tail", like=0.4)
-    b.colour("beak", (0.5, 0.95))
+    b.colour("beak", (0.7, 1.0))
+    b.colour("tip", (0.05, 0.3))
     b.colour("eye", (0.02, 0.15), gloss=0.8)
     length, girth = b.size(0.55, 0.75), b.size(0.28, 0.38)
     tilt = heading(0, b.size(5, 35) + b.bend(10))
@@ -90,6 +94,14 @@ def build_bird(b: Builder) -> None:
         b.blade(root, elbow, tilt @ vec(chord, 0, 0), arm[:, 2] * 0.05, "wing", taper=0.95)
         b.blade(elbow, tip, tilt @ vec(chord * 0.95, 0, 0), outer[:, 2] * 0.045, "wing", taper=0.25)
         b.mark(f"{side}_wing_elbow", elbow + tilt @ vec(chord * 0.9, 0, 0), slack=0.06)
+        b.blade(
+            elbow + 0.8 * (tip - elbow),
+            tip,
+            tilt @ vec(chord * 0.5, 0, 0),
+            outer[:, 2] * 0.05,
+            "tip",
+            taper=0.4,
+        )
         b.mark(f"{side}_wing_tip", tip, slack=0.05)
 
     root = tilt @ vec(-length * 0.8, 0, 0)
@@ -153,7 +165,8 @@ def build_fish(b: Builder) -> None:
 def build_insect(b: Builder) -> None:
     """Six legs in three pairs: the repeated parts of one side differ by their place alone."""
     b.paint("body", "abdomen", "head", like=0.45)
-    b.colour("limb", (0.1, 0.7))
+    b.colour("limb", (0.15, 0.6))
+    b.colour("foot", (0.8, 1.0))
     b.colour("eye", (0.02, 0.3), gloss=0.9)
     thorax, girth = b.size(0.3, 0.45), b.size(0.22, 0.32)
     b.ellipsoid((0, 0, 0), (thorax, girth, girth * 0.9), "body")
@@ -175,7 +188,7 @@ def build_insect(b: Builder) -> None:
         root = crown + frame @ vec(0.6 * head, 0.35 * sign * head, 0.6 * head)
         tip = root + frame @ heading(sign * (25 + b.bend(15)), 40 + b.bend(20))[:, 0] * reach
         b.rod(root, tip, 0.035, "limb", taper=0.8)
-        b.ball(tip, 0.055, "limb")
+        b.ball(tip, 0.06, "foot")
         b.mark(f"{side}_antenna_tip", tip, slack=0.06)
 
     leg, height = b.size(0.75, 1.05), b.size(35, 60)
@@ -187,7 +200,8 @@ def build_insect(b: Builder) -> None:
             lower = heading(yaw, -height + b.bend(12))[:, 0] * leg * 0.65
             knee, foot = b.limb(hip, [upper, lower], 0.065, "limb", taper=0.8)
             b.mark(f"{name}_{side}_knee", knee, slack=0.07)
-            b.mark(f"{name}_{side}_foot", foot, slack=0.06)
+            b.ball(foot, 0.07, "foot")
+            b.mark(f"{name}_{side}_foot", foot, slack=0.08)
 
 
 QUADRUPED = Category(

@@ -6,15 +6,17 @@ import numpy as np
 
 from peftcorr.data.synthetic.builder import Builder, Category, heading
 from peftcorr.data.synthetic.categories.parts import SIDES, both, eyes, vec
-from peftcorr.data.synthetic.solids import Shape
+from peftcorr.data.synthetic.materials import plain_material
+from peftcorr.data.synthetic.solids import Array, Shape
 
 
 def build_person(b: Builder) -> None:
     """A standing or walking person."""
     b.paint("shirt", "sleeve", like=0.6)
-    b.paint("trousers", "shoe", like=0.2)
-    b.colour("skin", (0.35, 0.95))
-    b.colour("hair", (0.05, 0.7))
+    b.paint("trousers")
+    b.colour("shoe", (0.05, 0.3))
+    b.materials["skin"] = plain_material(_skin(b))
+    b.colour("hair", (0.05, 0.4))
     b.colour("eye", (0.02, 0.12), gloss=0.8)
     torso, broad, deep = b.size(0.5, 0.68), b.size(0.24, 0.34), b.size(0.13, 0.2)
     upper = heading(b.bend(20), 0, b.bend(10)) @ heading(0, b.bend(12))
@@ -66,10 +68,17 @@ def build_person(b: Builder) -> None:
         b.mark(f"{side}_toe", ankle + vec(0.22, 0, -0.03))
 
 
+def _skin(b: Builder) -> Array:
+    """A natural colour of skin, dark to pale."""
+    dark, pale = np.array([0.35, 0.2, 0.12]), np.array([1.0, 0.82, 0.7])
+    return np.asarray(dark + b.look.uniform() * (pale - dark))
+
+
 def build_chair(b: Builder) -> None:
     """A chair, with or without arms, its back solid or of slats."""
     b.paint("seat", "back", like=0.5)
     b.paint("leg", "arm", like=0.7, plain=0.6)
+    b.colour("cap", (0.03, 0.2))
     wide, deep, thick = b.size(0.4, 0.6), b.size(0.4, 0.55), b.size(0.04, 0.1)
     b.box((0, 0, 0), (deep, wide, thick), "seat")
     height, lean = b.size(0.45, 0.85), b.size(0.0, 0.3) + 0.15 * abs(b.bend(1))
@@ -92,7 +101,8 @@ def build_chair(b: Builder) -> None:
             top = vec(x, (wide - radius) * sign, 0)
             low = top + vec(np.sign(x) * splay, splay * sign, -leg)
             b.rod(top, low, radius, "leg", taper=0.75)
-            b.mark(f"{end}_{side}_foot", low, slack=radius)
+            b.ball(low, radius * 1.1, "cap")
+            b.mark(f"{end}_{side}_foot", low, slack=radius * 1.2)
             corner = vec(deep * np.sign(x), wide * sign, thick)
             if end == "front":
                 b.mark(f"seat_front_{side}", corner)
@@ -106,7 +116,8 @@ def build_chair(b: Builder) -> None:
             b.box(
                 (front[0] / 2 - deep / 2, front[1], rest), ((front[0] + deep) / 2 + 0.04, 0.065, 0.04), "arm"
             )
-            b.mark(f"arm_{side}_end", front + vec(0.04, 0, 0.03), slack=0.06)
+            b.ball(front + vec(0.02, 0, 0), 0.07, "cap")
+            b.mark(f"arm_{side}_end", front + vec(0.04, 0, 0.03), slack=0.08)
 
 
 PERSON = Category(

@@ -65,6 +65,8 @@ def build_aeroplane(b: Builder) -> None:
     """An aeroplane with two engines under its wings."""
     b.paint("body", "wing", "tail", "engine", like=0.5, plain=0.5)
     b.colour("glass", (0.05, 0.35), gloss=0.9)
+    b.materials["left"] = plain_material(np.array([0.9, 0.1, 0.1]), gloss=0.6)  # as aeroplanes are lit
+    b.materials["right"] = plain_material(np.array([0.1, 0.8, 0.2]), gloss=0.6)
     length, girth = b.size(0.95, 1.25), b.size(0.13, 0.22)
     b.ellipsoid((0, 0, 0), (length, girth, girth), "body")
     b.rod((length * 0.45, 0, 0), (-length * 0.98, 0, girth * 0.3), girth * 0.92, "body", taper=0.3)
@@ -81,7 +83,8 @@ def build_aeroplane(b: Builder) -> None:
         root = vec(place, girth * 0.5 * sign, high)
         tip = vec(place - sweep, span * sign, high + dihedral)
         b.blade(root, tip, vec(chord, 0, 0), vec(0, 0, 0.05), "wing", taper=0.4)
-        b.mark(f"{side}_wing_tip", tip, slack=0.05)
+        b.ellipsoid(tip, (chord * 0.5, 0.06, 0.05), side)
+        b.mark(f"{side}_wing_tip", tip, slack=0.07)
         engine = root + engines_out * (tip - root) + vec(chord * 0.6, 0, -0.11)
         b.rod(engine - vec(0.16, 0, 0), engine + vec(0.16, 0, 0), 0.095, "engine", taper=1.0)
         b.ellipsoid(engine + vec(0.16, 0, 0), (0.05, 0.07, 0.07), "glass")
