@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from peftcorr.data.base import PairDataset
-from peftcorr.data.images import ImageStore
+from peftcorr.data.images import Frame, ImageStore
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -53,20 +54,49 @@ class Correspondences:
 
     def to_input(self, points: Floats, image: Ints, store: ImageStore) -> Floats:
         """Map points (N, 2), each in its image's original frame, to pixels of the square input."""
-        scale, _ = self._geometry(store)
-        return (points + 0.5) * scale[image] - 0.5
+        return self._geometry(image, store).to_input(points, image)
 
     def to_original(self, points: Floats, image: Ints, store: ImageStore) -> Floats:
         """Inverse of `to_input`; with padding, clipped to the image."""
-        scale, limit = self._geometry(store)
-        original = (points + 0.5) / scale[image] - 0.5
-        return np.clip(original, -0.5, limit[image]) if store.mode == "pad" else original
+        return self._geometry(image, store).to_original(points, image)
 
-    def _geometry(self, store: ImageStore) -> tuple[Floats, Floats]:
-        frames = [store.frame(path) for path in self.images]
-        scale = np.stack([frame.scale for frame in frames])
-        limit = np.array([[frame.width - 0.5, frame.height - 0.5] for frame in frames])
-        return scale, limit
+    def _geometry(self, image: Ints, store: ImageStore) -> Geometry:
+        geometry = Geometry(len(self.images))
+        numbers = np.unique(image)
+        geometry.learn(numbers, [store.frame(self.images[number], self.sizes[number]) for number in numbers])
+        return geometry
+
+
+class Geometry:
+    """Where the pixels of a split's I images lie in the square input; `Frame` for many images at once.
+
+    It is filled in image by image as they are decoded, so that nobody has to decode an image for its size alone.
+    """
+
+    def __init__(self, images: int):
+        self._scale = np.full((images, 2), np.nan)
+        self._limit = np.full((images, 2), np.nan)
+
+    def learn(self, numbers: Ints, frames: Sequence[Frame]) -> None:
+        """Enter the frames of the images `numbers`."""
+        if len(numbers):
+            self._scale[numbers] = [frame.scale for frame in frames]
+            self._limit[numbers] = [
+                (frame.width, frame.height) if frame.mode == "pad" else (np.inf, np.inf) for frame in frames
+            ]
+
+    def to_input(self, points: Floats, image: Ints) -> Floats:
+        """Map points (..., N, 2), each in the original frame of its image (N,), to pixels of the input."""
+        moved: Floats = (points + 0.5) * self._scale[image] - 0.5
+        return moved
+
+    def to_original(self, points: Floats, image: Ints) -> Floats:
+        """Inverse of `to_input`; with padding, clipped to the image."""
+        original = (points + 0.5) / self._scale[image] - 0.5
+        limit = self._limit[image] - 0.5
+        # Without padding every position is one of the image's own, a little beyond its edge included.
+        clipped: Floats = np.clip(original, np.where(np.isinf(limit), -np.inf, -0.5), limit)
+        return clipped
 
 
 def correspondences(dataset: PairDataset) -> Correspondences:

@@ -1,32 +1,43 @@
 """Evaluation: every image is encoded once, and all keypoints that share a target are matched in one product.
 
-The images are taken category by category, since no pair crosses two. Within a category each process encodes its
-share of the images, samples the queries there, and the processes exchange queries (a few kilobytes an image), not
-maps: the number of images encoded does not depend on the number of processes.
+Images are encoded window by window, in an order in which few maps wait (`schedule`). Of each image its queries are
+sampled at once; its map waits until the sources of all its pairs are encoded, in memory up to a budget and on disk
+beyond. Each process encodes its share of a window and matches its own images as targets; the processes exchange
+queries (a few kilobytes an image), not maps: how many images are encoded does not depend on how many processes
+there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor
 
 from peftcorr.data.base import PairDataset
-from peftcorr.data.correspondences import Correspondences, Floats, Ints
-from peftcorr.data.images import ImageStore
+from peftcorr.data.correspondences import Correspondences, Floats, Geometry, Ints
+from peftcorr.data.images import Frame, ImageStore
+from peftcorr.engine.matcher import Matcher
+from peftcorr.engine.schedule import Queries, Schedule, schedule
+from peftcorr.features.cache import FeatureCache, Kept, Shelf
 from peftcorr.features.encode import Encoder
+from peftcorr.features.maps import WaitingMaps
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import Predictor
-from peftcorr.matching.similarity import normalise, sample_queries, similarity
+from peftcorr.matching.similarity import normalise, sample_at
 from peftcorr.report.progress import Progress
 from peftcorr.results.predictions import PREDICTION_SCHEMA
 
-_MATCH_BYTES = 64 << 20  # similarity maps held at once
+MEMORY = 2 << 30  # bytes of features held at once, by default
+_MATCH_BYTES = 32 << 20  # similarity maps held at once
 
 
 @dataclass(frozen=True)
@@ -46,112 +57,221 @@ def predict(
     accelerator: Accelerator,
     batch: int,
     progress: Progress,
+    memory: int = MEMORY,
+    cache: FeatureCache | None = None,
 ) -> Floats:
     """Predict every correspondence of a split with every predictor.
 
+    Args:
+        split: what to predict.
+        encoder: gives the features.
+        predictors: each predicts from the same similarity maps.
+        accelerator: says which process of how many this is.
+        batch: images encoded at once; fewer where `memory` says so.
+        progress: shows how far it is.
+        memory: bytes of features that this process may hold: maps of the window under way, maps that wait, queries
+            and similarity maps. Maps beyond it wait on disk. What the encoder needs inside does not count, and one
+            image's map fits always.
+        cache: where features of earlier runs are, and where new ones are kept.
+
     Returns:
         x, y in the target's original frame, (len(predictors), N, 2).
+
+    Raises:
+        PeftCorrError: if an image cannot be decoded, or a disk has no room for the maps beyond `memory` or the cache.
     """
-    data, store = split.data, split.store
-    encoder.backbone.eval()
-    device, stride = encoder.device, encoder.backbone.stride
-    predicted = torch.zeros((len(predictors), len(data), 2), dtype=torch.float64, device=device)
-    by_category = _group(np.array(data.categories))
-    keypoint_category = np.array(data.categories)[data.source[data.pair]]
-    with (
-        torch.inference_mode(),
-        progress.track(
-            f"score {split.dataset.name}/{split.dataset.split}", len(data.images), "images"
-        ) as bar,
-    ):
-        for category, images in by_category.items():
-            mine = images[accelerator.process_index :: accelerator.num_processes]
-            wanted = np.flatnonzero(keypoint_category == category)
-            maps, queries = _encode(split, encoder, mine, wanted, batch)
-            queries = accelerator.reduce(queries, "sum") if accelerator.num_processes > 1 else queries
-            _match(data, mine, maps, wanted, queries, predictors, stride, predicted)
-            bar.advance(len(images))
-    if accelerator.num_processes > 1:
-        predicted = accelerator.reduce(predicted, "sum")
-    target = data.target[data.pair]
-    return np.stack([data.to_original(points, target, store) for points in predicted.cpu().numpy()])
-
-
-def _encode(split: Split, encoder: Encoder, images: Ints, wanted: Ints, batch: int) -> tuple[Tensor, Tensor]:
-    """Normalised maps (len(images), C, h, w), and the queries (len(wanted), C) whose source is among them."""
+    if cache is not None:  # what is kept for later processes must not come from pixels decoded long ago
+        fresh_store = ImageStore(split.store.image_root, split.store.size, split.store.mode)
+        split = replace(split, store=fresh_store)
     data, stride = split.data, encoder.backbone.stride
-    queries = torch.zeros((len(wanted), encoder.backbone.channels), device=encoder.device)
-    source = data.source[data.pair[wanted]]
-    maps: list[Tensor] = []
-    for start in range(0, len(images), batch):
-        numbers = images[start : start + batch]
+    cells = split.store.size // stride
+    shape = (encoder.backbone.channels, cells, cells)
+    room = Room.of(memory, shape, batch)
+    plan = schedule(data, room.batch, accelerator.process_index, accelerator.num_processes)
+    waiting = WaitingMaps(shape, plan.most_waiting, room.for_waiting(plan), encoder.device)
+    matcher = Matcher(plan, predictors, stride, shape, room.similarity, encoder.device)
+    geometry = Geometry(len(data.images))
+    shelf = None
+    if cache is not None:
+        shelf = cache.shelf(data, split.store, encoder, np.concatenate(plan.windows), shape, progress.say)
+    encoder.backbone.eval()
+    title = f"score {split.dataset.name}/{split.dataset.split}"
+    with torch.inference_mode(), progress.track(title, len(data.images), "images") as bar:
+        load = partial(_load, split, encoder, shelf)
+        for window, loaded in enumerate(_ahead(plan.windows, load)):
+            geometry.learn(loaded.images, loaded.frames)
+            maps = _encode(split, encoder, shelf, loaded, shape)
+            queries = _sample(plan.queries, window, loaded.images, maps, geometry, stride)
+            matcher.add(accelerator.reduce(queries, "sum") if accelerator.num_processes > 1 else queries)
+            here = dict(zip(loaded.images.tolist(), maps, strict=True))
+            for image in loaded.images[plan.waits[loaded.images]].tolist():
+                waiting.put(image, here.pop(image))
+            matcher.match(window, partial(_take, here, waiting))
+            bar.advance(len(loaded.images) * accelerator.num_processes)
+    predicted = np.zeros((len(predictors), len(data), 2))
+    target = data.target[data.pair[plan.rows]]
+    predicted[:, plan.rows] = geometry.to_original(matcher.predicted.cpu().numpy(), target)
+    if accelerator.num_processes > 1:
+        predicted = accelerator.reduce(torch.from_numpy(predicted).to(encoder.device), "sum").cpu().numpy()
+    return predicted
+
+
+def _take(here: dict[int, Tensor], waiting: WaitingMaps, image: int) -> Tensor:
+    return here[image] if image in here else waiting.take(image)
+
+
+@dataclass(frozen=True)
+class Room:
+    """How a budget of bytes is shared out.
+
+    Attributes:
+        budget: all of it.
+        shape: C, h, w of a feature map.
+        batch: images encoded at once.
+        similarity: for similarity maps.
+    """
+
+    budget: int
+    shape: tuple[int, int, int]
+    batch: int
+    similarity: int
+
+    @classmethod
+    def of(cls, budget: int, shape: tuple[int, int, int], batch: int) -> Room:
+        """Give the window under way a quarter at most, and similarity maps another."""
+        fits = budget // 4 // (4 * shape[0] * shape[1] * shape[2])
+        return cls(budget, shape, max(1, min(batch, fits)), min(_MATCH_BYTES, budget // 4))
+
+    def for_waiting(self, plan: Schedule) -> int:
+        """What is left for the maps that wait."""
+        channels, height, width = self.shape
+        under_way = 4 * self.batch * channels * height * width
+        queries = 2 * 4 * channels * plan.queries.most_at_once()  # twice: they move when some are dropped
+        return max(0, self.budget - under_way - queries - self.similarity)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A window's images of this process as they come from the disk.
+
+    Attributes:
+        images: numbers of all of them.
+        fresh: numbers of those that have to be encoded.
+        pixels: uint8 images of `fresh`, unless the encoder has its own store of what it starts from.
+        cached: maps of the others.
+        frames: geometry of all of them.
+    """
+
+    images: Ints
+    fresh: Ints
+    pixels: Tensor | None
+    cached: dict[int, Tensor]
+    frames: list[Frame]
+
+
+def _load(split: Split, encoder: Encoder, shelf: Shelf | None, images: Ints) -> Loaded:
+    data, store = split.data, split.store
+    found: dict[int, Kept] = {} if shelf is None else shelf.get(images)
+    fresh = np.array([image for image in images.tolist() if image not in found], dtype=np.int64)
+    ahead = len(fresh) > 0 and (split.prefixes is None or encoder.first_trainable == 0)
+    pixels = encoder.load(data, store, fresh) if ahead else None
+    frames = [
+        found[image].frame if image in found else store.frame(data.images[image], data.sizes[image])
+        for image in images.tolist()
+    ]
+    return Loaded(images, fresh, pixels, {image: kept.feature for image, kept in found.items()}, frames)
+
+
+def _ahead(windows: Sequence[Ints], load: Callable[[Ints], Loaded]) -> Iterator[Loaded]:
+    """Load each window, the next one in a thread while the caller encodes this one."""
+    with ThreadPoolExecutor(1) as pool:
+        coming: Future[Loaded] | None = None
+        for window in [*windows, None]:
+            last, coming = coming, None if window is None else pool.submit(load, window)
+            if last is not None:
+                yield last.result()
+
+
+def _encode(
+    split: Split, encoder: Encoder, shelf: Shelf | None, loaded: Loaded, shape: tuple[int, int, int]
+) -> Tensor:
+    """Normalised maps (len(loaded.images), C, h, w), float32."""
+    maps = torch.empty((0, *shape), device=encoder.device)
+    if len(loaded.fresh):
         with encoder.autocast():
-            features = encoder.features(data, split.store, numbers, split.prefixes)
-        features = normalise(features.float())
-        maps.append(features)
-        for number, feature in zip(numbers, features, strict=True):
-            rows = np.flatnonzero(source == number)
-            points = data.to_input(data.source_points[wanted[rows]], source[rows], split.store)
-            sampled = sample_queries(
-                feature[None], torch.from_numpy(points)[None].to(encoder.device), stride
-            )[0]
-            queries[torch.from_numpy(rows)] = sampled
-    size = split.store.size // stride
-    empty = torch.zeros((0, encoder.backbone.channels, size, size), device=encoder.device)
-    return torch.cat(maps) if maps else empty, queries
+            features = encoder.features(split.data, split.store, loaded.fresh, split.prefixes, loaded.pixels)
+        maps = normalise(features.float())
+        if shelf is not None:
+            frames = dict(zip(loaded.images.tolist(), loaded.frames, strict=True))
+            shelf.put(loaded.fresh, maps, [frames[image] for image in loaded.fresh.tolist()])
+    if not loaded.cached:
+        return maps
+    every = {image: feature.to(encoder.device) for image, feature in loaded.cached.items()}
+    every |= dict(zip(loaded.fresh.tolist(), maps, strict=True))
+    return torch.stack([every[image] for image in loaded.images.tolist()])
 
 
-def _match(
-    data: Correspondences,
-    images: Ints,
-    maps: Tensor,
-    wanted: Ints,
-    queries: Tensor,
-    predictors: Sequence[Predictor],
-    stride: int,
-    predicted: Tensor,
-) -> None:
-    """Match all queries of each target image in one product, and write the points into `predicted`."""
-    target = data.target[data.pair[wanted]]
-    at_once = max(1, _MATCH_BYTES // (8 * maps.shape[-2] * maps.shape[-1]))
-    for image, feature in zip(images, maps, strict=True):
-        rows = torch.from_numpy(np.flatnonzero(target == image))
-        for part in torch.split(rows, at_once):
-            scores = similarity(queries[part], feature)
-            where = torch.from_numpy(wanted)[part].to(predicted.device)
-            for index, predictor in enumerate(predictors):
-                predicted[index, where] = predictor.predict(scores, stride)
-
-
-def _group(values: np.ndarray) -> dict[str, Ints]:
-    return {str(value): np.flatnonzero(values == value) for value in np.unique(values)}
+def _sample(
+    queries: Queries, window: int, images: Ints, maps: Tensor, geometry: Geometry, stride: int
+) -> Tensor:
+    """Queries (U', C) of a window, zero where another process has the image."""
+    image = queries.image[queries.start[window] : queries.start[window + 1]]
+    points = queries.points[queries.start[window] : queries.start[window + 1]]
+    place = {number: index for index, number in enumerate(images.tolist())}
+    own = np.flatnonzero(np.isin(image, images))
+    slot = np.array([place[number] for number in image[own].tolist()], dtype=np.int64)
+    sampled = maps.new_zeros((len(image), maps.shape[1]))
+    sampled[torch.from_numpy(own).to(maps.device)] = sample_at(
+        maps,
+        torch.from_numpy(slot).to(maps.device),
+        torch.from_numpy(geometry.to_input(points[own], image[own])).to(maps.device),
+        stride,
+    )
+    return sampled
 
 
 def prediction_table(split: Split, predicted: Floats, labels: Sequence[str]) -> pa.Table:
-    """Predictions of a split as rows of `PREDICTION_SCHEMA`, predictor by predictor."""
+    """Predictions of a split as rows of `PREDICTION_SCHEMA`, predictor by predictor.
+
+    Names are written as codes from the start: a column of 88,328 strings would take longer than the matching.
+    """
     data = split.data
+    rows = len(data)
+    images = pa.array(data.images, pa.string())
+    category, category_code = np.unique(data.categories, return_inverse=True)
+    source, target = data.source[data.pair], data.target[data.pair]
     shared = {
-        "dataset": [split.dataset.name] * len(data),
-        "split": [split.dataset.split] * len(data),
+        "dataset": _coded(np.zeros(rows), [split.dataset.name]),
+        "split": _coded(np.zeros(rows), [split.dataset.split]),
         "pair": data.pair,
-        "pair_id": data.pair_ids[data.pair],
-        "category": np.array(data.categories)[data.target[data.pair]],
-        "source_image": np.array(data.images)[data.source[data.pair]],
-        "target_image": np.array(data.images)[data.target[data.pair]],
-        "keypoint_id": data.keypoint_ids,
+        "pair_id": _coded(data.pair, data.pair_ids),
+        "category": _coded(category_code[target], category),
+        "source_image": _coded(source, images),
+        "target_image": _coded(target, images),
+        "keypoint_id": pa.array(data.keypoint_ids, pa.string()).dictionary_encode(),
         "source_x": data.source_points[:, 0],
         "source_y": data.source_points[:, 1],
         "truth_x": data.target_points[:, 0],
         "truth_y": data.target_points[:, 1],
         "reference_length": data.reference_length[data.pair],
     }
+    shared = {
+        name: pa.array(column, PREDICTION_SCHEMA.field(name).type)
+        if isinstance(column, np.ndarray)
+        else column
+        for name, column in shared.items()
+    }
     parts = []
     for label, points in zip(labels, predicted, strict=True):
         columns = {
             **shared,
-            "predictor": [label] * len(data),
-            "prediction_x": points[:, 0],
-            "prediction_y": points[:, 1],
+            "predictor": _coded(np.zeros(rows), [label]),
+            "prediction_x": pa.array(points[:, 0]),
+            "prediction_y": pa.array(points[:, 1]),
         }
-        parts.append(pa.table({field.name: pa.array(columns[field.name]) for field in PREDICTION_SCHEMA}))
-    return pa.concat_tables(parts).cast(PREDICTION_SCHEMA)
+        parts.append(pa.table([columns[name] for name in PREDICTION_SCHEMA.names], schema=PREDICTION_SCHEMA))
+    return pa.concat_tables(parts)
+
+
+def _coded(codes: NDArray[Any], names: Any) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(names, pa.string()))

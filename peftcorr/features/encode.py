@@ -43,18 +43,29 @@ class Encoder:
         self.first_trainable = first_trainable
         self.forwards = 0
 
-    def images(self, data: Correspondences, store: ImageStore, numbers: Ints) -> Tensor:
-        """Preprocessed images (B, 3, H, W) on the device."""
-        raw = store.get([data.images[n] for n in numbers], [data.sizes[n] for n in numbers])
-        return self.backbone.preprocess(raw.to(self.device))
+    def load(self, data: Correspondences, store: ImageStore, numbers: Ints) -> Tensor:
+        """Images (B, 3, H, W), uint8, not on the device yet: for a thread that works ahead."""
+        return store.get([data.images[n] for n in numbers], [data.sizes[n] for n in numbers])
+
+    def images(
+        self, data: Correspondences, store: ImageStore, numbers: Ints, loaded: Tensor | None = None
+    ) -> Tensor:
+        """Preprocessed images (B, 3, H, W) on the device; `loaded` is what `load` gave for them, if it was called."""
+        raw = self.load(data, store, numbers) if loaded is None else loaded
+        return self.backbone.preprocess(raw.to(self.device, non_blocking=True))
 
     def features(
-        self, data: Correspondences, store: ImageStore, numbers: Ints, prefixes: PrefixStore | None = None
+        self,
+        data: Correspondences,
+        store: ImageStore,
+        numbers: Ints,
+        prefixes: PrefixStore | None = None,
+        loaded: Tensor | None = None,
     ) -> Tensor:
         """Features (B, C, h, w) of the images `numbers`; gradients follow the caller's grad mode."""
         self.forwards += len(numbers)
         if prefixes is None or self.first_trainable == 0:
-            result: Tensor = self.model(self.images(data, store, numbers))
+            result: Tensor = self.model(self.images(data, store, numbers, loaded))
             return result
         state = self._state(data, store, numbers, prefixes)
         return self.model(state, self.first_trainable)  # type: ignore[no-any-return]

@@ -44,8 +44,24 @@ class ScratchRows:
             self._bytes = rows[0].numel() * rows.element_size()
         assert rows.shape[1:] == self._row
         assert rows.dtype == self._dtype
-        raw = memoryview(rows.cpu().contiguous().view(torch.uint8).numpy().reshape(-1))
-        start = self._count * self._bytes
+        self._write(self._count, rows)
+        first, self._count = self._count, self._count + len(rows)
+        return first
+
+    def replace(self, number: int, rows: Tensor) -> None:
+        """Write `rows` over those from `number` on.
+
+        Raises:
+            PeftCorrError: as `append`.
+        """
+        assert rows.shape[1:] == self._row
+        assert rows.dtype == self._dtype
+        assert number + len(rows) <= self._count
+        self._write(number, rows)
+
+    def _write(self, number: int, rows: Tensor) -> None:
+        raw = rows.cpu().contiguous().view(torch.uint8).numpy().reshape(-1).data
+        start = number * self._bytes
         written = 0
         try:
             while written < len(raw):
@@ -55,8 +71,6 @@ class ScratchRows:
                 f"No room in {tempfile.gettempdir()} for {self._what} ({error.strerror}): {len(rows)} more need "
                 f"{len(raw):,} bytes; free some space, or set TMPDIR to another disk."
             ) from error
-        first, self._count = self._count, self._count + len(rows)
-        return first
 
     def read(self, numbers: Sequence[int]) -> Tensor:
         """Rows (len(numbers), *row) on the CPU."""

@@ -33,6 +33,25 @@ def sample_queries(features: Tensor, points: Tensor, stride: int) -> Tensor:
     return nn.functional.normalize(sampled.squeeze(3), dim=1).transpose(1, 2)
 
 
+def sample_at(features: Tensor, slot: Tensor, points: Tensor, stride: int) -> Tensor:
+    """Sample some points of some maps, `sample_queries` for a different number of points a map.
+
+    Args:
+        features: normalised maps (B, C, h, w).
+        slot: map of each point (U,), ascending.
+        points: x, y (U, 2) in pixels of the input image.
+        stride: pixels per feature cell.
+
+    Returns:
+        Normalised queries (U, C).
+    """
+    place = torch.arange(len(slot), device=slot.device) - torch.searchsorted(slot, slot)
+    most = int(place.max()) + 1 if len(slot) else 0
+    padded = points.new_zeros((len(features), most, 2))
+    padded[slot, place] = points
+    return sample_queries(features, padded, stride)[slot, place]
+
+
 def similarity(queries: Tensor, targets: Tensor) -> Tensor:
     """Cosine similarity of queries (..., M, C) with every location of targets (..., C, h, w): (..., M, h, w)."""
     height, width = targets.shape[-2:]

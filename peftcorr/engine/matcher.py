@@ -1,0 +1,80 @@
+"""Matching by the plan: the queries that are still looked for, and all products of the targets that are ripe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from peftcorr.engine.schedule import Schedule
+from peftcorr.matching.predictors import Predictor
+
+
+class Matcher:
+    """Keeps queries and predicts; the similarity maps of a process never fill more than `match_bytes`.
+
+    Args:
+        plan: of this process.
+        predictors: each predicts from the same similarity maps.
+        stride: pixels per feature cell.
+        shape: C, h, w of a feature map.
+        match_bytes: memory for similarity maps; one map is held at least.
+
+    Attributes:
+        predicted: x, y in pixels of the input, (len(predictors), len(plan.rows), 2), float64, in the order of
+            `plan.rows`.
+    """
+
+    def __init__(
+        self,
+        plan: Schedule,
+        predictors: Sequence[Predictor],
+        stride: int,
+        shape: tuple[int, int, int],
+        match_bytes: int,
+        device: torch.device,
+    ):
+        self._plan, self._predictors, self._stride = plan, predictors, stride
+        channels, height, width = shape
+        most = max(1, min(match_bytes // (4 * height * width), len(plan.rows)))
+        self._maps = torch.empty((most, height, width), device=device)
+        self._query = torch.from_numpy(plan.queries.of[plan.rows]).to(device)
+        self._queries = torch.empty((0, channels), device=device)
+        self._needless = 0
+        self.predicted = torch.zeros((len(predictors), len(plan.rows), 2), dtype=torch.float64, device=device)
+
+    def add(self, queries: Tensor) -> None:
+        """Keep the normalised queries (U', C) of the next window."""
+        self._queries = torch.cat((self._queries, queries))
+
+    def match(self, window: int, take: Callable[[int], Tensor]) -> None:
+        """Match the targets that are ripe after a window; `take` gives the normalised map (C, h, w) of an image.
+
+        Each map is multiplied with all its queries at once; the predictors run over the maps of many targets.
+        """
+        first = filled = 0
+        for target in self._plan.targets[window]:
+            feature = take(target).flatten(1)
+            row = int(self._plan.first_row[target])
+            end = row + int(self._plan.count[target])
+            while row < end:
+                if filled == len(self._maps):
+                    self._predict(first, filled)
+                    filled = 0
+                if filled == 0:
+                    first = row
+                count = min(end - row, len(self._maps) - filled)
+                queries = self._queries[self._query[row : row + count] - self._needless]
+                torch.mm(queries, feature, out=self._maps[filled : filled + count].flatten(1))
+                row, filled = row + count, filled + count
+        if filled:
+            self._predict(first, filled)
+        needless = int(self._plan.queries.needless[window])
+        self._queries = self._queries[needless - self._needless :]
+        self._needless = needless
+
+    def _predict(self, first: int, count: int) -> None:
+        for index, predictor in enumerate(self._predictors):
+            points = predictor.predict(self._maps[:count], self._stride)
+            self.predicted[index, first : first + count] = points

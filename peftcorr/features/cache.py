@@ -1,0 +1,258 @@
+"""Features of frozen backbones on disk: what an earlier run encoded is mapped into memory, not encoded again.
+
+``<cache>/features/<encoder>/<images>.safetensors``: the folder is named after everything that decides a feature besides
+the image (every tensor of the backbone, its options and code, size, resize mode, precision), the tensors in it after
+the image (its bytes, category, path and annotated size). A file is used only after its identity and the checksum of
+its content were found right; one that is cut short, altered or another encoder's is deleted and written anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from peftcorr.data.correspondences import Correspondences, Ints
+from peftcorr.data.images import Frame, ImageStore
+from peftcorr.errors import PeftCorrError
+from peftcorr.features.encode import Encoder
+from peftcorr.features.identity import ImageKey, Stamp, encoder_identity, file_stamp, image_keys
+
+FOLDER = "features"
+ABOUT = "about.json"
+_PARTIAL = ".writing-"
+_SPARE = 64 << 20  # bytes left free on the disk
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, SafetensorError)  # what reading damaged files raises
+
+Shape = tuple[int, int, int]
+Sizes = dict[str, list[int]]  # key of an image -> [W, H] of its original
+
+
+class FeatureCache:
+    """All cached features below one folder.
+
+    Args:
+        folder: the cache folder of peftcorr; features have a folder of their own in it.
+        weights_id: how people call the weights; shown by ``peftcorr cache ls``, nothing depends on it.
+    """
+
+    def __init__(self, folder: Path, weights_id: str):
+        self._folder = folder / FOLDER
+        self._weights_id = weights_id
+
+    def shelf(
+        self,
+        data: Correspondences,
+        store: ImageStore,
+        encoder: Encoder,
+        images: Ints,
+        shape: Shape,
+        say: Callable[[str], None],
+    ) -> Shelf:
+        """Open what is kept for an encoder, and say how much will be written for `images`.
+
+        Raises:
+            PeftCorrError: if the disk has no room for that, or an image is missing.
+        """
+        identity = encoder_identity(encoder, store)
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        about = {"backbone": type(encoder.backbone).__name__, "weights": self._weights_id, **identity}
+        keys = image_keys(data, store, images)
+        shelf = Shelf(self._folder / digest[:32], digest, about, keys, shape, store)
+        new = sum(image.key not in shelf for image in keys.values())
+        if new:
+            size = new * 4 * shape[0] * shape[1] * shape[2]
+            self._require(size, new)
+            say(f"Feature cache: {len(keys) - new} of {len(keys)} images are kept; the other {new} will take "
+                f"{size / 1e6:,.1f} MB below {self._folder}.")  # fmt: skip
+        else:
+            say(f"Feature cache: the features of all {len(keys)} images are kept.")
+        return shelf
+
+    def _require(self, size: int, images: int) -> None:
+        there = next(folder for folder in (self._folder, *self._folder.parents) if folder.is_dir())
+        free = shutil.disk_usage(there).free
+        if free < size + _SPARE:
+            raise PeftCorrError(
+                f"The features of {images} images need {size / 1e6:,.1f} MB below {self._folder}, but the disk has "
+                f"{free / 1e6:,.1f} MB free: free some space, set PEFTCORR_CACHE to another disk, or leave out "
+                "--feature-cache."
+            )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The normalised map (C, h, w) of an image, mapped from its file, and the image's geometry."""
+
+    feature: Tensor
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of the shelf as it was when its header was read."""
+
+    path: Path
+    stamp: Stamp
+
+
+class Shelf:
+    """The features of one encoder, for the images of one split."""
+
+    def __init__(
+        self,
+        folder: Path,
+        digest: str,
+        about: dict[str, str],
+        keys: dict[int, ImageKey],
+        shape: Shape,
+        store: ImageStore,
+    ):
+        self._folder, self._digest, self._about, self._keys = folder, digest, about, keys
+        self._shape, self._size, self._mode = shape, store.size, store.mode
+        self._sound: set[_File] = set()
+        self._index: dict[str, _File] = {}
+        self._scan()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._index
+
+    def get(self, images: Ints) -> dict[int, Kept]:
+        """Those of `images` that are kept, by number."""
+        by_file: dict[_File, list[int]] = {}
+        for image in images.tolist():
+            file = self._index.get(self._keys[image].key)
+            if file is not None:
+                by_file.setdefault(file, []).append(image)
+        found: dict[int, Kept] = {}
+        for file, numbers in by_file.items():
+            found |= self._trusted(file, numbers)
+        return found
+
+    def put(self, images: Ints, features: Tensor, frames: Sequence[Frame]) -> None:
+        """Keep the normalised maps (len(images), C, h, w) of some images in one file.
+
+        Raises:
+            PeftCorrError: if it cannot be written.
+        """
+        temporary: Path | None = None
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._folder / ".lock"):
+                self._scan()  # another process may have kept some of them by now
+                new = {
+                    self._keys[image].key: (feature.contiguous().cpu(), [frame.width, frame.height])
+                    for image, feature, frame in zip(images.tolist(), features, frames, strict=True)
+                    if self._keys[image].key not in self._index and self._keys[image].unchanged()
+                }
+                if not new:
+                    return
+                for left in self._folder.glob(f"{_PARTIAL}*"):  # by a killed process: who writes has the lock
+                    left.unlink()
+                (self._folder / ABOUT).write_text(json.dumps(self._about, indent=1), encoding="utf-8")
+                handle, name = tempfile.mkstemp(dir=self._folder, prefix=_PARTIAL)
+                os.close(handle)
+                temporary = Path(name)
+                tensors = {key: feature for key, (feature, _) in new.items()}
+                sizes = {key: size for key, (_, size) in new.items()}
+                seal = _seal(self._digest, tensors, sizes)
+                save_file(
+                    tensors, temporary, {"encoder": self._digest, "sizes": json.dumps(sizes), "seal": seal}
+                )
+                path = self._folder / f"{seal[:32]}.safetensors"
+                temporary.chmod(0o644)
+                temporary.replace(path)
+                file = _File(path, file_stamp(path))
+                self._sound.add(file)
+                self._index.update(dict.fromkeys(new, file))
+        except (OSError, SafetensorError) as error:
+            raise PeftCorrError(
+                f"Cannot keep features below {self._folder} ({error}): free some space, set PEFTCORR_CACHE to "
+                "another disk, or leave out --feature-cache."
+            ) from error
+        finally:
+            if temporary is not None:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+
+    def _scan(self) -> None:
+        """Read the headers of the files that are new since the last time."""
+        known = set(self._index.values())
+        for path in sorted(self._folder.glob("*.safetensors")):
+            with suppress(FileNotFoundError):  # another process found it damaged and deleted it
+                file = _File(path, file_stamp(path))
+                if file not in known:
+                    self._index.update(dict.fromkeys(self._header(file), file))
+
+    def _header(self, file: _File) -> list[str]:
+        """Keys of the images in a file; none, and no file any more, if it is damaged or another encoder's."""
+        try:
+            with safe_open(file.path, "pt") as content:
+                if (content.metadata() or {}).get("encoder") == self._digest:
+                    return list(content.keys())
+        except FileNotFoundError:
+            raise
+        except _DAMAGE:
+            pass
+        self._discard(file)
+        return []
+
+    def _trusted(self, file: _File, images: list[int]) -> dict[int, Kept]:
+        """Features of some images; none, and no file any more, if its content is not what it was."""
+        try:
+            return self._read(file, images)
+        except _DAMAGE:
+            self._discard(file)
+            return {}
+
+    def _read(self, file: _File, images: list[int]) -> dict[int, Kept]:
+        """Map some images' features into memory; checks the whole file the first time."""
+        with safe_open(file.path, "pt") as content:
+            if file_stamp(file.path) != file.stamp:
+                raise ValueError("another file than it was")
+            metadata = content.metadata()
+            sizes: Sizes = json.loads(metadata["sizes"])
+            if file not in self._sound:
+                tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+                if metadata["seal"] != _seal(self._digest, tensors, sizes):
+                    raise ValueError("checksum differs")
+                if any(tensor.shape != self._shape for tensor in tensors.values()):
+                    raise ValueError("of another shape")
+                self._sound.add(file)
+            keys = {image: self._keys[image].key for image in images}
+            return {
+                image: Kept(content.get_tensor(key), self._frame(sizes[key])) for image, key in keys.items()
+            }
+
+    def _frame(self, size: list[int]) -> Frame:
+        width, height = size
+        return Frame(width, height, self._size, self._mode)
+
+    def _discard(self, file: _File) -> None:
+        """Forget a file that cannot be trusted, and delete it unless another process has replaced it already."""
+        self._index = {key: other for key, other in self._index.items() if other != file}
+        with suppress(OSError), FileLock(self._folder / ".lock"):
+            if file_stamp(file.path) == file.stamp:
+                file.path.unlink()
+
+
+def _seal(digest: str, tensors: dict[str, Tensor], sizes: Sizes) -> str:
+    """Checksum of a file's content, bound to the encoder that it is of."""
+    seal = hashlib.sha256(digest.encode())
+    for key in sorted(tensors):
+        tensor = tensors[key]
+        seal.update(json.dumps([key, sizes[key], list(tensor.shape), str(tensor.dtype)]).encode())
+        seal.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    return seal.hexdigest()
