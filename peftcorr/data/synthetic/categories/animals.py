@@ -36,7 +36,7 @@ def build_quadruped(b: Builder) -> None:
     for side, sign in SIDES:
         root = crown + frame @ vec(-0.4 * head, 0.55 * sign * head, 0.6 * head)
         tip = root + frame @ vec(-0.25, sign * spread, 1.0) * ear
-        flat, thin = frame @ vec(0.1, 0.34 * head, 0), frame @ vec(0.18 * head, 0, 0)
+        flat, thin = frame @ vec(0.1, 0.34 * sign * head, 0), frame @ vec(0.18 * head, 0, 0)
         b.blade(root, tip, flat, thin, "ear", taper=0.15)
         b.mark(f"{side}_ear_tip", tip)
 
