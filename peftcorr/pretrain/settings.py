@@ -1,0 +1,120 @@
+"""Settings of the embedded backbone's pretraining, read from a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from peftcorr.errors import PeftCorrError, did_you_mean
+
+
+class Architecture(BaseModel):
+    """A DINOv2 transformer (Oquab et al., 2023, arXiv:2304.07193), small.
+
+    Attributes:
+        attention_gain: how sharply attention looks at like tokens before training; see ``initialise``.
+        weight_deviation: standard deviation of the other matrices before training.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = 192
+    blocks: int = 6
+    heads: int = 3
+    patch: int = 8
+    image_size: int = 128
+    layer_scale: float = 1.0
+    attention_gain: float = 0.7
+    weight_deviation: float = 0.05
+
+
+class Crops(BaseModel):
+    """How two views are cut out of one rendering; no colour or geometry of the scene is used."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    smallest_area: float = Field(default=0.35, gt=0, le=1)
+    aspect: float = Field(default=0.3, ge=0, description="largest |log| of width over height")
+    rotation: float = Field(default=25.0, ge=0, description="degrees")
+    flip_apart: bool = Field(default=False, description="whether one view may be mirrored and not the other")
+    hue: float = Field(default=90.0, ge=0, description="degrees")
+    saturation: tuple[float, float] = (0.2, 1.6)
+    grey: float = 0.15
+    contrast: tuple[float, float] = (0.6, 1.4)
+    brightness: float = 0.2
+    gamma: float = 0.4
+    noise: float = 0.04
+
+
+class Stage(BaseModel):
+    """A part of the training with crops of one size."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(gt=0)
+    size: int = Field(gt=0, description="side of the crops in pixels, a multiple of the patch")
+    batch: int = Field(gt=0, description="renderings in a step, over all processes, each cropped twice")
+
+
+class PretrainSettings(BaseModel):
+    """Everything that decides the weights.
+
+    Attributes:
+        renderings: images of each category, from a namespace of objects that the benchmark never uses.
+        side: renderings are kept square with this side in pixels.
+        decay: share of the steps, at the end, over which the learning rate falls to nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = 0
+    renderings: int = Field(default=700, gt=0)
+    side: int = Field(default=144, gt=0)
+    architecture: Architecture = Architecture()
+    crops: Crops = Crops()
+    stages: tuple[Stage, ...] = (Stage(steps=2000, size=64, batch=8),)
+    temperature: float = Field(default=0.1, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    warmup: int = Field(default=100, ge=0)
+    decay: float = Field(default=0.3, gt=0, le=1)
+    gradient_clip: float = Field(default=1.0, gt=0)
+    checkpoint_every: int = Field(default=200, gt=0)
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return sum(stage.steps for stage in self.stages)
+
+    def stage(self, step: int) -> Stage:
+        """The stage that a step, counted from 0, belongs to."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage
+            step -= stage.steps
+        return self.stages[-1]
+
+
+def read_settings(path: Path) -> PretrainSettings:
+    """Read a recipe.
+
+    Raises:
+        PeftCorrError: if it cannot be read or has a wrong key, naming the nearest right one.
+    """
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return PretrainSettings.model_validate(content)
+    except OSError as error:
+        raise PeftCorrError(f"Cannot read the recipe {path}: {error.strerror or error}.") from error
+    except yaml.YAMLError as error:
+        raise PeftCorrError(f"The recipe {path} is not valid YAML: {error}.") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        hint = ""
+        if first["type"] == "extra_forbidden":
+            hint = did_you_mean(str(first["loc"][-1]), PretrainSettings.model_fields)
+        raise PeftCorrError(f"The recipe {path}: {key}: {first['msg']}.{hint}") from error
