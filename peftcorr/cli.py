@@ -1,4 +1,4 @@
-"""The command line: ``peftcorr run | ls | params | compile | validate``."""
+"""The command line: ``peftcorr run | ls | params | compile | validate | cache``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from peftcorr.cache_command import add_options as add_cache_options
 from peftcorr.errors import PeftCorrError
+from peftcorr.report.numbers import parse_bytes
 
 
 def console() -> None:
@@ -69,6 +71,14 @@ def _parser() -> argparse.ArgumentParser:
         help="cells to run: those not done (missing), failed ones too, all, or only those without any record (never)",
     )  # fmt: skip
     run.add_argument(
+        "--memory", type=parse_bytes, default="2GiB", metavar="SIZE",
+        help="features held in memory while scoring, for example 512MiB; the rest waits on disk (default 2GiB)",
+    )  # fmt: skip
+    run.add_argument(
+        "--feature-cache", action="store_true",
+        help="keep the features of frozen backbones on disk for later runs",
+    )  # fmt: skip
+    run.add_argument(
         "--dry-run", action="store_true", help="print the cells with their cost, and run nothing"
     )
 
@@ -80,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("output", type=Path, nargs="?", default=Path("leaderboard"), metavar="DIR")
     validate = add("validate", _validate, "Check a recipe and print it with every default written out.")
     validate.add_argument("recipe", type=Path, metavar="RECIPE")
+    add_cache_options(add("cache", _cache, "List or delete what the cache folder holds."))
     return parser
 
 
@@ -124,7 +135,15 @@ def _run(parsed: argparse.Namespace, arguments: list[str]) -> int:
     state = PartialState()
     terminal = Console() if state.is_main_process else None
     progress = Progress(terminal)
-    bench = Workbench(_data_roots(parsed.data_root), parsed.weights, parsed.output, cache_folder(), progress)
+    bench = Workbench(
+        _data_roots(parsed.data_root),
+        parsed.weights,
+        parsed.output,
+        cache_folder(),
+        progress,
+        parsed.memory,
+        parsed.feature_cache,
+    )
     axes, fixed = _command_line(parsed)
     recipes = cells(axes, fixed, parsed.set, parsed.recipe, bench)
     if parsed.dry_run:
@@ -275,6 +294,12 @@ def _validate(parsed: argparse.Namespace, arguments: list[str]) -> int:
     recipe = resolve({}, [], parsed.recipe)
     print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), end="")
     return 0
+
+
+def _cache(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    from peftcorr.cache_command import run
+
+    return run(parsed, cache_folder())
 
 
 if __name__ == "__main__":

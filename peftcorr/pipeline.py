@@ -22,9 +22,10 @@ from peftcorr.data import DATASETS
 from peftcorr.data.base import DatasetSource
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.images import ImageStore
-from peftcorr.engine.evaluate import Split, predict, prediction_table
+from peftcorr.engine.evaluate import MEMORY, Split, predict, prediction_table
 from peftcorr.engine.train import Trained, Trainer
 from peftcorr.errors import PeftCorrError
+from peftcorr.features.cache import FeatureCache
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import label
@@ -46,7 +47,9 @@ class Workbench:
         data_roots: folder of each dataset that needs one, by name; ``""`` serves every other.
         weights: folder given with ``--weights``.
         output: where records, predictions, adapters and the leaderboard go.
-        cache: where annotation tables and rendered images are kept.
+        cache: where annotation tables, rendered images and features are kept.
+        memory: bytes of features that a process may hold while it scores.
+        keep_features: whether features of frozen backbones are kept in `cache`.
     """
 
     data_roots: dict[str, Path]
@@ -54,6 +57,8 @@ class Workbench:
     output: Path
     cache: Path
     progress: Progress
+    memory: int = MEMORY
+    keep_features: bool = False
     _splits: dict[str, Split] = field(default_factory=dict)
     _weights: dict[Path, Weights] = field(default_factory=dict)
 
@@ -189,13 +194,23 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
     # Scores are taken in full precision whatever the training's was, so that rows differ by what was trained alone.
     encoder = Encoder(backbone, None, accelerator.device)
     tables = []
+    # What was trained is scored once; a frozen backbone's features serve every later run with other predictors.
+    frozen = not strategy.trains()
+    cache = FeatureCache(bench.cache, record.weights_id) if bench.keep_features and frozen else None
     names = [
         label(s["name"], p.config) for s, p in zip(recipe.predictors, recipe.make_predictors(), strict=True)
     ]
     for section in (recipe.dataset, *recipe.eval_on):
         split = bench.split(section, "test", config.image_size, config.resize, recipe.limit_pairs)
         predicted = predict(
-            split, encoder, recipe.make_predictors(), accelerator, recipe.encode_batch, bench.progress
+            split,
+            encoder,
+            recipe.make_predictors(),
+            accelerator,
+            recipe.encode_batch,
+            bench.progress,
+            bench.memory,
+            cache,
         )
         tables.append(prediction_table(split, predicted, names))
     scores: dict[str, dict[str, Scores]] = {}

@@ -29,6 +29,7 @@ from peftcorr.data.images import Frame, ImageStore
 from peftcorr.errors import PeftCorrError
 from peftcorr.features.encode import Encoder
 from peftcorr.features.identity import ImageKey, Stamp, encoder_identity, file_stamp, image_keys
+from peftcorr.report.numbers import memory
 
 FOLDER = "features"
 ABOUT = "about.json"
@@ -76,7 +77,7 @@ class FeatureCache:
             size = new * 4 * shape[0] * shape[1] * shape[2]
             self._require(size, new)
             say(f"Feature cache: {len(keys) - new} of {len(keys)} images are kept; the other {new} will take "
-                f"{size / 1e6:,.1f} MB below {self._folder}.")  # fmt: skip
+                f"{memory(size)} below {self._folder}.")  # fmt: skip
         else:
             say(f"Feature cache: the features of all {len(keys)} images are kept.")
         return shelf
@@ -86,8 +87,8 @@ class FeatureCache:
         free = shutil.disk_usage(there).free
         if free < size + _SPARE:
             raise PeftCorrError(
-                f"The features of {images} images need {size / 1e6:,.1f} MB below {self._folder}, but the disk has "
-                f"{free / 1e6:,.1f} MB free: free some space, set PEFTCORR_CACHE to another disk, or leave out "
+                f"The features of {images} images need {memory(size)} below {self._folder}, but the disk has "
+                f"{memory(free)} free: free some space, set PEFTCORR_CACHE to another disk, or leave out "
                 "--feature-cache."
             )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 from dataclasses import dataclass
 
 MISSING = "-"
@@ -53,3 +55,16 @@ def memory(amount: int | None) -> str:
     if not amount:
         return MISSING
     return f"{amount / 1e9:.2f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"
+
+
+def parse_bytes(text: str) -> int:
+    """A size such as ``512MiB``, ``2GB`` or ``1000000`` in bytes.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is no size, which argparse turns into a sentence.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *(?:([KMGT])(i)?)?B?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write it like 512MiB or 2GB")
+    number, letter, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " KMGT".index((letter or " ").upper()))
