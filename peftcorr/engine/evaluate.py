@@ -200,7 +200,8 @@ def _encode(
     if len(loaded.fresh):
         with encoder.autocast():
             features = encoder.features(split.data, split.store, loaded.fresh, split.prefixes, loaded.pixels)
-        maps = normalise(features.float())
+        # One layout, whether maps come from here, from memory, disk or cache: products then agree to the last bit.
+        maps = normalise(features.float().contiguous())
         if shelf is not None:
             frames = dict(zip(loaded.images.tolist(), loaded.frames, strict=True))
             shelf.put(loaded.fresh, maps, [frames[image] for image in loaded.fresh.tolist()])

@@ -1,0 +1,327 @@
+"""The cache of frozen features: what is used is right, and what is not right is never used."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from PIL import Image
+
+from peftcorr.backbones.dinov2 import Dinov2
+from peftcorr.data.images import ImageStore, ResizeMode
+from peftcorr.engine.evaluate import Split, predict
+from peftcorr.errors import PeftCorrError
+from peftcorr.features import cache as cache_module
+from peftcorr.features.cache import FeatureCache
+from peftcorr.features.encode import Encoder
+from peftcorr.features.identity import encoder_identity
+from peftcorr.matching.predictors import Argmax, Predictor, Softargmax
+from peftcorr.report.progress import Progress
+from tests.engine.building import load_split
+from tests.small_folder import write_folder
+from tests.small_models import SIZE, Small, build, save_weights
+
+IMAGES = 8
+SHAPE = (32, 4, 4)
+
+
+class Said(Progress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+class Desk:
+    """A folder of photographs, weights and a cache of a test's own."""
+
+    def __init__(self, folder: Path, weights: Path):
+        self.folder, self.weights = folder, weights
+        self.root = write_folder(folder / "photographs")
+        self.cache = folder / "cache"
+        self.said = Said()
+
+    def split(self, mode: ResizeMode = "stretch") -> Split:
+        return load_split(self.root, self.folder / "tables", "test", mode)
+
+    def score(
+        self, backbone: Dinov2 | None = None, cached: bool = True, mode: ResizeMode = "stretch"
+    ) -> tuple[np.ndarray, int]:
+        """Predictions, and how many images were encoded for them."""
+        encoder = Encoder(backbone or build(Small, self.weights))
+        predictors: list[Predictor] = [Argmax(Argmax.Config()), Softargmax(Softargmax.Config())]
+        cache = FeatureCache(self.cache, "some weights") if cached else None
+        accelerator = Accelerator(cpu=True)
+        found = predict(self.split(mode), encoder, predictors, accelerator, 3, self.said, cache=cache)
+        return found, encoder.forwards
+
+    def files(self) -> list[Path]:
+        return sorted((self.cache / "features").glob("*/*.safetensors"))
+
+
+@pytest.fixture
+def desk(tmp_path: Path, small_weights: Path) -> Desk:
+    return Desk(tmp_path, small_weights)
+
+
+def test_a_second_run_encodes_nothing_and_predicts_the_same(desk: Desk) -> None:
+    plain, forwards = desk.score(cached=False)
+    assert forwards == IMAGES
+    assert not desk.cache.exists()
+    first, forwards = desk.score()
+    assert forwards == IMAGES
+    second, forwards = desk.score()
+    assert forwards == 0
+    np.testing.assert_array_equal(first, plain)
+    np.testing.assert_array_equal(second, plain)
+
+
+def test_the_size_is_said_before_anything_is_written(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    there: list[bool] = []
+    monkeypatch.setattr(desk.said, "say", lambda text: there.append((desk.cache / "features").exists()))
+    desk.score()
+    assert there == [False]
+    monkeypatch.undo()
+    desk.score()
+    assert desk.said.lines == [f"Feature cache: the features of all {IMAGES} images are kept."]
+
+
+def test_images_that_are_kept_are_not_decoded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.score()
+    monkeypatch.setattr(ImageStore, "get", lambda *arguments: pytest.fail("decoded"))
+    assert desk.score()[1] == 0
+
+
+def _flip(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def _header(path: Path) -> tuple[int, dict[str, object]]:
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    return length, json.loads(content[8 : 8 + length])
+
+
+def _rewrite_sizes(path: Path) -> None:
+    """Other image sizes in the header, of the same number of bytes, the rest as it was."""
+    content, (length, _) = path.read_bytes(), _header(path)
+    header = content[8 : 8 + length]
+    start = header.index(b"[", header.index(b'\\"', header.index(b'"sizes"')))
+    changed = (
+        header[: start + 1] + (b"9" if header[start + 1 : start + 2] != b"9" else b"8") + header[start + 2 :]
+    )
+    path.write_bytes(content[:8] + changed + content[8 + length :])
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "a bit of a feature": lambda path: _flip(path, -5),
+    "a bit of the first feature": lambda path: _flip(path, 8 + _header(path)[0]),
+    "a bit of the header's length": lambda path: _flip(path, 0),
+    "a bit of the header": lambda path: _flip(path, 40),
+    "sizes of images": _rewrite_sizes,
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "cut in half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "emptied": lambda path: path.write_bytes(b""),
+    "grown": lambda path: path.write_bytes(path.read_bytes() + b"\0" * 64),
+    "not safetensors": lambda path: path.write_bytes(b"nothing of the kind" * 100),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_rebuilt_and_never_used(desk: Desk, damage: str) -> None:
+    plain, _ = desk.score()
+    for path in desk.files():
+        DAMAGE[damage](path)
+    found, forwards = desk.score()
+    assert forwards == IMAGES
+    np.testing.assert_array_equal(found, plain)
+    found, forwards = desk.score()
+    assert forwards == 0
+    np.testing.assert_array_equal(found, plain)
+    assert len(desk.files()) == 3
+
+
+def test_one_damaged_file_costs_its_own_images_alone(desk: Desk) -> None:
+    plain, _ = desk.score()
+    _flip(desk.files()[0], -5)
+    in_it = len(_header(desk.files()[0])[1]) - 1
+    found, forwards = desk.score()
+    assert forwards == in_it < IMAGES
+    np.testing.assert_allclose(found, plain, rtol=0, atol=1e-3)
+
+
+def test_a_file_of_other_weights_in_the_right_place_is_rebuilt(desk: Desk, tmp_path: Path) -> None:
+    other = build(Small, save_weights(Small, tmp_path / "other", seed=5))
+    plain, _ = desk.score()
+    [folder] = {path.parent for path in desk.files()}
+    different, _ = desk.score(other)
+    assert not np.array_equal(different, plain)
+    for path in desk.files():
+        if path.parent == folder:
+            path.unlink()
+        else:
+            shutil.move(path, folder / path.name)
+    found, forwards = desk.score()
+    assert forwards == IMAGES
+    np.testing.assert_array_equal(found, plain)
+
+
+def test_a_file_swapped_during_a_run_is_not_used(desk: Desk) -> None:
+    """Its header was read; what is mapped later is another file."""
+    desk.score()
+    split, encoder = desk.split(), Encoder(build(Small, desk.weights))
+    every = np.arange(IMAGES)
+    shelf = FeatureCache(desk.cache, "").shelf(split.data, split.store, encoder, every, SHAPE, desk.said.say)
+    path = desk.files()[0]
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+    assert len(shelf.get(every)) == IMAGES - (len(_header(path)[1]) - 1)
+
+
+def _changed_weight(backbone: Dinov2) -> Dinov2:
+    with torch.no_grad():
+        backbone.model.encoder.layer[2].mlp.fc2.bias[3] += 1e-6
+    return backbone
+
+
+class Other(Small):
+    """The same tensors read by other code: features come from the block before."""
+
+    def suffix(self, state: object, k: int) -> torch.Tensor:
+        return super().suffix(state, k) * 1.0  # type: ignore[arg-type]
+
+
+def test_what_changes_a_feature_has_a_folder_of_its_own(desk: Desk, tmp_path: Path) -> None:
+    desk.score()
+    assert desk.score(_changed_weight(build(Small, desk.weights)))[1] == IMAGES
+    assert desk.score(mode="pad")[1] == IMAGES
+    assert desk.score(build(Other, desk.weights))[1] == IMAGES
+    assert len({path.parent for path in desk.files()}) == 4
+    assert desk.score()[1] == 0
+
+
+def test_the_identity_names_size_precision_and_code(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, store = build(Small, desk.weights), desk.split().store
+    plain = encoder_identity(Encoder(backbone), store)
+    assert encoder_identity(Encoder(build(Small, desk.weights)), desk.split().store) == plain
+    larger = ImageStore(store.image_root, 2 * SIZE)
+    assert encoder_identity(Encoder(backbone), larger) != plain
+    half = Encoder(backbone, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
+    assert encoder_identity(half, store)["dtype"] == "torch.bfloat16" != plain["dtype"]
+    source = "peftcorr.features.identity.inspect.getsource"
+    monkeypatch.setattr(source, lambda module: "" if "similarity" in module.__name__ else "same")
+    before = encoder_identity(Encoder(backbone), store)["code"]
+    monkeypatch.setattr(source, lambda module: "edit" if "similarity" in module.__name__ else "same")
+    assert encoder_identity(Encoder(backbone), store)["code"] != before
+
+
+def test_a_changed_photograph_is_encoded_again(desk: Desk) -> None:
+    desk.score()
+    path = next((desk.root / "JPEGImages" / "bird").glob("*.jpg"))
+    times = path.stat()
+    with Image.open(path) as image:
+        size = image.size
+    Image.new("RGB", size, "red").save(path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    found, forwards = desk.score()
+    assert forwards == 1
+    np.testing.assert_allclose(found, desk.score(cached=False)[0], rtol=0, atol=1e-3)
+
+
+def test_a_photograph_that_changes_while_it_is_encoded_is_not_kept(desk: Desk) -> None:
+    split, encoder = desk.split(), Encoder(build(Small, desk.weights))
+    every = np.arange(IMAGES)
+    shelf = FeatureCache(desk.cache, "").shelf(split.data, split.store, encoder, every, SHAPE, desk.said.say)
+    frames = [split.store.frame(path) for path in split.data.images]
+    (split.store.image_root / split.data.images[2]).touch()
+    shelf.put(every, torch.randn(IMAGES, *SHAPE), frames)
+    assert sorted(shelf.get(every)) == [0, 1, 3, 4, 5, 6, 7]
+
+
+def test_a_missing_photograph_is_one_sentence(desk: Desk) -> None:
+    split = desk.split()
+    (split.store.image_root / split.data.images[0]).unlink()
+    with pytest.raises(PeftCorrError, match="Cannot read the image"):
+        desk.score()
+
+
+def test_several_writers_at_once(desk: Desk) -> None:
+    """Each keeps another part of the same images, twice over; all of it is there and sound afterwards."""
+    split, encoder = desk.split(), Encoder(build(Small, desk.weights))
+    features = torch.randn(IMAGES, *SHAPE)
+    frames = [split.store.frame(path) for path in split.data.images]
+    every = np.arange(IMAGES)
+    cache = FeatureCache(desk.cache, "")
+    shelves = [cache.shelf(split.data, split.store, encoder, every, SHAPE, desk.said.say) for _ in range(6)]
+    errors: list[Exception] = []
+
+    def write(number: int) -> None:
+        try:
+            for start in range(number % 3, IMAGES, 2):
+                part = every[start : start + 3]
+                shelves[number].put(part, features[part], [frames[image] for image in part])
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    kept = cache.shelf(split.data, split.store, encoder, every, SHAPE, desk.said.say).get(every)
+    assert sorted(kept) == every.tolist()
+    for image, found in kept.items():
+        assert torch.equal(found.feature, features[image])
+        assert found.frame == frames[image]
+    assert sum(len(_header(path)[1]) - 1 for path in desk.files()) == IMAGES  # nothing is kept twice
+
+
+def test_a_disk_without_room_is_refused_before_the_work(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(desk.folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    encoded: list[int] = []
+    monkeypatch.setattr(Encoder, "features", lambda *arguments: encoded.append(1))
+    with pytest.raises(PeftCorrError, match=r"features of 8 images need .* free") as caught:
+        desk.score()
+    assert not encoded
+    assert not desk.cache.exists()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache_module, "save_file", full)
+    with pytest.raises(PeftCorrError, match="No space left") as caught:
+        desk.score()
+    assert "\n" not in str(caught.value)
+    assert desk.files() == []
+    assert list(desk.cache.rglob(".writing-*")) == []
+
+
+def test_what_a_killed_process_left_is_tidied_up(desk: Desk) -> None:
+    desk.score()
+    left = desk.files()[0].parent / ".writing-abc"
+    left.write_bytes(b"half")
+    desk.files()[0].unlink()
+    desk.score()
+    assert not left.exists()
