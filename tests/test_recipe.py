@@ -14,8 +14,6 @@ import yaml
 from peftcorr.errors import PeftCorrError
 from peftcorr.recipe import Recipe, WeightsIdentity, merge, parse_set, read, resolve
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-
 
 @pytest.fixture
 def write(tmp_path: Path):  # type: ignore[no-untyped-def]
@@ -285,58 +283,3 @@ def test_a_run_id_is_the_same_in_another_process() -> None:
 def test_a_written_out_recipe_reads_back(write: Any) -> None:
     recipe = resolve({}, ["training.search={learning_rates: [0.1, 0.2], steps: 3}"], None)
     assert resolve({}, [], write("r.yaml", recipe.model_dump(mode="json"))) == recipe
-
-
-# The recipes that ship
-
-
-def benchmark_recipes() -> list[Path]:
-    """All of `recipes/` but the pretraining's, which is no benchmark run."""
-    return sorted(
-        path for path in RECIPES.rglob("*.yaml") if "strategy" in read(path) or "dataset" in read(path)
-    )
-
-
-def test_there_are_recipes() -> None:
-    names = {str(path.relative_to(RECIPES)) for path in benchmark_recipes()}
-    assert "default.yaml" in names
-    published = ("frozen", "last-1", "last-2", "last-3", "lora", "adapter", "adaptformer")
-    assert {f"spair71k/{name}.yaml" for name in published} <= names
-    others = {str(path.relative_to(RECIPES)) for path in RECIPES.rglob("*.yaml")} - names
-    assert others <= {"pretrain_tiny.yaml"}
-
-
-@pytest.mark.parametrize("path", benchmark_recipes(), ids=lambda path: str(path.relative_to(RECIPES)))
-def test_a_shipped_recipe_is_valid_and_says_how_to_run_it(path: Path) -> None:
-    recipe = resolve({}, [], path)
-    assert recipe.make_strategy()
-    assert recipe.make_predictors()
-    if path.name != "base.yaml":
-        head = path.read_text(encoding="utf-8").splitlines()[0]
-        assert head.startswith("# ")
-        assert f"--recipe recipes/{path.relative_to(RECIPES)}" in head
-
-
-def test_the_default_recipe_is_the_default() -> None:
-    assert resolve({}, [], RECIPES / "default.yaml").run_id() == resolve({}, [], None).run_id()
-
-
-@pytest.mark.parametrize(
-    ("name", "strategy", "options"),
-    [
-        ("frozen", "frozen", {}),
-        ("last-1", "last_k", {"k": 1}),
-        ("last-2", "last_k", {"k": 2}),
-        ("last-3", "last_k", {"k": 3}),
-        ("lora", "lora", {}),
-        ("adapter", "adapter", {}),
-        ("adaptformer", "adaptformer", {}),
-    ],
-)
-def test_the_published_experiments(name: str, strategy: str, options: dict[str, Any]) -> None:
-    recipe = resolve({}, [], RECIPES / "spair71k" / f"{name}.yaml")
-    assert recipe.backbone["name"] == "dinov2_vitb14"
-    assert recipe.dataset["name"] == "spair71k"
-    assert recipe.strategy["name"] == strategy
-    assert options.items() <= recipe.strategy.items()
-    assert {"name": "window_softargmax", "radius": 2, "temperature": 10.0} in recipe.predictors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,3 +31,9 @@ def _fresh_accelerate() -> Iterator[None]:
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_collection() -> None:
+    """Accelerate collects garbage after every training; what was imported need not be looked at each time."""
+    gc.freeze()

@@ -106,7 +106,7 @@ def test_many_queries_are_matched_in_parts(
     expected, _ = evaluate(split, backbone)
     monkeypatch.setattr("peftcorr.engine.evaluate._MATCH_BYTES", 3 * 8 * CELLS * CELLS)
     found, _ = evaluate(split, backbone)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 def test_kept_prefixes_change_no_prediction(photographs: Path, small_weights: Path, tmp_path: Path) -> None:

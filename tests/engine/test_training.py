@@ -35,13 +35,22 @@ def test_learns(
     photographs: Path, small_weights: Path, tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = record_losses(monkeypatch)
-    job = Job(small_weights, photographs, tmp_path, strategy, steps=40, images=4, validate_every=20)
+    job = Job(
+        small_weights,
+        photographs,
+        tmp_path,
+        strategy,
+        steps=40,
+        images=4,
+        validate_every=20,
+        learning_rate=1e-2,
+    )
     before = job.tensors()
     trained = job.run()
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
     assert trained.steps == 40
     assert [point.step for point in trained.validation] == [20, 40]
-    assert trained.learning_rate == 3e-3
+    assert trained.learning_rate == 1e-2
     assert trained.search == []
     assert any(not torch.equal(tensor, before[name]) for name, tensor in job.tensors().items())
 
@@ -80,8 +89,8 @@ def test_kept_prefixes_change_nothing(
     losses = record_losses(monkeypatch)
     found = []
     kept = PrefixStore()
-    for prefixes in (None, kept):
-        job = Job(small_weights, photographs, tmp_path, strategy, options, prefixes, validate_every=3)
+    for prefixes, folder in ((None, tmp_path / "without"), (kept, tmp_path / "with")):
+        job = Job(small_weights, photographs, folder, strategy, options, prefixes, validate_every=3)
         encoded = []
         job.backbone.model.embeddings.register_forward_hook(lambda m, i, o, e=encoded: e.append(len(o)))
         job.run()

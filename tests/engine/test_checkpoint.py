@@ -1,0 +1,280 @@
+"""A training that stops anywhere and starts again ends as one that never stopped, bit for bit."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from peftcorr.engine.checkpoint import Checkpoints
+from peftcorr.engine.train import Trained, Trainer
+from peftcorr.errors import PeftCorrError
+from tests.engine.building import Job, assert_equal
+
+
+class Killed(BaseException):
+    """Stands for the signal that ends a process: no handler of ours runs."""
+
+
+def kill_at(job: Job, count: int) -> None:
+    """Let a job die when it draws its batch number `count`."""
+    sampler, drawn = job.trainer._sampler, []
+    batch = sampler.batch
+
+    def dying(*arguments: int) -> Any:
+        drawn.append(arguments)
+        if len(drawn) == count:
+            raise Killed
+        return batch(*arguments)
+
+    sampler.batch = dying  # type: ignore[method-assign]
+
+
+def drop_seconds(trained: Trained) -> Trained:
+    trained.seconds = 0
+    for point in (*trained.validation, *trained.search):
+        point.seconds = 0
+    return trained
+
+
+COMMON: dict[str, Any] = {"steps": 10, "checkpoint_every": 2, "validate_every": 4}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "training", "step"),
+    [
+        ("adaptformer", {}, {}, 1),  # its dropout draws random numbers at every step
+        ("adaptformer", {}, {}, 6),
+        ("adaptformer", {}, {}, 9),
+        ("lora", {"dropout": 0.3}, {"sampler": "pairs", "pairs": 3}, 6),
+        ("last_k", {}, {}, 5),
+        ("adapter", {}, {"accumulation": 2}, 6),
+    ],
+)
+def test_a_killed_training_ends_as_one_never_killed(
+    photographs: Path,
+    small_weights: Path,
+    tmp_path: Path,
+    strategy: str,
+    options: dict[str, Any],
+    training: dict[str, Any],
+    step: int,
+) -> None:
+    every = {**COMMON, **training}
+    unbroken = Job(small_weights, photographs, tmp_path / "unbroken", strategy, options, **every)
+    expected = drop_seconds(unbroken.run())
+
+    job = Job(small_weights, photographs, tmp_path / "killed", strategy, options, **every)
+    kill_at(job, step * training.get("accumulation", 1))
+    with pytest.raises(Killed):
+        job.run()
+    saved = job.folder / f"step-{(step - 1) // 2 * 2:08d}"
+    assert saved.is_dir() == (step > 2)
+
+    again = Job(small_weights, photographs, tmp_path / "killed", strategy, options, **every)
+    found = drop_seconds(again.run())
+    assert_equal(again.tensors(), unbroken.tensors())
+    assert found == expected
+
+
+def test_the_best_step_of_a_killed_process_is_remembered(
+    photographs: Path, small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([50.0, 40.0, 30.0])
+    monkeypatch.setattr("peftcorr.engine.train.validation_pck", lambda data, points: next(scores))
+    every = {"steps": 6, "checkpoint_every": 2, "validate_every": 2}
+    job = Job(small_weights, photographs, tmp_path, **every)
+    kill_at(job, 4)
+    with pytest.raises(Killed):
+        job.run()
+    best = load_file(job.folder / "step-00000002" / "best.safetensors")
+    again = Job(small_weights, photographs, tmp_path, **every)
+    assert again.run().best_step == 2
+    assert_equal(again.tensors(), best)
+
+
+def test_only_the_adapter_and_only_the_newest_state_are_kept(
+    photographs: Path, small_weights: Path, tmp_path: Path
+) -> None:
+    job = Job(small_weights, photographs, tmp_path, "lora", **COMMON)
+    job.run()
+    assert [path.name for path in job.folder.iterdir()] == ["step-00000010"]
+    kept = load_file(job.folder / "step-00000010" / "adapter.safetensors")
+    assert kept.keys() == job.tensors().keys()
+    assert not list(job.folder.rglob("model*"))
+    bytes_of_adapter = 4 * sum(tensor.numel() for tensor in kept.values())
+    assert sum(path.stat().st_size for path in job.folder.rglob("*.*")) < 4 * bytes_of_adapter + 60_000
+
+
+def test_a_finished_training_is_not_done_again(
+    photographs: Path, small_weights: Path, tmp_path: Path
+) -> None:
+    first = Job(small_weights, photographs, tmp_path, **COMMON)
+    expected = drop_seconds(first.run())
+    again = Job(small_weights, photographs, tmp_path, **COMMON)
+    kill_at(again, 1)
+    assert drop_seconds(again.run()) == expected
+    assert_equal(again.tensors(), first.tensors())
+
+
+def test_a_half_written_state_is_not_read(
+    photographs: Path, small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken = Job(small_weights, photographs, tmp_path / "unbroken", "adaptformer", **COMMON)
+    unbroken.run()
+    job = Job(small_weights, photographs, tmp_path / "killed", "adaptformer", **COMMON)
+    save = Checkpoints._before_save
+
+    def dying(self: Checkpoints, *arguments: Any) -> None:
+        save(self, *arguments)
+        if self._state.step == 6:
+            raise Killed
+
+    monkeypatch.setattr(Checkpoints, "_before_save", dying)
+    with pytest.raises(Killed):
+        job.run()
+    monkeypatch.undo()
+    assert (job.folder / ".writing-00000006").is_dir()
+    again = Job(small_weights, photographs, tmp_path / "killed", "adaptformer", **COMMON)
+    again.run()
+    assert_equal(again.tensors(), unbroken.tensors())
+    assert [path.name for path in again.folder.iterdir()] == ["step-00000010"]
+
+
+@pytest.mark.parametrize("name", ["adapter.safetensors", "optimizer.bin", "random_states_0.pkl"])
+def test_a_damaged_state_says_so(photographs: Path, small_weights: Path, tmp_path: Path, name: str) -> None:
+    job = Job(small_weights, photographs, tmp_path, **COMMON)
+    kill_at(job, 6)
+    with pytest.raises(Killed):
+        job.run()
+    path = job.folder / "step-00000004" / name
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(PeftCorrError, match="step-00000004 cannot be read") as caught:
+        Job(small_weights, photographs, tmp_path, **COMMON).run()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_state_of_other_options_is_refused(photographs: Path, small_weights: Path, tmp_path: Path) -> None:
+    Job(small_weights, photographs, tmp_path, "lora", **COMMON).run()
+    with pytest.raises(PeftCorrError, match=r"another strategy or options|its options differ"):
+        Job(small_weights, photographs, tmp_path, "lora", {"rank": 2}, **COMMON).run()
+
+
+def test_a_full_disk_keeps_the_state_before(
+    photographs: Path, small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken = Job(small_weights, photographs, tmp_path / "unbroken", **COMMON)
+    unbroken.run()
+    job = Job(small_weights, photographs, tmp_path / "full", **COMMON)
+    rename = Path.rename
+
+    def full(self: Path, target: Path) -> Path:
+        if "00000006" in str(target):
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(PeftCorrError, match=r"Cannot write the training state .*No space left"):
+        job.run()
+    monkeypatch.undo()
+    assert (job.folder / "step-00000004").is_dir()
+    again = Job(small_weights, photographs, tmp_path / "full", **COMMON)
+    again.run()
+    assert_equal(again.tensors(), unbroken.tensors())
+
+
+# The search of the learning rate
+
+SEARCH = {"search": {"learning_rates": [1e-9, 1e30, 1e-2, 1e-8], "steps": 5}}
+
+
+def count_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    steps: list[int] = []
+    step = Trainer._step
+
+    def counting(self: Trainer, *arguments: Any) -> tuple[float, int]:
+        steps.append(arguments[-1])
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_step", counting)
+    return steps
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
+    values = iter(scores)
+    monkeypatch.setattr("peftcorr.engine.train.validation_pck", lambda data, points: next(values))
+
+
+def test_the_search_takes_the_rate_that_validates_best(
+    photographs: Path, small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, [20, 40, 30, 41, 42, 43])
+    steps = count_steps(monkeypatch)
+    trained = Job(
+        small_weights, photographs, tmp_path, steps=4, validate_every=2, learning_rate=None,
+        search={"learning_rates": [1e-4, 1e-3, 1e-2], "steps": 3},
+    ).run()  # fmt: skip
+    assert trained.learning_rate == 1e-3
+    assert [(point.learning_rate, point.pck, point.steps) for point in trained.search] == [
+        (1e-4, 20, 3), (1e-3, 40, 3), (1e-2, 30, 3),
+    ]  # fmt: skip
+    assert steps == [0, 1, 2] * 3 + [0, 1, 2, 3]
+    assert (trained.steps, trained.best_step) == (4, 4)
+
+
+def test_a_rate_that_diverges_loses(photographs: Path, small_weights: Path, tmp_path: Path) -> None:
+    trained = Job(small_weights, photographs, tmp_path, "adapter", warmup=0, **SEARCH).run()
+    assert trained.search[1].pck == 0
+    assert trained.learning_rate != 1e30
+    assert trained.steps == 6
+
+
+def test_every_candidate_starts_from_the_same_tensors(
+    photographs: Path, small_weights: Path, tmp_path: Path
+) -> None:
+    """Two equal candidates give equal results, and the training after them that of the rate alone."""
+    rates = {"learning_rates": [1e-2, 1e-2], "steps": 5}
+    searched = Job(small_weights, photographs, tmp_path / "searched", "adaptformer", search=rates)
+    found = drop_seconds(searched.run())
+    assert found.search[0] == found.search[1]
+    alone = Job(small_weights, photographs, tmp_path / "alone", "adaptformer", learning_rate=1e-2)
+    assert drop_seconds(alone.run()).validation == found.validation
+    assert_equal(searched.tensors(), alone.tensors())
+
+
+@pytest.mark.parametrize("count", [7, 17, 24])
+def test_a_killed_search_ends_as_one_never_killed(
+    photographs: Path, small_weights: Path, tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second candidate, in the fourth, or in the training after them; finished candidates are not rerun."""
+    every = {**COMMON, "search": {"learning_rates": [1e-9, 1e-3, 1e-2, 1e-8], "steps": 5}}
+    unbroken = Job(small_weights, photographs, tmp_path / "unbroken", "adaptformer", **every)
+    expected = drop_seconds(unbroken.run())
+    job = Job(small_weights, photographs, tmp_path / "killed", "adaptformer", **every)
+    kill_at(job, count)
+    with pytest.raises(Killed):
+        job.run()
+    steps = count_steps(monkeypatch)
+    again = Job(small_weights, photographs, tmp_path / "killed", "adaptformer", **every)
+    assert drop_seconds(again.run()) == expected
+    assert_equal(again.tensors(), unbroken.tensors())
+    assert len(steps) == {7: 15, 17: 5, 24: 0}[count] + (10 if count < 24 else 8)
+
+
+def test_a_search_needs_a_validation_split(photographs: Path, small_weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(PeftCorrError, match="needs a validation split"):
+        Job(small_weights, photographs, tmp_path, validate=False, **SEARCH).run()
+
+
+def test_a_damaged_search_file_says_so(photographs: Path, small_weights: Path, tmp_path: Path) -> None:
+    job = Job(small_weights, photographs, tmp_path, **SEARCH)
+    job.folder.mkdir(parents=True)
+    (job.folder / "search.json").write_text("[{")
+    with pytest.raises(PeftCorrError, match=r"search\.json"):
+        job.run()
+    shutil.rmtree(job.folder)
+    assert torch.isfinite(torch.tensor([point.pck for point in job.run().search])).all()

@@ -1,0 +1,139 @@
+"""Real processes: several at once, and one that is killed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from peftcorr.engine.launch import _asked_processes, respawn
+from peftcorr.results.record import Record
+from tests.commands import PLAIN, PLUGIN, PROJECT, Commands, one_core, scores
+from tests.engine.building import assert_equal
+
+TORCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "peftcorr.cli")
+ACCELERATE = (
+    "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", str(PROJECT / "benchmarks" / "run.py"),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    return Commands(tmp_path_factory.mktemp("processes"))
+
+
+@pytest.fixture(scope="module")
+def alone(commands: Commands) -> dict[str, Record]:
+    """Records of one process, by strategy."""
+    return launch(commands, PLAIN)
+
+
+def launch(commands: Commands, launcher: tuple[str, ...]) -> dict[str, Record]:
+    commands.output = commands.folder / f"out-{len(list(commands.folder.iterdir()))}"
+    arguments = commands.arguments("--strategy", "frozen", "lora", "--plugin", str(PLUGIN))
+    if launcher is ACCELERATE:
+        arguments = arguments[1:]  # benchmarks/run.py says `run` itself
+    done = commands.process(launcher, arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("Leaderboard: ") == 1
+    return {record.strategy: record for record in commands.records()}
+
+
+def close(found: Any, expected: Any) -> None:
+    """The same nested scores, to a millionth of a percent."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            close(found[key], value)
+    else:
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("launcher", [TORCH, ACCELERATE], ids=["torchrun", "accelerate"])
+def test_two_processes_score_as_one_and_train(
+    commands: Commands, alone: dict[str, Record], launcher: tuple[str, ...]
+) -> None:
+    together = launch(commands, launcher)
+    frozen, lora = together["frozen"], together["lora"]
+    for record in (frozen, lora):
+        assert record.status == "ok"
+        assert record.environment is not None
+        assert record.environment.processes == 2
+        assert record.cost is not None
+        assert record.cost.encoder_forwards == 8
+    assert frozen.run_id == alone["frozen"].run_id
+    close(scores(frozen), scores(alone["frozen"]))
+    assert lora.cost is not None
+    assert lora.cost.steps == 4
+    adapter = load_file(commands.store.adapter_path(lora.run_id))
+    assert all(tensor.any() for name, tensor in adapter.items() if "lora_B" in name)
+
+
+def test_a_training_killed_with_sigkill_ends_as_one_never_killed(commands: Commands) -> None:
+    steps = 60
+    assignments = (f"training.steps={steps}", "training.images=3", "training.checkpoint_every=5")
+    adapters = []
+    for name in ("unbroken", "killed"):
+        commands.output = commands.folder / name
+        arguments = commands.arguments(
+            "--strategy", "adaptformer", "--plugin", str(PLUGIN), assignments=assignments
+        )
+        if name == "killed":
+            kill_mid_way(commands, arguments)
+        done = commands.process(PLAIN, arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert ("going on from step" in done.stdout) == (name == "killed")
+        [record] = commands.records()
+        assert record.cost is not None
+        assert record.cost.steps == steps
+        adapters.append(load_file(commands.store.adapter_path(record.run_id)))
+        assert not commands.store.state_path(record.run_id).exists()
+    assert_equal(adapters[1], adapters[0])
+
+
+def kill_mid_way(commands: Commands, arguments: list[str]) -> None:
+    """Start a run and kill it once it has saved a state, before it is done."""
+    with one_core():
+        process = subprocess.Popen(
+            [sys.executable, *PLAIN, *arguments],
+            env=commands.environment(),
+            cwd=PROJECT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    deadline = time.monotonic() + 900
+    while not list((commands.output / "state").glob("*/step-*")):
+        assert process.poll() is None, "the run ended before it saved a state"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert commands.records() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "asked"),
+    [
+        ("accelerate launch --cpu --num_processes 2 run.py", 2),
+        ("accelerate launch --num-processes=4 run.py", 4),
+        ("accelerate launch run.py --strategy lora", 1),
+        ("accelerate launch --num_processes", 1),
+        ("", 1),
+    ],
+)
+def test_the_launchers_own_command_line_says_how_many(line: str, asked: int) -> None:
+    assert _asked_processes(line.split()) == asked
+
+
+def test_a_plain_process_starts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MASTER_ADDR", "RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert respawn(["run"]) is None
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("RANK", "0")
+    assert respawn(["run"]) is None

@@ -1,0 +1,64 @@
+"""The recipes that ship: every one is valid, says how to run it, and is the experiment it is named after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peftcorr.recipe import read, resolve
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+
+
+def benchmark_recipes() -> list[Path]:
+    """All of `recipes/` but the pretraining's, which is no benchmark run."""
+    return sorted(
+        path for path in RECIPES.rglob("*.yaml") if "strategy" in read(path) or "dataset" in read(path)
+    )
+
+
+def test_there_are_recipes() -> None:
+    names = {str(path.relative_to(RECIPES)) for path in benchmark_recipes()}
+    assert "default.yaml" in names
+    published = ("frozen", "last-1", "last-2", "last-3", "lora", "adapter", "adaptformer")
+    assert {f"spair71k/{name}.yaml" for name in published} <= names
+    others = {str(path.relative_to(RECIPES)) for path in RECIPES.rglob("*.yaml")} - names
+    assert others <= {"pretrain_tiny.yaml"}
+
+
+@pytest.mark.parametrize("path", benchmark_recipes(), ids=lambda path: str(path.relative_to(RECIPES)))
+def test_a_shipped_recipe_is_valid_and_says_how_to_run_it(path: Path) -> None:
+    recipe = resolve({}, [], path)
+    assert recipe.make_strategy()
+    assert recipe.make_predictors()
+    if path.name != "base.yaml":
+        head = path.read_text(encoding="utf-8").splitlines()[0]
+        assert head.startswith("# ")
+        assert f"--recipe recipes/{path.relative_to(RECIPES)}" in head
+
+
+def test_the_default_recipe_is_the_default() -> None:
+    assert resolve({}, [], RECIPES / "default.yaml").run_id() == resolve({}, [], None).run_id()
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy", "options"),
+    [
+        ("frozen", "frozen", {}),
+        ("last-1", "last_k", {"k": 1}),
+        ("last-2", "last_k", {"k": 2}),
+        ("last-3", "last_k", {"k": 3}),
+        ("lora", "lora", {}),
+        ("adapter", "adapter", {}),
+        ("adaptformer", "adaptformer", {}),
+    ],
+)
+def test_the_published_experiments(name: str, strategy: str, options: dict[str, Any]) -> None:
+    recipe = resolve({}, [], RECIPES / "spair71k" / f"{name}.yaml")
+    assert recipe.backbone["name"] == "dinov2_vitb14"
+    assert recipe.dataset["name"] == "spair71k"
+    assert recipe.strategy["name"] == strategy
+    assert options.items() <= recipe.strategy.items()
+    assert {"name": "window_softargmax", "radius": 2, "temperature": 10.0} in recipe.predictors
