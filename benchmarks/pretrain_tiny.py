@@ -166,7 +166,6 @@ def write_weights(run: Pretraining, folder: Path) -> None:
         "seconds": round(run.seconds, 1),
         "renderings": len(run.pictures),
         "parameters": sum(value.numel() for value in half.values()),
-        "precision": str(run.accelerator.mixed_precision),
         "processes": run.accelerator.num_processes,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
@@ -176,7 +175,7 @@ def write_weights(run: Pretraining, folder: Path) -> None:
 
 def _digest(settings: PretrainSettings) -> str:
     """Hash of what a checkpoint must agree with; how long the run is to be may change on the way."""
-    fixed = settings.model_dump_json(exclude={"stages", "decay", "checkpoint_every"})
+    fixed = settings.model_dump_json(exclude={"stages", "decay", "precision", "checkpoint_every"})
     return hashlib.sha256(fixed.encode()).hexdigest()[:16]
 
 
@@ -192,9 +191,9 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="where the weights go (default: WORKDIR/tiny)")
     parser.add_argument("--workers", type=int, help="rendering processes (default: one a processor)")
     arguments = parser.parse_args()
-    accelerator = Accelerator()
     try:
         settings = read_settings(arguments.recipe)
+        accelerator = Accelerator(mixed_precision=settings.precision)
         progress = Progress(Console() if accelerator.is_main_process else None)
         with accelerator.main_process_first():
             pictures = renderings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -82,7 +82,8 @@ class PretrainSettings(BaseModel):
     warmup: int = Field(default=100, ge=0)
     decay: float = Field(default=0.3, gt=0, le=1)
     gradient_clip: float = Field(default=1.0, gt=0)
-    checkpoint_every: int = Field(default=200, gt=0)
+    precision: Literal["no", "bf16"] = "bf16"
+    checkpoint_every: int = Field(default=100, gt=0)
 
     @property
     def steps(self) -> int:
