@@ -87,7 +87,7 @@ class Pretraining:
         settings, accelerator = self.settings, self.accelerator
         rng = np.random.default_rng([settings.seed, self.step])
         chosen = np.sort(rng.choice(len(self.pictures), size=stage.batch, replace=False))
-        batch = torch.from_numpy(self.pictures[chosen]).permute(0, 3, 1, 2).float() / 255
+        batch = torch.from_numpy(self.pictures[chosen]).permute(0, 1, 4, 2, 3).float() / 255
         seed = int(rng.integers(2**62))
         views = two_views(batch, stage.size, settings.architecture.patch, settings.crops, seed)
         mine = slice(accelerator.process_index, None, accelerator.num_processes)
@@ -203,6 +203,7 @@ def main() -> int:
                 settings.side,
                 arguments.workers,
                 progress.callback("render"),
+                settings.variety,
             )
         run = Pretraining(settings, accelerator, pictures)
         run.resume(arguments.workdir)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from peftcorr.data.synthetic.scene import FULL, Variety
 from peftcorr.errors import PeftCorrError, did_you_mean
 
 
@@ -65,6 +66,7 @@ class PretrainSettings(BaseModel):
     Attributes:
         renderings: images of each category, from a namespace of objects that the benchmark never uses.
         side: renderings are kept square with this side in pixels.
+        variety: how much objects and cameras vary.
         decay: share of the steps, at the end, over which the learning rate falls to nothing.
     """
 
@@ -73,6 +75,7 @@ class PretrainSettings(BaseModel):
     seed: int = 0
     renderings: int = Field(default=700, gt=0)
     side: int = Field(default=144, gt=0)
+    variety: Variety = FULL
     architecture: Architecture = Architecture()
     crops: Crops = Crops()
     stages: tuple[Stage, ...] = (Stage(steps=2000, size=64, batch=8),)

@@ -59,7 +59,7 @@ def two_views(pictures: Tensor, size: int, patch: int, crops: Crops, seed: int) 
     """Cut and recolour two views of each picture.
 
     Args:
-        pictures: (B, 3, H, W) in [0, 1].
+        pictures: (B, 2, 3, H, W) in [0, 1], the same shapes in two looks.
         size: side of the views in pixels.
         patch: side of a patch in pixels.
         crops: the ranges of everything random.
@@ -69,7 +69,11 @@ def two_views(pictures: Tensor, size: int, patch: int, crops: Crops, seed: int) 
     mirrored = draw.chance(0.5)
     also_mirrored = draw.chance(0.5) if crops.flip_apart else mirrored
     maps = [random_map(draw, crops, flip) for flip in (mirrored, also_mirrored)]
-    first, second = (normalise(recolour(cut(pictures, affine, size), draw, crops)) for affine in maps)
+    looks = pictures.unbind(1)
+    first, second = (
+        normalise(recolour(cut(look, affine, size), draw, crops))
+        for look, affine in zip(looks, maps, strict=True)
+    )
     return Views(first, second, overlap(maps[0], maps[1], size // patch))
 
 

@@ -7,7 +7,7 @@ from peftcorr.data.synthetic.builder import mirror_name
 from peftcorr.data.synthetic.camera import Camera, orbit
 from peftcorr.data.synthetic.categories import CATEGORIES
 from peftcorr.data.synthetic.raster import DepthBuffer, draw
-from peftcorr.data.synthetic.scene import build_object, landmark_visibility
+from peftcorr.data.synthetic.scene import Variety, build_object, landmark_visibility, render_view
 from peftcorr.data.synthetic.solids import Array, Shape, Solid, depth_along, local_normals
 
 CENTRED = Camera(np.eye(3), np.zeros(3), 100.0, (50.0, 40.0), 101, 81)
@@ -128,7 +128,7 @@ def test_visibility_is_exact_on_a_known_scene() -> None:
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_a_neutral_object_is_its_own_mirror_image(category: str) -> None:
     for seed in range(3):
-        built = build_object(CATEGORIES[category], seed, articulation=0.0)
+        built = build_object(CATEGORIES[category], seed, Variety(articulation=0.0))
         assert set(built.landmarks) <= set(CATEGORIES[category].landmarks)
         for name, landmark in built.landmarks.items():
             reflected = built.landmarks[mirror_name(name)]
@@ -142,7 +142,7 @@ def test_a_neutral_object_is_its_own_mirror_image(category: str) -> None:
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_the_mirrored_view_shows_the_partner(category: str) -> None:
     """From mirrored cameras a neutral object's silhouettes mirror each other, and landmarks swap sides."""
-    built = build_object(CATEGORIES[category], 3, articulation=0.0)
+    built = build_object(CATEGORIES[category], 3, Variety(articulation=0.0))
     names = list(built.landmarks)
     points = np.stack([built.landmarks[name].point for name in names])
     slack = np.array([built.landmarks[name].slack for name in names])
@@ -181,3 +181,23 @@ def test_every_landmark_is_seen_from_somewhere(category: str) -> None:
             visible = landmark_visibility(camera, solids, points, slack)
             seen |= {name for name, here in zip(names, visible, strict=True) if here}
     assert seen == set(names)
+
+
+def test_another_look_changes_colours_and_no_shape() -> None:
+    plain, other = (render_view("chair", 5, 0, look_seed=look) for look in (0, 1))
+    assert plain.landmarks == other.landmarks
+    assert plain.visible == other.visible
+    assert plain.box == other.box
+    assert np.abs(plain.image.astype(int) - other.image).mean() > 10
+
+
+def test_variety_bounds_the_camera_and_the_shapes() -> None:
+    narrow = Variety(azimuth=(20.0, 30.0), proportions=0.0, articulation=0.0)
+    views = [render_view("bird", seed, 0, variety=narrow) for seed in range(4)]
+    assert all(20 <= view.azimuth <= 30 for view in views)
+    built = [
+        build_object(CATEGORIES["chair"], seed, Variety(proportions=0.0, articulation=0.0)) for seed in (0, 2)
+    ]
+    same = {seed: built[seed].landmarks for seed in (0, 1)}
+    for name in same[0].keys() & same[1].keys():
+        assert same[0][name].point == pytest.approx(same[1][name].point)

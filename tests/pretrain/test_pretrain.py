@@ -39,7 +39,7 @@ def script() -> ModuleType:
 
 @pytest.fixture
 def pictures() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, size=(6, 40, 40, 3), dtype=np.uint8)
+    return np.random.default_rng(0).integers(0, 256, size=(6, 2, 40, 40, 3), dtype=np.uint8)
 
 
 def test_overlap_names_the_same_point_of_the_picture() -> None:
@@ -70,7 +70,7 @@ def test_cut_shows_the_point_that_its_map_names() -> None:
 
 
 def test_views_follow_their_seed() -> None:
-    batch = torch.rand(2, 3, 40, 40)
+    batch = torch.rand(2, 2, 3, 40, 40)
     first, again, other = (two_views(batch, 32, 8, Crops(), seed) for seed in (1, 1, 2))
     assert torch.equal(first.first, again.first)
     assert torch.equal(first.overlap, again.overlap)
@@ -120,8 +120,8 @@ def test_start_is_symmetric_attention_in_few_parameters() -> None:
 def test_renderings_are_kept_and_reopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("peftcorr.pretrain.renderings.CATEGORIES", {"car": None, "bird": None})
     first = renderings(tmp_path, 0, 2, 40, 1, None)
-    assert first.shape == (4, 40, 40, 3)
-    assert len({picture.tobytes() for picture in first}) == 4
+    assert first.shape == (4, 2, 40, 40, 3)
+    assert len({look.tobytes() for picture in first for look in picture}) == 8
     monkeypatch.setattr("peftcorr.pretrain.renderings.run_tasks", None)
     assert np.array_equal(renderings(tmp_path, 0, 2, 40, 1, None), first)
 

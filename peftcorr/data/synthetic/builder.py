@@ -54,19 +54,22 @@ class Builder:
         shape: source of proportions, always symmetric left to right.
         pose: source of joint angles, drawn per limb.
         articulation: 0 gives the neutral, mirror-symmetric pose; 1 the full range of the joints.
+        proportions: 0 gives every object of a category the same proportions; 1 their full range.
     """
 
     shape: np.random.Generator
     pose: np.random.Generator
     look: np.random.Generator
     articulation: float = 1.0
+    proportions: float = 1.0
     solids: list[Solid] = field(default_factory=list)
     landmarks: dict[str, Landmark] = field(default_factory=dict)
     materials: dict[str, Material] = field(default_factory=dict)
 
     def size(self, low: float, high: float) -> float:
         """A random proportion."""
-        return float(self.shape.uniform(low, high))
+        middle = (low + high) / 2
+        return middle + (float(self.shape.uniform(low, high)) - middle) * self.proportions
 
     def chance(self, probability: float) -> bool:
         """A random feature of the shape."""
@@ -82,6 +85,10 @@ class Builder:
             fresh = random_material(self.look, plain=plain)
             same = self.look.uniform() < like
             self.materials[slot] = self.materials[slots[0]] if index and same else fresh
+
+    def material(self, part: str) -> Material:
+        """What a part is made of; a part ``leg/rear`` without a material of its own is like ``leg``."""
+        return self.materials.get(part) or self.materials[part.split("/")[0]]
 
     def colour(self, slot: str, value: tuple[float, float], gloss: float = 0.3) -> None:
         """Give a part one plain colour with a brightness in ``value``."""
@@ -152,15 +159,21 @@ class Builder:
         self.solid(Shape.TUBE, axes, centre, material, hole)
 
     def limb(
-        self, start: Array, steps: Sequence[Array], radius: float, material: str, taper: float = 0.75
+        self,
+        start: Array,
+        steps: Sequence[Array],
+        radius: float,
+        material: str,
+        joint: str,
+        taper: float = 0.75,
     ) -> list[Array]:
-        """A chain of tapering rods with balls at the joints; returns the far end of each."""
+        """A chain of tapering rods with balls of ``joint`` between them; returns the far end of each."""
         joints: list[Array] = []
         for step in steps:
             end = start + step
             self.rod(start, end, radius, material, taper)
             radius *= taper
-            self.ball(end, radius, material)
+            self.ball(end, radius, joint)
             joints.append(end)
             start = end
         return joints

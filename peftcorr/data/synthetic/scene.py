@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+from pydantic import BaseModel, ConfigDict, Field
 
 from peftcorr.data.synthetic.backdrop import backdrop, clutter, paint_ground
 from peftcorr.data.synthetic.builder import Builder, Category
@@ -15,6 +16,7 @@ from peftcorr.data.synthetic.categories import CATEGORIES
 from peftcorr.data.synthetic.materials import random_material
 from peftcorr.data.synthetic.raster import NEAR, DepthBuffer, Light, draw, nearest_depth, shade
 from peftcorr.data.synthetic.solids import Array, Solid
+from peftcorr.data.synthetic.typical import TYPICAL, tint
 
 SIDE = (144, 208)
 MINIMUM_LANDMARKS = 4
@@ -47,21 +49,56 @@ class View:
     occluded: bool
 
 
-def build_object(category: Category, object_seed: int, articulation: float = 1.0) -> Builder:
-    """Put one object together; the seed fixes its shape, pose and materials."""
+class Variety(BaseModel):
+    """How much the objects of a category, and the views of them, differ.
+
+    Attributes:
+        articulation: share of the joints' full range.
+        proportions: share of the full range of proportions.
+        azimuth: degrees that the camera stands round the object, 0 in front of it, 90 on its left.
+        elevation: share of the category's full range of elevations.
+        fill: smallest and largest side of the object over the image's shorter side.
+        shift: share of the free room by which the object may lie off the middle.
+        any_colour: probability that a part has any colour whatever, not the one typical of it in its category.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    articulation: float = Field(default=1.0, ge=0, le=1)
+    proportions: float = Field(default=1.0, ge=0, le=1)
+    azimuth: tuple[float, float] = (-180.0, 180.0)
+    elevation: float = Field(default=1.0, ge=0, le=1)
+    fill: tuple[float, float] = (0.7, 1.15)
+    shift: float = Field(default=1.0, ge=0, le=1)
+    any_colour: float = Field(default=1.0, ge=0, le=1)
+
+
+FULL = Variety()
+
+
+def build_object(
+    category: Category, object_seed: int, variety: Variety = FULL, look_seed: int = 0
+) -> Builder:
+    """Put one object together; the seed fixes its shape, pose and, for look 0, its materials."""
     shape, pose, look = (np.random.default_rng([object_seed, stream]) for stream in range(3))
-    builder = Builder(shape, pose, look, articulation)
+    if look_seed:
+        look = np.random.default_rng([object_seed, 2, look_seed])
+    builder = Builder(shape, pose, look, variety.articulation, variety.proportions)
     category.build(builder)
     return builder
 
 
-def render_view(category: str, object_seed: int, view_seed: int) -> View:
+def render_view(
+    category: str, object_seed: int, view_seed: int, look_seed: int = 0, variety: Variety = FULL
+) -> View:
     """Render one object from one random camera in one random scene.
 
     Args:
         category: a key of ``CATEGORIES``.
         object_seed: fixes the object, non-negative.
         view_seed: fixes camera, light and surroundings, non-negative.
+        look_seed: other values draw the same shapes from the same camera in other materials and light.
+        variety: how much objects and cameras vary.
 
     Returns:
         The first drawn view that shows enough of the object.
@@ -70,9 +107,13 @@ def render_view(category: str, object_seed: int, view_seed: int) -> View:
         KeyError: no such category.
     """
     kind = CATEGORIES[category]
-    built = build_object(kind, object_seed)
+    built = build_object(kind, object_seed, variety, look_seed)
+    if variety.any_colour < 1:
+        tint(built, TYPICAL[category], variety.any_colour, np.random.default_rng([object_seed, 3]))
     for attempt in range(ATTEMPTS):
-        view = _attempt(kind, built, np.random.default_rng([object_seed, view_seed, 3 + attempt]))
+        seed = [object_seed, view_seed, 3 + attempt]
+        look = np.random.default_rng([*seed, look_seed]) if look_seed else None
+        view = _attempt(kind, built, np.random.default_rng(seed), look, variety)
         if view is not None:
             break
     else:
@@ -103,10 +144,16 @@ def landmark_visibility(
     return inside & (nearest >= depth - slack)
 
 
-def _attempt(kind: Category, built: Builder, rng: np.random.Generator) -> View | None:
-    """One random view, or None when it shows too little."""
+def _attempt(
+    kind: Category,
+    built: Builder,
+    rng: np.random.Generator,
+    look: np.random.Generator | None,
+    variety: Variety,
+) -> View | None:
+    """One random view, or None when it shows too little; `look` takes over from `rng` once the shapes are drawn."""
     corners = np.concatenate([solid.corners() for solid in built.solids])
-    camera, azimuth, elevation = _camera(kind, corners, rng)
+    camera, azimuth, elevation = _camera(kind, corners, rng, variety)
     seen = camera.to_camera(corners)
     if seen[:, 2].min() < 4 * NEAR:
         return None
@@ -142,6 +189,10 @@ def _attempt(kind: Category, built: Builder, rng: np.random.Generator) -> View |
     if shown.mean() < MINIMUM_AREA:
         return None
 
+    if look is not None:
+        rng = look
+        behind_materials = [random_material(rng, frequency=(0.5, 3.0)) for _ in behind_materials]
+        hiding_materials = [random_material(rng, frequency=(0.5, 3.0)) for _ in hiding_materials]
     light = _light(camera, rng)
     picture = backdrop(rng, camera.width, camera.height)
     if kind.grounded and rng.uniform() < 0.6:
@@ -150,7 +201,7 @@ def _attempt(kind: Category, built: Builder, rng: np.random.Generator) -> View |
         half = (corners.max(axis=0) - corners.min(axis=0)) / 2
         footprint = np.concatenate([middle[:2] + rng.uniform(-0.3, 0.3, 2) * half[:2], half[:2]])
         paint_ground(picture, camera, light, random_material(rng, frequency=(0.3, 2.0)), level, footprint)
-    materials = [built.materials[solid.material] for solid in own] + behind_materials + hiding_materials
+    materials = [built.material(solid.material) for solid in own] + behind_materials + hiding_materials
     shade(buffer, camera, solids, materials, light, picture)
 
     rows, columns = np.nonzero(shown)
@@ -168,18 +219,20 @@ def _attempt(kind: Category, built: Builder, rng: np.random.Generator) -> View |
     )
 
 
-def _camera(kind: Category, corners: Array, rng: np.random.Generator) -> tuple[Camera, float, float]:
+def _camera(
+    kind: Category, corners: Array, rng: np.random.Generator, variety: Variety
+) -> tuple[Camera, float, float]:
     """A random camera on an orbit round the object, cropped so that the object fills part of the image."""
     width, height = (int(side) for side in rng.integers(SIDE[0], SIDE[1] + 1, size=2))
-    # All round, but seldom from behind, where most landmarks are hidden.
-    azimuth = float(rng.uniform(-110, 110) if rng.uniform() < 0.9 else rng.uniform(110, 250))
-    azimuth = (azimuth + 180) % 360 - 180
-    elevation = float(rng.uniform(*kind.elevation))
+    azimuth = float(rng.uniform(*variety.azimuth))
+    lowest, highest = kind.elevation
+    level = (lowest + highest) / 2
+    elevation = level + (float(rng.uniform(lowest, highest)) - level) * variety.elevation
     rotation = orbit(azimuth, elevation, float(np.clip(rng.normal(0, 7), -20, 20)))
     middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
     radius = float(np.linalg.norm(corners - middle, axis=1).max())
     focal = float(rng.uniform(1.1, 2.2)) * max(width, height)
-    wanted = float(rng.uniform(0.7, 1.15)) * min(width, height)
+    wanted = float(rng.uniform(*variety.fill)) * min(width, height)
     distance = 2 * radius * focal / wanted
     for _ in range(3):  # the extent falls off as 1 / distance only far away: repeat
         distance = max(distance, 1.4 * radius)
@@ -190,7 +243,9 @@ def _camera(kind: Category, corners: Array, rng: np.random.Generator) -> tuple[C
         low, high = screen.min(axis=0), screen.max(axis=0)
         distance *= float((high - low).max()) / wanted
     room = np.array([width, height]) - (high - low)
-    aim = np.array([width, height]) / 2 + rng.uniform(-0.5, 0.5, 2) * np.maximum(room, 0.3 * wanted)
+    aim = np.array([width, height]) / 2 + variety.shift * rng.uniform(-0.5, 0.5, 2) * np.maximum(
+        room, 0.3 * wanted
+    )
     shift = aim - (low + high) / 2
     return (
         Camera(rotation, camera.translation, focal, (float(shift[0]), float(shift[1])), width, height),

@@ -22,7 +22,7 @@ def build_quadruped(b: Builder) -> None:
     base = vec(length * 0.75, 0, girth * 0.35)
     head = b.size(0.2, 0.3)
     crown = base + heading(yaw, pitch)[:, 0] * b.size(0.45, 0.9)
-    b.rod(base, crown, girth * 0.62, "body", taper=0.65)
+    b.rod(base, crown, girth * 0.62, "body/neck", taper=0.65)
     b.mark("withers", vec(length * 0.45, 0, girth * 0.95), slack=0.12)
 
     frame = heading(yaw + b.bend(25), b.size(-40, -10) + b.bend(15))
@@ -47,16 +47,16 @@ def build_quadruped(b: Builder) -> None:
             swing, knee = b.bend(35), b.bend(25) + 12 * knee_bend
             upper = heading(0, -90 + swing)[:, 0] * leg * 0.5
             lower = heading(0, -90 + swing - knee)[:, 0] * leg * 0.5
-            joint, ankle = b.limb(hip, [upper, lower], thick, "limb")
-            b.ellipsoid(ankle + vec(0.05, 0, 0), (thick * 1.1, thick * 0.75, thick * 0.55), "paw")
+            joint, ankle = b.limb(hip, [upper, lower], thick, f"limb/{end}", f"limb/{end}_knee")
+            b.ellipsoid(ankle + vec(0.05, 0, 0), (thick * 1.1, thick * 0.75, thick * 0.55), f"paw/{end}")
             b.mark(f"{end}_{side}_knee", joint, slack=thick)
             b.mark(f"{end}_{side}_paw", ankle + vec(0.03, 0, -0.02), slack=thick)
 
     tail = vec(-length * 0.95, 0, girth * 0.3)
     end_point = tail + heading(180 + b.bend(40), b.size(-60, 50) + b.bend(20))[:, 0] * b.size(0.35, 0.9)
-    b.rod(tail, end_point, girth * 0.2, "limb", taper=0.5)
+    b.rod(tail, end_point, girth * 0.2, "limb/tail", taper=0.5)
     b.mark("tail_base", tail, slack=girth * 0.2)
-    b.ball(end_point, girth * 0.2, "ear")
+    b.ball(end_point, girth * 0.2, "ear/tail")
     b.mark("tail_tip", end_point, slack=girth * 0.2)
 
 
@@ -92,7 +92,7 @@ def build_bird(b: Builder) -> None:
         outer = heading(sign * (90 + swept + hook), raised + b.bend(25))
         tip = elbow + outer[:, 0] * span * 0.6
         b.blade(root, elbow, tilt @ vec(chord, 0, 0), arm[:, 2] * 0.05, "wing", taper=0.95)
-        b.blade(elbow, tip, tilt @ vec(chord * 0.95, 0, 0), outer[:, 2] * 0.045, "wing", taper=0.25)
+        b.blade(elbow, tip, tilt @ vec(chord * 0.95, 0, 0), outer[:, 2] * 0.045, "wing/outer", taper=0.25)
         b.mark(f"{side}_wing_elbow", elbow + tilt @ vec(chord * 0.9, 0, 0), slack=0.06)
         b.blade(
             elbow + 0.8 * (tip - elbow),
@@ -115,8 +115,8 @@ def build_bird(b: Builder) -> None:
     for side, sign in SIDES:
         hip = tilt @ vec(-length * 0.1, girth * 0.45 * sign, -girth * 0.7)
         foot = hip + heading(0, -90 + b.bend(35))[:, 0] * leg
-        b.rod(hip, foot, 0.05, "beak")
-        b.ellipsoid(foot + vec(0.07, 0, 0), (0.15, 0.09, 0.035), "beak")
+        b.rod(hip, foot, 0.05, "beak/leg")
+        b.ellipsoid(foot + vec(0.07, 0, 0), (0.15, 0.09, 0.035), "beak/foot")
         b.mark(f"{side}_foot", foot + vec(0.05, 0, 0), slack=0.07)
 
 
@@ -130,7 +130,7 @@ def build_fish(b: Builder) -> None:
     bend = heading(b.bend(30), 0)
     root = vec(-length * 0.8, 0, 0)
     stalk = root - bend[:, 0] * 0.3
-    b.rod(root + vec(0.25, 0, 0), stalk, depth * 0.42, "body", taper=0.5)
+    b.rod(root + vec(0.25, 0, 0), stalk, depth * 0.42, "body/stalk", taper=0.5)
     b.mark("tail_base", stalk, slack=depth * 0.25)
     b.ball((length * 0.97, 0, -0.02), 0.09, "lip")
     b.mark("mouth", (length * 0.97 + 0.085, 0, -0.02))
@@ -139,26 +139,26 @@ def build_fish(b: Builder) -> None:
     spread, fork = b.size(0.35, 0.7), b.size(0.2, 0.6)
     for name, sign in (("upper", 1.0), ("lower", -1.0)):
         tip = stalk - bend @ vec(fork, 0, -sign * spread)
-        b.blade(stalk, tip, bend @ vec(0.2, 0, 0), bend @ vec(0, 0.04, 0), "tail", taper=0.5)
+        b.blade(stalk, tip, bend @ vec(0.2, 0, 0), bend @ vec(0, 0.04, 0), f"tail/{name}", taper=0.5)
         b.mark(f"tail_{name}_tip", tip, slack=0.05)
 
     height, lean = b.size(0.25, 0.5), b.size(-0.35, 0.0)
     top = vec(lean, 0, depth * 0.85 + height)
-    b.blade((0.05, 0, depth * 0.8), top, vec(0.38, 0, 0), vec(0, 0.04, 0), "fin", taper=0.45)
+    b.blade((0.05, 0, depth * 0.8), top, vec(0.38, 0, 0), vec(0, 0.04, 0), "fin/dorsal", taper=0.45)
     b.mark("dorsal_fin_tip", top, slack=0.05)
     b.mark("dorsal_fin_front", vec(0.35, 0, depth * 0.93), slack=0.08)
     under = vec(-length * 0.35 + lean * 0.4, 0, -depth * 0.8 - b.size(0.15, 0.35))
-    b.blade((-length * 0.3, 0, -depth * 0.7), under, vec(0.2, 0, 0), vec(0, 0.04, 0), "fin", taper=0.4)
+    b.blade((-length * 0.3, 0, -depth * 0.7), under, vec(0.2, 0, 0), vec(0, 0.04, 0), "fin/anal", taper=0.4)
     b.mark("anal_fin_tip", under, slack=0.05)
     for side, sign in SIDES:
         chest = vec(length * 0.3, width * 0.85 * sign, -depth * 0.15)
         out = heading(sign * (125 + b.bend(30)), -15 + b.bend(30))
         tip = chest + out[:, 0] * 0.4
-        b.blade(chest, tip, out[:, 2] * 0.13, out[:, 1] * 0.035, "fin", taper=0.7)
+        b.blade(chest, tip, out[:, 2] * 0.13, out[:, 1] * 0.035, "fin/pectoral", taper=0.7)
         b.mark(f"{side}_pectoral_tip", tip, slack=0.05)
         pelvis = vec(length * 0.2, width * 0.4 * sign, -depth * 0.85)
         low = pelvis + heading(sign * (150 + b.bend(15)), -50 + b.bend(15))[:, 0] * 0.3
-        b.blade(pelvis, low, vec(0.09, 0, 0), vec(0, 0.035, 0), "fin", taper=0.5)
+        b.blade(pelvis, low, vec(0.09, 0, 0), vec(0, 0.035, 0), "fin/pelvic", taper=0.5)
         b.mark(f"{side}_pelvic_tip", low, slack=0.05)
 
 
@@ -187,8 +187,8 @@ def build_insect(b: Builder) -> None:
     for side, sign in SIDES:
         root = crown + frame @ vec(0.6 * head, 0.35 * sign * head, 0.6 * head)
         tip = root + frame @ heading(sign * (25 + b.bend(15)), 40 + b.bend(20))[:, 0] * reach
-        b.rod(root, tip, 0.035, "limb", taper=0.8)
-        b.ball(tip, 0.06, "foot")
+        b.rod(root, tip, 0.035, "limb/antenna", taper=0.8)
+        b.ball(tip, 0.06, "foot/antenna")
         b.mark(f"{side}_antenna_tip", tip, slack=0.06)
 
     leg, height = b.size(0.75, 1.05), b.size(35, 60)
@@ -198,9 +198,10 @@ def build_insect(b: Builder) -> None:
             yaw = sign * (90 + fan + b.bend(18))
             upper = heading(yaw, height * 0.7 + b.bend(12))[:, 0] * leg * 0.45
             lower = heading(yaw, -height + b.bend(12))[:, 0] * leg * 0.65
-            knee, foot = b.limb(hip, [upper, lower], 0.065, "limb", taper=0.8)
+            part = f"limb/{name}"
+            knee, foot = b.limb(hip, [upper, lower], 0.065, part, f"{part}_knee", taper=0.8)
             b.mark(f"{name}_{side}_knee", knee, slack=0.07)
-            b.ball(foot, 0.07, "foot")
+            b.ball(foot, 0.07, f"foot/{name}")
             b.mark(f"{name}_{side}_foot", foot, slack=0.08)
 
 

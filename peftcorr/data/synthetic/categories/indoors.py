@@ -48,7 +48,7 @@ def build_person(b: Builder) -> None:
         wrist = elbow + fore[:, 0] * arm
         b.ball(shoulder, slim * 1.25, "sleeve")
         b.rod(shoulder, elbow, slim * 1.2, "sleeve", taper=0.8)
-        b.ball(elbow, slim, "sleeve")
+        b.ball(elbow, slim, "sleeve/elbow")
         b.rod(elbow, wrist, slim * 0.9, "skin", taper=0.75)
         b.ball(wrist, slim * 1.1, "skin")
         b.mark(f"{side}_shoulder", shoulder, slack=slim * 1.6)
@@ -61,7 +61,7 @@ def build_person(b: Builder) -> None:
         joint = hip + down[:, 0] * leg
         ankle = joint + heading(0, -90 + swing - 2 * knee)[:, 0] * leg
         b.rod(hip, joint, thigh, "trousers", taper=0.72)
-        b.ball(joint, thigh * 0.72, "trousers")
+        b.ball(joint, thigh * 0.72, "trousers/knee")
         b.rod(joint, ankle, thigh * 0.72, "trousers", taper=0.65)
         b.ellipsoid(ankle + vec(0.07, 0, -0.03), (0.16, 0.075, 0.06), "shoe")
         b.mark(f"{side}_knee", joint, slack=thigh * 0.9)
@@ -100,8 +100,8 @@ def build_chair(b: Builder) -> None:
         for side, sign in SIDES:
             top = vec(x, (wide - radius) * sign, 0)
             low = top + vec(np.sign(x) * splay, splay * sign, -leg)
-            b.rod(top, low, radius, "leg", taper=0.75)
-            b.ball(low, radius * 1.1, "cap")
+            b.rod(top, low, radius, f"leg/{end}", taper=0.75)
+            b.ball(low, radius * 1.1, f"cap/{end}")
             b.mark(f"{end}_{side}_foot", low, slack=radius * 1.2)
             corner = vec(deep * np.sign(x), wide * sign, thick)
             if end == "front":
@@ -116,7 +116,7 @@ def build_chair(b: Builder) -> None:
             b.box(
                 (front[0] / 2 - deep / 2, front[1], rest), ((front[0] + deep) / 2 + 0.04, 0.065, 0.04), "arm"
             )
-            b.ball(front + vec(0.02, 0, 0), 0.07, "cap")
+            b.ball(front + vec(0.02, 0, 0), 0.07, "cap/arm")
             b.mark(f"arm_{side}_end", front + vec(0.04, 0, 0.03), slack=0.08)
 
 

@@ -46,7 +46,7 @@ def build_car(b: Builder) -> None:
             axle = heading(steer if end == "front" else 0, 0)[:, 1]
             hub = vec(x, width * 0.93 * sign, axle_height)
             b.wheel(hub, axle, radius, 0.1, 0.55, "tyre")
-            b.rod(hub - axle * 0.07, hub + axle * 0.07, radius * 0.56, "rim")
+            b.rod(hub - axle * 0.07, hub + axle * 0.07, radius * 0.56, f"rim/{end}")
             b.mark(f"{end}_{side}_wheel", hub + axle * 0.07 * sign)
 
     lamp, lamp_height = b.size(0.08, 0.13), height * b.size(0.1, 0.5)
@@ -57,7 +57,7 @@ def build_car(b: Builder) -> None:
         b.box((-length, y, lamp_height), (0.03, lamp, lamp * 0.6), "brake")
         b.mark(f"{side}_taillight", vec(-length - 0.03, y, lamp_height))
         mirror = vec(front + 0.5 * lean, (width + 0.08) * sign, height + 0.08)
-        b.ellipsoid(mirror, (0.05, 0.1, 0.07), "body")
+        b.ellipsoid(mirror, (0.05, 0.1, 0.07), "body/mirror")
         b.mark(f"{side}_mirror", mirror, slack=0.09)
 
 
@@ -69,7 +69,7 @@ def build_aeroplane(b: Builder) -> None:
     b.materials["right"] = plain_material(np.array([0.1, 0.8, 0.2]), gloss=0.6)
     length, girth = b.size(0.95, 1.25), b.size(0.13, 0.22)
     b.ellipsoid((0, 0, 0), (length, girth, girth), "body")
-    b.rod((length * 0.45, 0, 0), (-length * 0.98, 0, girth * 0.3), girth * 0.92, "body", taper=0.3)
+    b.rod((length * 0.45, 0, 0), (-length * 0.98, 0, girth * 0.3), girth * 0.92, "body/tail", taper=0.3)
     b.mark("nose", (length, 0, 0))
     b.ellipsoid((length * 0.78, 0, girth * 0.42), (0.12, girth * 0.5, girth * 0.3), "glass")
     b.mark("cockpit", (length * 0.8, 0, girth * 0.7), slack=0.04)
@@ -94,7 +94,7 @@ def build_aeroplane(b: Builder) -> None:
         b.blade(flat, far, vec(0.12, 0, 0), vec(0, 0, 0.035), "tail", taper=0.55)
         b.mark(f"{side}_stabiliser_tip", far, slack=0.05)
     fin = vec(-length * 0.98 - sweep * 0.3, 0, girth + b.size(0.3, 0.55))
-    b.blade((-length * 0.82, 0, girth * 0.3), fin, vec(0.17, 0, 0), vec(0, 0.035, 0), "tail", taper=0.5)
+    b.blade((-length * 0.82, 0, girth * 0.3), fin, vec(0.17, 0, 0), vec(0, 0.035, 0), "tail/fin", taper=0.5)
     b.mark("fin_top", fin, slack=0.04)
 
 
@@ -135,25 +135,25 @@ def build_bicycle(b: Builder) -> None:
         b.mark(f"{side}_grip", grip, slack=0.08)
     for name, hub, frame in (("front", front, steer), ("rear", rear, np.eye(3))):
         b.wheel(hub, frame[:, 1], radius, 0.045, 0.8, "tyre")
-        _spokes(b, hub, frame, radius)
+        _spokes(b, hub, frame, radius, f"rim/{name}")
         b.mark(f"{name}_hub", hub, slack=0.09)
         b.mark(f"{name}_wheel_bottom", hub - vec(0, 0, radius * 0.9), slack=0.08)
     turn = b.pose.uniform(0, 360) * b.articulation
     for side, sign in SIDES:
         out = 0.11 * sign
         end = bracket + vec(0, out, 0) + sign * heading(0, turn)[:, 0] * 0.2
-        b.rod(bracket + vec(0, out, 0), end, 0.03, "rim")
-        b.box(end + vec(0, 0.05 * sign, 0), (0.08, 0.06, 0.025), "grip")
+        b.rod(bracket + vec(0, out, 0), end, 0.03, "rim/crank")
+        b.box(end + vec(0, 0.05 * sign, 0), (0.08, 0.06, 0.025), "grip/pedal")
         b.mark(f"{side}_pedal", end + vec(0, 0.05 * sign, 0), slack=0.08)
-    b.rod(bracket - vec(0, 0.11, 0), bracket + vec(0, 0.11, 0), 0.09, "rim")
+    b.rod(bracket - vec(0, 0.11, 0), bracket + vec(0, 0.11, 0), 0.09, "rim/crank")
 
 
-def _spokes(b: Builder, hub: Array, frame: Array, radius: float) -> None:
+def _spokes(b: Builder, hub: Array, frame: Array, radius: float, part: str) -> None:
     """A hub and three bars across the wheel."""
-    b.rod(hub - frame[:, 1] * 0.06, hub + frame[:, 1] * 0.06, 0.055, "rim")
+    b.rod(hub - frame[:, 1] * 0.06, hub + frame[:, 1] * 0.06, 0.055, part)
     for angle in (0.0, 60.0, 120.0):
         along = frame @ heading(0, angle)[:, 0] * radius * 0.82
-        b.rod(hub - along, hub + along, 0.012, "rim")
+        b.rod(hub - along, hub + along, 0.012, part)
 
 
 CAR = Category(
