@@ -85,7 +85,7 @@ def predict(
         split = replace(split, store=fresh_store)
     data, stride = split.data, encoder.backbone.stride
     cells = split.store.size // stride
-    shape = (encoder.backbone.channels, cells, cells)
+    shape = (cells, cells, encoder.backbone.channels)
     room = Room.of(memory, shape, batch)
     plan = schedule(data, room.batch, accelerator.process_index, accelerator.num_processes)
     waiting = WaitingMaps(shape, plan.most_waiting, room.for_waiting(plan), encoder.device)
@@ -126,7 +126,7 @@ class Room:
 
     Attributes:
         budget: all of it.
-        shape: C, h, w of a feature map.
+        shape: h, w, C of a feature map.
         batch: images encoded at once.
         similarity: for similarity maps.
     """
@@ -144,7 +144,7 @@ class Room:
 
     def for_waiting(self, plan: Schedule) -> int:
         """What is left for the maps that wait."""
-        channels, height, width = self.shape
+        height, width, channels = self.shape
         under_way = 4 * self.batch * channels * height * width
         queries = 2 * 4 * channels * plan.queries.most_at_once()  # twice: they move when some are dropped
         return max(0, self.budget - under_way - queries - self.similarity)
@@ -195,13 +195,13 @@ def _ahead(windows: Sequence[Ints], load: Callable[[Ints], Loaded]) -> Iterator[
 def _encode(
     split: Split, encoder: Encoder, shelf: Shelf | None, loaded: Loaded, shape: tuple[int, int, int]
 ) -> Tensor:
-    """Normalised maps (len(loaded.images), C, h, w), float32."""
+    """Normalised maps (len(loaded.images), h, w, C), float32: channels last, as tokens come out of a transformer."""
     maps = torch.empty((0, *shape), device=encoder.device)
     if len(loaded.fresh):
         with encoder.autocast():
             features = encoder.features(split.data, split.store, loaded.fresh, split.prefixes, loaded.pixels)
-        # One layout, whether maps come from here, from memory, disk or cache: products then agree to the last bit.
-        maps = normalise(features.float().contiguous())
+        # One layout, whether maps come from here, from disk or cache: products then agree to the last bit.
+        maps = normalise(features.float()).permute(0, 2, 3, 1).contiguous()
         if shelf is not None:
             frames = dict(zip(loaded.images.tolist(), loaded.frames, strict=True))
             shelf.put(loaded.fresh, maps, [frames[image] for image in loaded.fresh.tolist()])
@@ -215,15 +215,15 @@ def _encode(
 def _sample(
     queries: Queries, window: int, images: Ints, maps: Tensor, geometry: Geometry, stride: int
 ) -> Tensor:
-    """Queries (U', C) of a window, zero where another process has the image."""
+    """Queries (U', C) of a window from maps (B, h, w, C), zero where another process has the image."""
     image = queries.image[queries.start[window] : queries.start[window + 1]]
     points = queries.points[queries.start[window] : queries.start[window + 1]]
-    place = {number: index for index, number in enumerate(images.tolist())}
     own = np.flatnonzero(np.isin(image, images))
-    slot = np.array([place[number] for number in image[own].tolist()], dtype=np.int64)
-    sampled = maps.new_zeros((len(image), maps.shape[1]))
+    order = np.argsort(images)
+    slot = order[np.searchsorted(images[order], image[own])]
+    sampled = maps.new_zeros((len(image), maps.shape[-1]))
     sampled[torch.from_numpy(own).to(maps.device)] = sample_at(
-        maps,
+        maps.permute(0, 3, 1, 2),
         torch.from_numpy(slot).to(maps.device),
         torch.from_numpy(geometry.to_input(points[own], image[own])).to(maps.device),
         stride,

@@ -18,7 +18,7 @@ class Matcher:
         plan: of this process.
         predictors: each predicts from the same similarity maps.
         stride: pixels per feature cell.
-        shape: C, h, w of a feature map.
+        shape: h, w, C of a feature map.
         match_bytes: memory for similarity maps; one map is held at least.
 
     Attributes:
@@ -36,7 +36,7 @@ class Matcher:
         device: torch.device,
     ):
         self._plan, self._predictors, self._stride = plan, predictors, stride
-        channels, height, width = shape
+        height, width, channels = shape
         most = max(1, min(match_bytes // (4 * height * width), len(plan.rows)))
         self._maps = torch.empty((most, height, width), device=device)
         self._query = torch.from_numpy(plan.queries.of[plan.rows]).to(device)
@@ -49,13 +49,13 @@ class Matcher:
         self._queries = torch.cat((self._queries, queries))
 
     def match(self, window: int, take: Callable[[int], Tensor]) -> None:
-        """Match the targets that are ripe after a window; `take` gives the normalised map (C, h, w) of an image.
+        """Match the targets that are ripe after a window; `take` gives the normalised map (h, w, C) of an image.
 
         Each map is multiplied with all its queries at once; the predictors run over the maps of many targets.
         """
         first = filled = 0
         for target in self._plan.targets[window]:
-            feature = take(target).flatten(1)
+            feature = take(target).flatten(0, 1).T
             row = int(self._plan.first_row[target])
             end = row + int(self._plan.count[target])
             while row < end:

@@ -95,7 +95,7 @@ class FeatureCache:
 
 @dataclass(frozen=True)
 class Kept:
-    """The normalised map (C, h, w) of an image, mapped from its file, and the image's geometry."""
+    """The normalised map (h, w, C) of an image, mapped from its file, and the image's geometry."""
 
     feature: Tensor
     frame: Frame
@@ -143,7 +143,7 @@ class Shelf:
         return found
 
     def put(self, images: Ints, features: Tensor, frames: Sequence[Frame]) -> None:
-        """Keep the normalised maps (len(images), C, h, w) of some images in one file.
+        """Keep the normalised maps (len(images), h, w, C) of some images in one file.
 
         Raises:
             PeftCorrError: if it cannot be written.

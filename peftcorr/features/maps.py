@@ -9,10 +9,10 @@ from peftcorr.features.scratch import ScratchRows
 
 
 class WaitingMaps:
-    """Maps (C, h, w) by image number, each put once and taken once.
+    """Maps (h, w, C) by image number, each put once and taken once.
 
     Args:
-        shape: C, h, w.
+        shape: h, w, C.
         most: maps that wait at once, at most; no more memory than they need is set aside.
         budget: bytes of memory that they may fill; what is beyond goes to disk, and comes back when it is taken.
         device: where the maps in memory are.
@@ -44,7 +44,7 @@ class WaitingMaps:
         return len(self._place) * self._map_bytes
 
     def put(self, number: int, feature: Tensor) -> None:
-        """Keep the map (C, h, w) of an image, as float32.
+        """Keep the map (h, w, C) of an image, as float32.
 
         Raises:
             PeftCorrError: if it has to go to disk and the temporary folder has no room.
@@ -66,7 +66,7 @@ class WaitingMaps:
         self.spilled += 1
 
     def take(self, number: int) -> Tensor:
-        """The map (C, h, w) of an image, which is then forgotten: use it before anything is put."""
+        """The map (h, w, C) of an image, which is then forgotten: use it before anything is put."""
         if number in self._place:
             place = self._place.pop(number)
             self._free.append(place)

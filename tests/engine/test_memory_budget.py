@@ -130,7 +130,7 @@ def test_three_times_the_pairs_hold_no_more(
 
 
 def test_the_room_is_shared_out() -> None:
-    shape = (384, 32, 32)
+    shape = (32, 32, 384)
     plenty = Room.of(2 << 30, shape, 16)
     assert (plenty.batch, plenty.similarity) == (16, 32 << 20)
     little = Room.of(16 << 20, shape, 16)

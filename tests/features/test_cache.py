@@ -31,7 +31,7 @@ from tests.small_folder import write_folder
 from tests.small_models import SIZE, Small, build, save_weights
 
 IMAGES = 8
-SHAPE = (32, 4, 4)
+SHAPE = (4, 4, 32)
 
 
 class Said(Progress):
