@@ -43,7 +43,7 @@ class Training(BaseModel):
     """How the strategy's parameters are trained."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    steps: int = Field(default=200, ge=0)
+    steps: int = Field(default=150, ge=0)
     sampler: Literal["cliques", "pairs"] = "cliques"
     images: int = Field(
         default=8, ge=2, description="images of one category in a step, all their pairs (cliques)"
@@ -51,7 +51,7 @@ class Training(BaseModel):
     pairs: int = Field(default=8, ge=1, description="pairs in a step (pairs)")
     accumulation: int = Field(default=1, ge=1, description="batches whose gradients are added to one step")
     learning_rate: float | None = Field(
-        default=None, gt=0, description="None: the strategy's own, or searched"
+        default=3e-3, gt=0, description="null: the strategy's own; a search overrides it"
     )
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")

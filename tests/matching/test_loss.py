@@ -11,7 +11,7 @@ from torch import Tensor
 
 from peftcorr.matching.loss import LossConfig, matching_loss
 
-DISTANCE = LossConfig()
+DISTANCE = LossConfig(distance=1, cross_entropy=0)
 CROSS_ENTROPY = LossConfig(distance=0, cross_entropy=1)
 
 
