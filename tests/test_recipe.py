@@ -227,7 +227,7 @@ def test_the_recipe_at_fault_is_named(write: Any) -> None:
         ("alphas=[.nan]", "alphas"),
         ("predictors=[]", "predictors is []"),
         ("limit_pairs=0", "limit_pairs is 0"),
-        ("training.loss={distance: 0}", "nothing would be trained"),
+        ("training.loss={distance: 0, cross_entropy: 0}", "nothing would be trained"),
         ("training.loss.beta=.inf", "training.loss.beta"),
         ("training.learning_rate=.nan", "training.learning_rate"),
         ("strategy.targets=[]", "targets"),

@@ -1,0 +1,275 @@
+"""Whatever goes wrong gives one clear sentence and a non-zero exit, and loses no record."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from accelerate.state import AcceleratorState, GradientState
+from safetensors import SafetensorError
+
+from tests.commands import PLAIN, PLUGIN, Commands
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Commands:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    return Commands(tmp_path)
+
+
+def one_sentence(text: str) -> str:
+    """The only line that says what went wrong."""
+    lines = [line for line in text.splitlines() if "peftcorr: " in line or ": failed" in line]
+    assert len(lines) == 1, text
+    assert "Traceback" not in text
+    assert "Error: " not in lines[0], "a bare exception of a library"
+    return lines[0]
+
+
+# Said before any cell starts: exit code 2, no record
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--strategy", "lorra"], "Unknown strategy 'lorra'. Did you mean 'lora'?"),
+        (["--strategy", "frozen", "--backbone", "dinov2_vitb16"], "Did you mean 'dinov2_vitb14'?"),
+        (["--set", "training.step=3"], "there is no key 'training.step'. Did you mean 'steps'?"),
+        (["--set", "strategy.rnak=3"], "there is no key 'rnak'. Did you mean 'rank'?"),
+        (
+            ["--data-root", "spair71k=somewhere"],
+            "The dataset 'pairs' needs its folder: give --data-root pairs=",
+        ),
+        (["--data-root", "nowhere"], "The data root nowhere is not a folder"),
+        (["--weights", "nowhere"], "--weights nowhere: there is no config.json in it"),
+        (["--recipe", "none.yaml"], "none.yaml: there is no such file"),
+        (["--alphas", "0"], "every threshold must lie between 0 and 10"),
+    ],
+)
+def test_a_wrong_command(
+    commands: Commands, capsys: pytest.CaptureFixture[str], flags: list[str], said: str
+) -> None:
+    assert commands.run(*flags, assignments=[]) == 2
+    assert said in one_sentence(capsys.readouterr().err)
+    assert not commands.output.exists()
+
+
+def test_a_misspelt_key_in_a_recipe_names_the_file(
+    commands: Commands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = commands.folder / "mine.yaml"
+    path.write_text("training: {stesp: 3}\n")
+    assert commands.run("--recipe", str(path), assignments=[]) == 2
+    sentence = one_sentence(capsys.readouterr().err)
+    assert f"--recipe {path}" in sentence
+    assert "Did you mean 'steps'?" in sentence
+
+
+# A cell that fails: exit code 1, a record of the failure
+
+
+def truncate_image(commands: Commands) -> str:
+    path = commands.photographs / "JPEGImages" / "car" / "1.jpg"
+    path.write_bytes(path.read_bytes()[:300])
+    return "1.jpg cannot be decoded"
+
+
+def unequal_counts(commands: Commands) -> str:
+    path = next((commands.photographs / "PairAnnotation" / "test").iterdir())
+    annotation = json.loads(path.read_text())
+    annotation["src_kps"] += [[1, 2]]
+    path.write_text(json.dumps(annotation))
+    return path.name
+
+
+def other_shape(commands: Commands) -> str:
+    path = commands.weights / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"hidden_size": 48}))
+    return "hidden_size 48, but this backbone has 32"
+
+
+def truncated_weights(commands: Commands) -> str:
+    path = commands.weights / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:2000])
+    return "model.safetensors does not fit"
+
+
+@pytest.mark.parametrize("damage", [truncate_image, unequal_counts, other_shape, truncated_weights])
+def test_damaged_data_or_weights(
+    commands: Commands, capsys: pytest.CaptureFixture[str], damage: Callable[[Commands], str]
+) -> None:
+    said = damage(commands)
+    assert commands.run("--strategy", "frozen") == 1
+    assert said in one_sentence(capsys.readouterr().out)
+    record = commands.record()
+    assert record.status == "failed"
+    assert said in str(record.error)
+    assert record.environment is not None
+    assert record.scores == {}
+
+
+def test_a_size_that_does_not_fit(commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.run("--strategy", "frozen", "--image-size", "33") != 0
+    captured = capsys.readouterr()
+    assert "--image-size 33 is not a multiple of this backbone's stride 8: use 32." in one_sentence(
+        captured.out + captured.err
+    )
+
+
+def test_a_strategy_that_does_not_fit_the_backbone(
+    commands: Commands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands.run("--strategy", "last_k", assignments=["strategy.k=4"]) == 1
+    assert "strategy.k is 4, but this backbone has 3 blocks." in one_sentence(capsys.readouterr().out)
+
+
+def test_a_loss_that_is_not_finite(commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
+    wild = ["training.steps=5", "training.learning_rate=1e30", "training.warmup=0"]
+    assert commands.run("--strategy", "adapter", assignments=wild) == 1
+    sentence = one_sentence(capsys.readouterr().out)
+    assert "is not finite at step" in sentence
+    assert ".jpg -> " in sentence
+    assert commands.record().status == "failed"
+
+
+def test_a_failed_cell_stops_no_other(commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
+    wild = ["training.steps=5", "training.learning_rate=1e30", "training.warmup=0"]
+    assert commands.run("--strategy", "adapter", "frozen", assignments=wild) == 1
+    assert {record.strategy: record.status for record in commands.records()} == {
+        "adapter": "failed",
+        "frozen": "ok",
+    }
+    assert (commands.output / "README.md").is_file()
+    assert "Nothing was run." not in capsys.readouterr().out
+
+
+def test_a_failure_that_is_not_ours_is_a_record_too(
+    commands: Commands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise ZeroDivisionError("of a library,\nin two lines")
+
+    monkeypatch.setattr("peftcorr.pipeline.predict", broken)
+    assert commands.run("--strategy", "frozen", "lora") == 1
+    out = capsys.readouterr().out
+    assert out.count("ZeroDivisionError: of a library, in two lines (PEFTCORR_DEBUG=1 shows where)") == 2
+    assert [record.status for record in commands.records()] == ["failed", "failed"]
+
+
+def test_a_failure_does_not_take_an_earlier_good_record(
+    commands: Commands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands.run("--strategy", "frozen") == 0
+    path = commands.store.record_path(commands.record().run_id)
+    before = path.read_bytes()
+    said = truncate_image(commands)
+    capsys.readouterr()
+    assert commands.run("--strategy", "frozen", "--overwrite", "always") == 1
+    assert said in one_sentence(capsys.readouterr().out)
+    assert path.read_bytes() == before
+
+
+def test_what_failed_can_be_tried_again_as_the_message_says(
+    commands: Commands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = commands.photographs / "JPEGImages" / "car" / "1.jpg"
+    whole = image.read_bytes()
+    truncate_image(commands)
+    assert commands.run("--strategy", "frozen") == 1
+    image.write_bytes(whole)
+    capsys.readouterr()
+    assert commands.run("--strategy", "frozen") == 1
+    assert "failed before" in (said := capsys.readouterr().out)
+    assert "--overwrite failed tries again" in said
+    assert commands.run("--strategy", "frozen", "--overwrite", "failed") == 0
+    assert commands.record().status == "ok"
+
+
+# A full disk
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    """No room for a file in `folder` of the output."""
+    replace = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        if Path(target).parent.name == folder:
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+
+
+@pytest.mark.parametrize("folder", ["records", "predictions", "adapters"])
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_full_disk(
+    commands: Commands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: str,
+    earlier: bool,
+) -> None:  # fmt: skip
+    if earlier:
+        assert commands.run("--strategy", "lora") == 0
+    before = {path: path.read_bytes() for path in commands.output.glob("records/*.json")}
+    capsys.readouterr()
+    full_disk(monkeypatch, folder)
+    assert commands.run("--strategy", "lora", "--overwrite", "always") != 0
+    captured = capsys.readouterr()
+    assert "No space left on device" in one_sentence(captured.out + captured.err)
+    for path, content in before.items():
+        assert path.read_bytes() == content
+    assert not [path for path in commands.output.rglob(".*") if path.is_file()], "half a file is left"
+    monkeypatch.undo()
+    assert commands.run("--strategy", "lora", "--overwrite", "always" if earlier else "failed") == 0
+    assert commands.record().status == "ok"
+
+
+def test_a_disk_that_fills_up_while_the_record_is_written(
+    commands: Commands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert commands.run("--strategy", "frozen") == 0
+    path = commands.store.record_path(commands.record().run_id)
+    before = path.read_bytes()
+    capsys.readouterr()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert commands.run("--strategy", "frozen", "--overwrite", "always") != 0
+    captured = capsys.readouterr()
+    assert "No space left on device" in captured.out + captured.err
+    assert "Traceback" not in captured.out + captured.err
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("where", ["peftcorr.pipeline.save_file", "peftcorr.engine.checkpoint.save_file"])
+def test_safetensors_says_a_full_disk_its_own_way(
+    commands: Commands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Its error is no OSError."""
+
+    def full(*arguments: object, **options: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(where, full)
+    assert commands.run("--strategy", "lora") == 1
+    assert "No space left on device" in one_sentence(capsys.readouterr().out)
+
+
+# No network
+
+
+def test_no_network_for_a_hub_model(commands: Commands) -> None:
+    arguments = ["run", "--strategy", "frozen", "--backbone", "dinov2_vits14", "--dataset", "pairs"]
+    paths = ["--data-root", str(commands.photographs), "--output", str(commands.output)]
+    empty = commands.folder / "empty-hub"
+    done = commands.process(PLAIN, [*arguments, *paths, "--plugin", str(PLUGIN)], HF_HOME=str(empty))
+    assert done.returncode == 1, done.stderr
+    sentence = one_sentence(done.stdout + done.stderr)
+    assert "facebook/dinov2-small could not be fetched from the Hugging Face hub" in sentence
+    assert "--weights" in sentence
+    [record] = commands.records()
+    assert record.status == "failed"

@@ -1,0 +1,279 @@
+"""One run from recipe to record, and sweeps that do not do again what is done."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+from safetensors.torch import load_file
+
+from peftcorr.data.spair import SpairFolder
+from peftcorr.engine.evaluate import predict
+from peftcorr.features.encode import Encoder
+from peftcorr.matching.predictors import Argmax
+from peftcorr.metrics.aggregate import score_predictions
+from peftcorr.results.predictions import read_predictions
+from peftcorr.results.record import Record
+from tests.commands import Commands, scores
+from tests.engine.building import SILENT, assert_equal, load_split
+from tests.small_folder import write_folder
+from tests.strategies.adapting import adapt
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Commands:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    return Commands(tmp_path)
+
+
+def test_a_frozen_run_leaves_a_whole_record(commands: Commands) -> None:
+    assert commands.run("--strategy", "frozen") == 0
+    record = commands.record()
+    assert (record.status, record.error) == ("ok", None)
+    assert (record.strategy, record.backbone, record.dataset) == ("frozen", "small", "photographs")
+    assert (record.trainable_parameters, record.adapter_bytes) == (0, 0)
+    assert record.total_parameters == adapt(commands.weights, "frozen")[0].total_parameters()
+    assert record.weights_id == "small-weights"
+    assert len(str(record.weights_sha256)) == 64
+    assert not record.official_weights
+    assert (record.learning_rate, record.best_step, record.validation) == (None, None, [])
+    assert record.cost is not None
+    assert (record.cost.steps, record.cost.train_seconds, record.cost.encoder_forwards) == (0, 0, 8)
+    assert record.cost.peak_memory_bytes > 0
+    assert record.environment is not None
+    assert record.environment.processes == 1
+    assert set(scores(record)) == {"photographs/test"}
+    predictors = scores(record)["photographs/test"]
+    assert set(predictors) == {"argmax", "window_softargmax(radius=2,temperature=10)"}
+    pairs = (commands.photographs / "Layout" / "large" / "test.txt").read_text().splitlines()
+    assert predictors["argmax"]["n_pairs"] == len(pairs)
+    assert set(predictors["argmax"]["per_category"]) == {"bird", "car"}
+    assert str(commands.folder) not in commands.store.record_path(record.run_id).read_text()
+
+
+def test_the_score_follows_from_the_predictions_alone(commands: Commands) -> None:
+    assert commands.run("--strategy", "frozen", "--alphas", "0.05", "0.3") == 0
+    record = commands.record()
+    again = score_predictions(read_predictions(commands.store.predictions_path(record.run_id)), [0.05, 0.3])
+    plain = {split: {name: s.model_dump() for name, s in by_name.items()} for split, by_name in again.items()}
+    assert plain == scores(record)
+
+
+def test_a_saved_adapter_gives_the_predictions_of_its_record(commands: Commands, tmp_path: Path) -> None:
+    assert commands.run("--strategy", "lora", assignments=["training.steps=6", "training.images=4"]) == 0
+    record = commands.record()
+    path = commands.store.adapter_path(record.run_id)
+    assert record.adapter_bytes == path.stat().st_size
+    assert record.trainable_parameters == 4 * 8 * 32 * 3
+    assert record.learning_rate == 3e-3
+    assert record.cost is not None
+    assert record.cost.steps == 6
+    assert record.cost.train_seconds > 0
+    backbone, strategy = adapt(commands.weights, "lora", seed=9)
+    strategy.load_state_dict(backbone, load_file(path))
+    split = load_split(commands.photographs, tmp_path, "test")
+    found = predict(split, Encoder(backbone), [Argmax(Argmax.Config())], Accelerator(cpu=True), 16, SILENT)[0]
+    table = read_predictions(commands.store.predictions_path(record.run_id)).to_pylist()
+    kept = [[r["prediction_x"], r["prediction_y"]] for r in table if r["predictor"] == "argmax"]
+    torch.testing.assert_close(torch.from_numpy(found), torch.tensor(kept, dtype=torch.float64))
+
+
+def test_the_same_recipe_gives_the_same_numbers(commands: Commands) -> None:
+    found = []
+    for name in ("one", "two"):
+        commands.output = commands.folder / name
+        assert commands.run("--strategy", "adaptformer") == 0
+        record = commands.record()
+        found.append((record.run_id, scores(record), load_file(commands.store.adapter_path(record.run_id))))
+    assert found[0][:2] == found[1][:2]
+    assert_equal(found[1][2], found[0][2])
+
+
+def test_another_seed_is_another_run(commands: Commands) -> None:
+    assert commands.run("--strategy", "lora", "--seed", "0", "1") == 0
+    one, other = commands.records()
+    assert {one.seed, other.seed} == {0, 1}
+    adapters = [load_file(commands.store.adapter_path(record.run_id)) for record in (one, other)]
+    assert any(not torch.equal(adapters[0][name], adapters[1][name]) for name in adapters[0])
+
+
+def test_lists_form_a_product(commands: Commands) -> None:
+    assert commands.run("--strategy", "frozen", "lora", "--seed", "0", "1", "--steps", "1") == 0
+    cells = {(record.strategy, record.seed) for record in commands.records()}
+    assert cells == {("frozen", 0), ("frozen", 1), ("lora", 0), ("lora", 1)}
+
+
+def test_one_cell_does_not_depend_on_another_before_it(commands: Commands) -> None:
+    assert commands.run("--strategy", "frozen", "adapter", "lora") == 0
+    together = {record.run_id: record for record in commands.records()}
+    commands.output = commands.folder / "alone"
+    assert commands.run("--strategy", "lora") == 0
+    alone = commands.record()
+    assert scores(alone) == scores(together[alone.run_id])
+
+
+def test_a_trained_model_is_scored_on_more_datasets(commands: Commands) -> None:
+    """The second is the first with other photographs; the model is trained once, on the first alone."""
+    other = write_folder(commands.folder / "SPair-71k", images=3, seed=5)
+    roots = ("--data-root", f"pairs={commands.photographs}", f"spair71k={other}")
+    assert commands.run("--strategy", "lora", "--eval-on", "spair71k", *roots) == 0
+    record = commands.record()
+    assert record.dataset == "photographs"
+    assert set(scores(record)) == {"photographs/test", "spair71k/test"}
+    assert record.cost is not None
+    assert record.cost.encoder_forwards == 8 + 6
+    assert read_predictions(commands.store.predictions_path(record.run_id)).column(
+        "dataset"
+    ).unique().to_pylist() == ["photographs", "spair71k"]
+
+
+def test_nothing_is_selected_on_the_test_split(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    load = SpairFolder.load
+
+    def keeping(self: SpairFolder, split: str):  # type: ignore[no-untyped-def]
+        loaded.append(split)
+        if split == "test":
+            assert list((commands.output / "state").glob("*/step-00000004")), "test is read before the end"
+        return load(self, split)
+
+    monkeypatch.setattr(SpairFolder, "load", keeping)
+    assert commands.run("--strategy", "lora") == 0
+    assert loaded == ["trn", "val", "test"]
+
+
+def test_a_folder_with_a_test_split_alone_can_be_scored(
+    commands: Commands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("trn", "val"):
+        (commands.photographs / "Layout" / "large" / f"{split}.txt").unlink()
+    assert commands.run("--strategy", "frozen") == 0
+    assert commands.record().status == "ok"
+    assert commands.run("--strategy", "lora") == 2
+    said = capsys.readouterr().err.strip()
+    assert (
+        "'pairs' has no trn split (it has test): train on another and score this one with --eval-on." in said
+    )
+    assert "\n" not in said
+
+
+def test_without_a_val_split_the_last_step_counts(commands: Commands) -> None:
+    (commands.photographs / "Layout" / "large" / "val.txt").unlink()
+    assert commands.run("--strategy", "lora") == 0
+    record = commands.record()
+    assert (record.validation, record.best_step) == ([], 4)
+
+
+def test_limited_pairs_are_another_run(commands: Commands) -> None:
+    assert commands.run("--strategy", "frozen", "--limit-pairs", "3") == 0
+    [by_name] = scores(commands.record()).values()
+    assert by_name["argmax"]["n_pairs"] == 3
+    assert commands.run("--strategy", "frozen") == 0
+    assert len(commands.records()) == 2
+
+
+def test_the_folders_place_is_no_part_of_the_run(commands: Commands) -> None:
+    assert commands.run("--strategy", "frozen") == 0
+    elsewhere = commands.folder / "elsewhere"
+    shutil.copytree(commands.photographs, elsewhere / "photographs")
+    shutil.copytree(commands.weights, elsewhere / commands.weights.name)
+    commands.photographs, commands.weights = (
+        elsewhere / "photographs",
+        elsewhere / commands.weights.name,
+    )
+    assert commands.run("--strategy", "frozen", "--overwrite", "always") == 0
+    assert commands.record().status == "ok"
+
+
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_mixed_precision_trains_and_is_recorded(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """As ``accelerate launch --mixed_precision bf16`` says it to its processes."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", precision)
+    assert commands.run("--strategy", "lora") == 0
+    record = commands.record()
+    assert record.environment is not None
+    assert record.environment.precision == record.recipe["precision"] == precision
+    adapter = load_file(commands.store.adapter_path(record.run_id))
+    assert all(tensor.any() for name, tensor in adapter.items() if "lora_B" in name)
+
+
+# What is done is not done again
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch, commands: Commands) -> list[str]:
+    """Run ids of the cells that were run from here on; they leave nothing."""
+    found: list[str] = []
+    monkeypatch.setattr("peftcorr.sweep.run", lambda recipe, bench: found.append(recipe.run_id()))
+    return found
+
+
+def put(commands: Commands, record: Record, state: str) -> None:
+    """Leave what an earlier run left: a whole run, a failed one, or a record without its predictions."""
+    if state == "failed":
+        record = record.model_copy(update={"status": "failed", "error": "it broke", "scores": {}})
+    commands.store.write(record)
+    predictions = commands.store.predictions_path(record.run_id)
+    predictions.parent.mkdir(exist_ok=True)
+    predictions.touch() if state == "whole" else predictions.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("mode", "run_again", "code_when_failed"),
+    [
+        ("missing", {"without predictions"}, 1),
+        ("failed", {"without predictions", "failed"}, 0),
+        ("always", {"without predictions", "failed", "whole"}, 0),
+        ("never", set(), 1),
+    ],
+)
+def test_overwrite(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, mode: str, run_again: set[str], code_when_failed: int
+) -> None:
+    assert commands.run("--strategy", "frozen") == 0
+    record, ran = commands.record(), []
+    monkeypatch.setattr("peftcorr.sweep.run", lambda recipe, bench: ran.append(recipe.run_id()))
+    for state in ("whole", "without predictions", "failed"):
+        put(commands, record, state)
+        before = commands.store.record_path(record.run_id).read_bytes()
+        code = commands.run("--strategy", "frozen", "--overwrite", mode)
+        assert ran == ([record.run_id] if state in run_again else []), state
+        assert code == (code_when_failed if state == "failed" else 0), state
+        assert commands.store.record_path(record.run_id).read_bytes() == before
+        ran.clear()
+
+
+def test_a_second_run_does_no_work_and_says_so(
+    commands: Commands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert commands.run("--strategy", "frozen", "lora") == 0
+    before = {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in commands.output.rglob("*")
+        if path.is_file() and path.parent != commands.output and "figures" not in path.parts
+    }
+    page = (commands.output / "README.md").read_bytes()
+    capsys.readouterr()
+
+    def no_work(*arguments: object) -> None:
+        raise AssertionError("a backbone is built")
+
+    monkeypatch.setattr("peftcorr.pipeline.apply_checked", no_work)
+    assert commands.run("--strategy", "frozen", "lora") == 0
+    said = capsys.readouterr().out
+    assert said.count("done before, nothing to do") == 2
+    assert "Nothing was run." in said
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
+    assert (commands.output / "README.md").read_bytes() == page
+
+
+def test_only_the_missing_cells_are_run(commands: Commands, ran: list[str]) -> None:
+    assert commands.run("--strategy", "frozen", "lora", "frozen") != 2
+    assert len(ran) == len(set(ran)) == 2

@@ -1,0 +1,118 @@
+"""The example plugin: installed by pip, it is listed, trains and reaches the leaderboard; the package is not edited."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from peftcorr.registry import Registry
+from peftcorr.strategies import Strategy
+from peftcorr.strategies.base import apply_checked
+from tests.commands import PLAIN, PLUGIN, PROJECT, Commands
+from tests.small_models import FAMILY, Small, build, images, save_weights
+from tests.strategies.adapting import take_steps
+
+EXAMPLE = PROJECT / "tests" / "example_plugin"
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    return Commands(tmp_path_factory.mktemp("plugin"))
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that pip installed the example into, from a copy: pip leaves build files beside the source."""
+    folder = tmp_path_factory.mktemp("site")
+    source = folder / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "peftcorr_ssf.py"):
+        (source / name).write_bytes((EXAMPLE / name).read_bytes())
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+    ]
+    done = subprocess.run(
+        [*pip, "--target", str(folder / "packages"), str(source)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "packages"
+
+
+@pytest.fixture
+def ssf(installed: Path, monkeypatch: pytest.MonkeyPatch) -> type[Strategy]:
+    """The class, found by its entry point."""
+    monkeypatch.syspath_prepend(str(installed))
+    names: Registry[Strategy] = Registry("strategy", "peftcorr.strategies", lambda: Strategy)
+    return names.get("ssf")
+
+
+def test_it_is_a_tutorial() -> None:
+    """Under 40 lines, and what pip sees is a package of its own."""
+    assert len((EXAMPLE / "peftcorr_ssf.py").read_text().splitlines()) < 40
+
+
+def test_it_is_listed_with_its_origin_and_a_broken_one_with_its_error(
+    commands: Commands, installed: Path, tmp_path: Path
+) -> None:
+    metadata = tmp_path / "broken_plugin-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-plugin\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[peftcorr.strategies]\nbroken = not_there:Nothing\n")
+    assert len(list(distributions(path=[str(tmp_path)]))) == 1
+    done = commands.process(PLAIN, ["ls"], PYTHONPATH=f"{installed}:{tmp_path}")
+    assert done.returncode == 0, done.stderr
+    [line] = [line for line in done.stdout.splitlines() if " ssf " in line]
+    assert "peftcorr-ssf" in line
+    assert "Scale and shift the output" in line
+    [line] = [line for line in done.stdout.splitlines() if " broken " in line]
+    assert "broken-plugin" in line
+    assert "BROKEN: ModuleNotFoundError" in line
+    assert " lora " in done.stdout
+
+
+def test_it_reaches_the_leaderboard(commands: Commands, installed: Path) -> None:
+    arguments = commands.arguments("--strategy", "frozen", "ssf", "--plugin", str(PLUGIN))
+    done = commands.process(PLAIN, arguments, PYTHONPATH=str(installed))
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = next(record for record in commands.records() if record.strategy == "ssf")
+    assert record.status == "ok"
+    assert record.trainable_parameters == 3 * 2 * (2 * 32 + 4 * 32 + 128 + 32)
+    adapter = load_file(commands.store.adapter_path(record.run_id))
+    assert any(bool(tensor.any()) for name, tensor in adapter.items() if name.endswith("beta"))
+    page = (commands.output / "README.md").read_text(encoding="utf-8")
+    assert "ssf" in page
+    assert "ssf" in done.stdout.split("Leaderboard")[0]
+
+
+@pytest.mark.parametrize("cls", FAMILY, ids=lambda cls: cls.__name__)
+def test_it_is_sound(ssf: type[Strategy], tmp_path: Path, cls: type[Small]) -> None:
+    """Bit-equal at the start; every own tensor moves and no other; saved and loaded features are equal."""
+    weights = save_weights(cls, tmp_path / "weights")
+    plain, backbone, again = (build(cls, weights) for _ in range(3))
+    strategy = ssf(ssf.Config())
+    for one in (backbone, again):
+        apply_checked(strategy, one)
+    with torch.no_grad():
+        assert torch.equal(backbone.features(images()), plain.features(images()))
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    take_steps(backbone)
+    moved = {name for name, tensor in backbone.state_dict().items() if not torch.equal(tensor, before[name])}
+    own = strategy.state_dict(backbone).keys()
+    assert moved <= own
+    assert not [name for name in own - moved if "k_proj_beta" not in name and "k_proj.beta" not in name]
+    strategy.load_state_dict(again, strategy.state_dict(backbone))
+    with torch.no_grad():
+        assert torch.equal(again.features(images()), backbone.features(images()))
