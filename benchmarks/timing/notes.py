@@ -1,0 +1,33 @@
+"""What stands below the tables of the page: what exactly was measured."""
+
+EVALUATION = "Evaluation"
+SPAIR_SIZED = "A case of SPair-71k's size"
+TRAINING = "Training, supervised pairs a second"
+
+NOTES = {
+    EVALUATION: """
+- *naive loop*: pair by pair, both images in one forward, in inference mode, with the same encoder, threads and
+  predictors. Timed on evenly spaced pairs and scaled to all. Images are decoded, resized and normalised before the
+  clock starts, and neither scoring nor writing is counted against it.
+- *peftcorr*: from the opened dataset, no image decoded, to predictions (Parquet) and record on the disk: flattening,
+  decoding, encoding in batches, matching, two predictors, scoring at three thresholds, writing.
+- *encoder alone*: seconds inside the encoder for each distinct image once, in the same batches.
+- Times are medians of the repetitions, ratios are medians of each repetition's own ratio; the three are measured in
+  turn. *bound* is two forwards a pair over one an image.
+- *scores differ by*: the largest difference, in percent, of any PCK (per keypoint, per image, any threshold) between
+  the naive loop's predictions and ours on the pairs that it was timed on.
+""",
+    SPAIR_SIZED: """
+- Synthetic pictures in SPair-71k's layout (481 images in 18 categories, 12,234 pairs, 88,328 keypoints), DINOv2
+  ViT-S/14 at 224 px with random weights; memory is the peak of a fresh process each. *Tripled* lists every pair
+  three times.
+- *everything but the encoder*: the whole pipeline with an encoder that costs next to nothing and gives maps of
+  ViT-B/14's shape at 518 px: decoding, matching, predicting, scoring, writing.
+""",
+    TRAINING: """
+- animal-pairs at 224 px, DINOv2 ViT-S/14, AdamW, images decoded beforehand for all.
+- *naive*: a batch of pairs, two forwards for each of them in one batch, losses one by one, one optimiser step; the
+  ratio is to the faster of the two. Its keypoints are mapped to the input before the clock starts.
+- *peftcorr*: `Trainer` on cliques of 8 images: drawing batches, schedule and resumable state included.
+""",
+}
