@@ -34,7 +34,7 @@ DEFAULT_SECTIONS: Section = {
 class Search(BaseModel):
     """A search of the learning rate on the validation split, each candidate from the same start."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     learning_rates: list[float] = Field(min_length=2)
     steps: int = Field(gt=0, description="steps that each candidate trains")
 
@@ -42,7 +42,7 @@ class Search(BaseModel):
 class Training(BaseModel):
     """How the strategy's parameters are trained."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     steps: int = Field(default=150, ge=0)
     sampler: Literal["cliques", "pairs"] = "cliques"
     images: int = Field(
@@ -65,7 +65,7 @@ class Training(BaseModel):
 class WeightsIdentity(BaseModel):
     """What names weights in a recipe: never their path."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     id: str
     sha256: str | None
 
@@ -73,7 +73,7 @@ class WeightsIdentity(BaseModel):
 class Recipe(BaseModel):
     """One run, resolved: a strategy on a backbone, trained on a dataset, scored on it and on others."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     strategy: Section
     backbone: Section
     weights: WeightsIdentity | None = None
@@ -173,7 +173,9 @@ def _complete(registry: Registry[Any], value: object) -> Section:
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Say in one sentence what is wrong with the first offending key, with the nearest right name."""
-    first = error.errors(include_url=False)[0]
+    problems = error.errors(include_url=False)
+    # A misspelt key also leaves the right one missing: name the cause.
+    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         parent: Any = model

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -53,7 +53,8 @@ class Registry(Generic[T]):
         """Class decorator: add the class under `name`; a second one of that name is an error."""
 
         def add(cls: C) -> C:
-            self._add(Entry(name, _origin(cls.__module__), cls, _first_line(cls)))
+            entry: Entry[type[T]] = Entry(name, _origin(cls.__module__), cls, _first_line(cls))
+            self._add(replace(entry, target=self._checked(cls, entry)))
             return cls
 
         return add
@@ -125,7 +126,9 @@ class Registry(Generic[T]):
     def _checked(self, found: object, entry: Entry[type[T]]) -> type[T]:
         base = self.base()
         if not (isinstance(found, type) and issubclass(found, base)):
-            raise TypeError(f"{entry.target} is no subclass of {base.__module__}.{base.__qualname__}")
+            raise TypeError(
+                f"{entry.name}: {found!r} is no subclass of {base.__module__}.{base.__qualname__}"
+            )
         return found
 
 
@@ -150,7 +153,7 @@ def load_plugin_file(path: Path) -> None:
     """
     if not path.is_file():
         raise PeftCorrError(f"--plugin {path}: there is no such file.")
-    name = path.stem
+    name = f"peftcorr_plugin_{path.stem}"  # a file json.py must not become everybody's json
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PeftCorrError(f"--plugin {path}: this is not a Python file.")
@@ -159,6 +162,8 @@ def load_plugin_file(path: Path) -> None:
     try:
         spec.loader.exec_module(module)
     except PeftCorrError:
+        del sys.modules[name]
         raise
     except Exception as error:  # whatever the plugin's own code raises is reported as the plugin's
+        del sys.modules[name]
         raise PeftCorrError(f"--plugin {path} cannot be imported: {type(error).__name__}: {error}") from error

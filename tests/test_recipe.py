@@ -74,10 +74,19 @@ def test_the_same_precedence_inside_a_section(write: Any) -> None:
 def test_another_name_starts_a_section_afresh(write: Any) -> None:
     """LoRA's rank must not reach the Adapter that the command line asks for instead."""
     path = write("r.yaml", {"strategy": {"name": "lora", "rank": 4}})
-    recipe = resolve({"strategy": {"name": "adapter"}}, ["strategy.alpha=3"], path)
-    assert recipe.strategy == {
+    assert resolve({"strategy": {"name": "adapter"}}, [], path).strategy == {
         "name": "adapter", "bottleneck": 64, "blocks": "all", "layer_norm": False, "init_std": 0.001,
     }  # fmt: skip
+    assert resolve({}, ["strategy=adapter"], path).strategy["name"] == "adapter"
+
+
+def test_set_reaches_what_the_command_line_names() -> None:
+    """``--strategy last_k --set strategy.k=2``: k is last_k's, whatever the recipe named before; never dropped."""
+    named = {"strategy": {"name": "last_k"}, "backbone": {"name": "dinov2_vits14"}}
+    recipe = resolve(named, ["strategy.k=2", "backbone.resize=pad"], None)
+    assert recipe.strategy["k"] == 2
+    assert recipe.backbone["resize"] == "pad"
+    assert "there is no key 'rank'" in refusal(named, ["strategy.rank=2"], None)
 
 
 def test_a_name_alone_keeps_the_options_below_it(write: Any) -> None:

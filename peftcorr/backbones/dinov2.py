@@ -26,6 +26,8 @@ _SHAPE_KEYS = (
     "num_attention_heads",
     "patch_size",
     "use_swiglu_ffn",
+    "mlp_ratio",
+    "num_register_tokens",
 )
 
 

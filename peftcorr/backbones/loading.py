@@ -76,7 +76,7 @@ def load_transformers(
         raise PeftCorrError(
             f"--weights {folder}: config.json cannot be read ({_one_line(error)})."
         ) from error
-    for key in shape_keys:
+    for key in (key for key in shape_keys if hasattr(expected, key)):
         if getattr(found, key) != getattr(expected, key):
             raise PeftCorrError(
                 f"--weights {folder}: config.json has {key} {getattr(found, key)}, but this backbone has "
@@ -102,6 +102,12 @@ def load_transformers(
         raise PeftCorrError(
             f"--weights {folder}: model.safetensors lacks {len(lost)} tensors of the model, {lost[0]} among them: "
             "fetch the file again."
+        )
+    if report["unexpected_keys"]:
+        odd = sorted(report["unexpected_keys"])
+        raise PeftCorrError(
+            f"--weights {folder}: model.safetensors has {len(odd)} tensors that the model has no place for, "
+            f"{odd[0]} among them: choose the --backbone that it was made for."
         )
     loaded: nn.Module = model
     return loaded

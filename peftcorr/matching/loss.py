@@ -14,7 +14,7 @@ class LossConfig(BaseModel):
     ``cross_entropy`` compares softmax(``gaussian_beta`` S) with a Gaussian of ``sigma`` patches round the truth.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     distance: float = Field(default=0.02, ge=0)
     beta: float = Field(default=20.0, gt=0)
     cross_entropy: float = Field(default=1.0, ge=0)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, BlockSites
-from peftcorr.strategies.base import Strategy, chosen_blocks, first_block, inject
+from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block, inject
 
 
 class Bottleneck(nn.Module):
@@ -40,7 +38,7 @@ class Adapter(Strategy):
         """Options of ``adapter``."""
 
         bottleneck: int = Field(default=64, ge=1)
-        blocks: Literal["all"] | list[int] = "all"
+        blocks: Blocks = "all"
         layer_norm: bool = Field(
             default=False, description="train the blocks' LayerNorms too, as the paper does"
         )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone
-from peftcorr.strategies.base import Strategy, chosen_blocks, first_block, inject
+from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block, inject
 
 
 class ParallelBottleneck(nn.Module):
@@ -52,7 +51,7 @@ class AdaptFormer(Strategy):
         bottleneck: int = Field(default=64, ge=1)
         scale: float = Field(default=0.1, gt=0)
         dropout: float = Field(default=0.1, ge=0, lt=1)
-        blocks: Literal["all"] | list[int] = "all"
+        blocks: Blocks = "all"
 
     config: Config
 

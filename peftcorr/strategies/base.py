@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, BlockSites
 from peftcorr.errors import PeftCorrError
 from peftcorr.registry import Registry
+
+Blocks = Literal["all"] | Annotated[list[int], Field(min_length=1)]
+"""Which blocks are adapted: all, or their indices, negative from the end."""
 
 
 class Strategy(ABC):

@@ -6,12 +6,12 @@ from typing import Literal
 
 import peft
 from peft.tuners.tuners_utils import BaseTunerLayer
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import nn
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.errors import PeftCorrError
-from peftcorr.strategies.base import Strategy, chosen_blocks, first_block
+from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block
 
 Role = Literal["q", "k", "v", "out", "fc1", "fc2"]
 
@@ -25,8 +25,15 @@ class Lora(Strategy):
         rank: int = Field(default=8, ge=1)
         alpha: float = Field(default=8.0, gt=0)
         targets: list[Role] = Field(default=["q", "v"], min_length=1)
-        blocks: Literal["all"] | list[int] = "all"
+        blocks: Blocks = "all"
         dropout: float = Field(default=0.0, ge=0, lt=1)
+
+        @field_validator("targets")
+        @classmethod
+        def _once(cls, targets: list[Role]) -> list[Role]:
+            if len(set(targets)) < len(targets):
+                raise ValueError("each target may be named once")
+            return targets
 
     config: Config
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from peftcorr.matching.loss import LossConfig, matching_loss
 
 DISTANCE = LossConfig(distance=1, cross_entropy=0)
-CROSS_ENTROPY = LossConfig(distance=0, cross_entropy=1)
+CROSS_ENTROPY = LossConfig(distance=0, cross_entropy=1, gaussian_beta=20, sigma=0.7)
 
 
 def softmax(values: list[float]) -> list[float]:
@@ -63,8 +63,8 @@ def test_against_brute_force(config: LossConfig) -> None:
 def test_distance_is_squared_and_in_patches() -> None:
     values = torch.full((1, 5, 7), -1.0)
     values[0, 1, 2] = 1
-    assert matching_loss(values, torch.tensor([[2.0, 1.0]]), LossConfig(beta=100)).item() == pytest.approx(0)
-    found = matching_loss(values, torch.tensor([[5.0, 3.0]]), LossConfig(beta=100))
+    assert matching_loss(values, torch.tensor([[2.0, 1.0]]), LossConfig(distance=1, cross_entropy=0, beta=100)).item() == pytest.approx(0)
+    found = matching_loss(values, torch.tensor([[5.0, 3.0]]), LossConfig(distance=1, cross_entropy=0, beta=100))
     assert found.item() == pytest.approx(3**2 + 2**2, rel=1e-5)
 
 
