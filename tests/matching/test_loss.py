@@ -63,8 +63,12 @@ def test_against_brute_force(config: LossConfig) -> None:
 def test_distance_is_squared_and_in_patches() -> None:
     values = torch.full((1, 5, 7), -1.0)
     values[0, 1, 2] = 1
-    assert matching_loss(values, torch.tensor([[2.0, 1.0]]), LossConfig(distance=1, cross_entropy=0, beta=100)).item() == pytest.approx(0)
-    found = matching_loss(values, torch.tensor([[5.0, 3.0]]), LossConfig(distance=1, cross_entropy=0, beta=100))
+    assert matching_loss(
+        values, torch.tensor([[2.0, 1.0]]), LossConfig(distance=1, cross_entropy=0, beta=100)
+    ).item() == pytest.approx(0)
+    found = matching_loss(
+        values, torch.tensor([[5.0, 3.0]]), LossConfig(distance=1, cross_entropy=0, beta=100)
+    )
     assert found.item() == pytest.approx(3**2 + 2**2, rel=1e-5)
 
 
