@@ -115,7 +115,7 @@ def _add_cell_options(run: argparse.ArgumentParser) -> None:
 
 
 def _run(parsed: argparse.Namespace, arguments: list[str]) -> int:
-    from peftcorr.engine.launch import respawn, use_all_cores
+    from peftcorr.engine.launch import on_cpu, respawn, use_all_cores
 
     code = respawn(arguments)
     if code is not None:
@@ -132,7 +132,7 @@ def _run(parsed: argparse.Namespace, arguments: list[str]) -> int:
     from peftcorr.sweep import cells, sweep
 
     logging.disable_progress_bar()
-    state = PartialState()
+    state = PartialState(cpu=on_cpu())
     terminal = Console() if state.is_main_process else None
     progress = Progress(terminal)
     bench = Workbench(

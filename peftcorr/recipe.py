@@ -280,5 +280,6 @@ def resolve(command_line: Section, assignments: list[str], recipe: Path | None) 
         PeftCorrError: if any of them is wrong, naming it.
     """
     values = merge(DEFAULT_SECTIONS, read(recipe) if recipe is not None else {})
-    values = merge(merge(values, parse_set(assignments)), command_line)
+    # The command line goes under --set too: `strategy.k=2` is an option of the strategy that it names.
+    values = merge(merge(merge(values, command_line), parse_set(assignments)), command_line)
     return validate(values, f"--recipe {recipe}" if recipe is not None else "command line")

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils.other import load
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -82,7 +84,7 @@ class Checkpoints:
                 partial.rename(final)
                 for older in self._whole()[:-1]:
                     shutil.rmtree(older, ignore_errors=True)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise PeftCorrError(
                 f"Cannot write the training state below {self._folder} ({error}): free some space and run the same "
                 "command again; it goes on from the last state."
@@ -99,6 +101,8 @@ class Checkpoints:
         if not states:
             return False
         try:
+            # Accelerate passes over unreadable random states, and the training would go on as another one.
+            load(states[-1] / f"random_states_{self._accelerator.process_index}.pkl")
             self._accelerator.load_state(str(states[-1]))
         except PeftCorrError:
             raise
@@ -126,9 +130,18 @@ class Checkpoints:
 
 
 def read_search(folder: Path) -> list[SearchPoint]:
-    """Candidates of the learning-rate search that an earlier, interrupted process finished."""
+    """Candidates of the learning-rate search that an earlier, interrupted process finished.
+
+    Raises:
+        PeftCorrError: if the file is damaged.
+    """
     path = folder / "search.json"
-    return [SearchPoint(**point) for point in json.loads(path.read_text())] if path.is_file() else []
+    if not path.is_file():
+        return []
+    try:
+        return [SearchPoint(**point) for point in json.loads(path.read_text())]
+    except (ValueError, TypeError) as error:
+        raise PeftCorrError(f"{path} cannot be read ({error}): delete it to search anew.") from error
 
 
 def write_search(folder: Path, points: list[SearchPoint]) -> None:

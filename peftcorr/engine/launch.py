@@ -10,6 +10,13 @@ import psutil
 import torch
 
 
+def on_cpu() -> bool:
+    """Whether this run is on CPUs; said to Accelerate, which else would not join several CPU processes."""
+    if not torch.accelerator.is_available():
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    return os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true", "yes")
+
+
 def use_all_cores() -> None:
     """Give each process of this machine its share of the cores.
 

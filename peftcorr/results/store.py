@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
+from safetensors import SafetensorError
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.results.record import Record
@@ -35,9 +36,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk its own way
+        reason = getattr(error, "strerror", None) or error
         raise PeftCorrError(
-            f"Cannot write {path}: {error.strerror or error}. Free some space or choose another --output, "
+            f"Cannot write {path}: {getattr(error, 'strerror', None) or error}. Free some space or choose another --output, "
             "then run the same command again: finished work is kept."
         ) from error
     finally:

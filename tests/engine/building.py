@@ -53,7 +53,15 @@ class Job:
         validate: bool = True,
         **training: Any,
     ):
-        recipe = Training(**{"steps": 6, "images": 3, "learning_rate": 3e-3, **training})
+        recipe = Training(
+            **{
+                "steps": 6,
+                "images": 3,
+                "learning_rate": 3e-3,
+                "loss": {"distance": 1, "cross_entropy": 0},
+                **training,
+            }
+        )
         self.accelerator = Accelerator(cpu=True, mixed_precision=precision)
         self.backbone: Dinov2
         self.strategy: Strategy
