@@ -39,7 +39,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:  # safetensors reports a full disk its own way
         reason = getattr(error, "strerror", None) or error
         raise PeftCorrError(
-            f"Cannot write {path}: {getattr(error, 'strerror', None) or error}. Free some space or choose another --output, "
+            f"Cannot write {path}: {reason}. Free some space or choose another --output, "
             "then run the same command again: finished work is kept."
         ) from error
     finally:
