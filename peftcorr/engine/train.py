@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import set_seed
 from torch import Tensor
 from transformers import get_cosine_schedule_with_warmup
 
@@ -71,7 +72,7 @@ class Trainer:
         self._recipe, self._strategy, self._encoder = recipe, strategy, encoder
         self._trn, self._val, self._predictor = trn, val, predictor
         self._accelerator, self._folder, self._progress = accelerator, folder, progress
-        self._encode_batch = encode_batch
+        self._encode_batch, self._seed = encode_batch, seed
         self._sampler: Sampler = (
             CliqueSampler(trn.data, recipe.images, seed)
             if recipe.sampler == "cliques"
@@ -119,6 +120,7 @@ class Trainer:
         return max(done, key=lambda point: point.pck).learning_rate, done
 
     def _fit(self, rate: float, steps: int, state: TrainingState, name: str, keep: bool) -> None:
+        set_seed(self._seed)  # dropout must not depend on what a search drew before
         backbone, recipe = self._encoder.backbone, self._recipe
         accelerator = Accelerator(gradient_accumulation_steps=recipe.accumulation)
         parameters = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
