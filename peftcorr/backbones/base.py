@@ -141,7 +141,9 @@ class Backbone(nn.Module, ABC):
         """uint8 images (B, 3, H, W) to normalised float32."""
         mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1) * 255
         std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1) * 255
-        return (images - mean).div_(std)  # every pass over a batch of large images counts
+        return (
+            images.to(torch.float32, copy=True).sub_(mean).div_(std)
+        )  # in place: half the time of three arrays
 
     def total_parameters(self) -> int:
         """Number of parameters that take part in the features."""

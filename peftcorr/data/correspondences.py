@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from peftcorr.data.base import PairDataset
@@ -14,6 +15,8 @@ from peftcorr.data.images import Frame, ImageStore
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+_BETWEEN = "\0"  # before every letter, so that names sort by category first
 
 
 @dataclass(frozen=True)
@@ -100,39 +103,44 @@ class Geometry:
 
 
 def correspondences(dataset: PairDataset) -> Correspondences:
-    """Flatten a split."""
+    """Flatten a split, without a Python object per pair or keypoint."""
     table = dataset.table.with_format("arrow")[:]
-    category = _strings(table, "category")
-    keys: dict[tuple[str, str], list[int]] = {}
-    for side in ("source", "target"):
-        sizes = table.column(f"{side}_size").to_pylist()
-        for key, size in zip(
-            zip(category, _strings(table, f"{side}_image"), strict=True), sizes, strict=True
-        ):
-            keys.setdefault(key, size or [])
-    ordered = sorted(keys)
-    number = {key: index for index, key in enumerate(ordered)}
-    source = [number[key] for key in zip(category, _strings(table, "source_image"), strict=True)]
-    target = [number[key] for key in zip(category, _strings(table, "target_image"), strict=True)]
-    counts = np.diff(_list(table, "keypoint_ids").offsets.to_numpy())
+    code, names = _numbered(
+        pa.concat_arrays([_keys(table, "source_image"), _keys(table, "target_image")]).dictionary_encode()
+    )
+    source, target = np.split(code, 2)
+    first = np.unique(code, return_index=True)[1]
+    sizes = pa.concat_arrays([_list(table, "source_size"), _list(table, "target_size")])
+    keypoints = _list(table, "keypoint_ids")
+    identity, identities = _numbered(keypoints.flatten().dictionary_encode())
     return Correspondences(
-        images=[path for _, path in ordered],
-        categories=[name for name, _ in ordered],
-        sizes=[keys[key] for key in ordered],
-        source=np.array(source, dtype=np.int64),
-        target=np.array(target, dtype=np.int64),
+        images=[name.split(_BETWEEN)[1] for name in names],
+        categories=[name.split(_BETWEEN)[0] for name in names],
+        sizes=[size or [] for size in sizes.take(pa.array(first)).to_pylist()],
+        source=source,
+        target=target,
         reference_length=table.column("reference_length").to_numpy(),
-        pair=np.repeat(np.arange(len(table)), counts),
+        pair=np.repeat(np.arange(len(table)), np.diff(keypoints.offsets.to_numpy())),
         source_points=_points(table, "source_keypoints"),
         target_points=_points(table, "target_keypoints"),
-        keypoint_ids=np.array(_list(table, "keypoint_ids").flatten().to_pylist(), dtype=np.str_),
-        pair_ids=np.array(_strings(table, "pair_id"), dtype=np.str_),
+        keypoint_ids=np.array(identities, dtype=np.str_)[identity],
+        pair_ids=np.array(table.column("pair_id").to_pylist(), dtype=np.str_),
     )
 
 
-def _strings(table: pa.Table, name: str) -> list[str]:
-    values: list[str] = table.column(name).to_pylist()
-    return values
+def _keys(table: pa.Table, side: str) -> pa.Array:
+    """What tells the images of one column apart: category and path."""
+    joined = pc.binary_join_element_wise(table.column("category"), table.column(side), _BETWEEN)
+    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+
+
+def _numbered(values: pa.DictionaryArray) -> tuple[Ints, list[str]]:
+    """Number of each string in the sorted list of distinct ones, and that list."""
+    names = values.dictionary.to_pylist()
+    order = np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.int64)
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[order] = np.arange(len(names))
+    return rank[values.indices.to_numpy()], [names[index] for index in order]
 
 
 def _list(table: pa.Table, name: str) -> pa.ListArray:
