@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -82,19 +83,26 @@ class Commands:
         return {**kept, **own, **more}
 
     def process(
-        self, launcher: Sequence[str], arguments: Sequence[str], **environment: str
+        self, launcher: Sequence[str], arguments: Sequence[str], timeout: float = 900, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run ``python *launcher *arguments`` to its end."""
+        """Run ``python *launcher *arguments`` to its end; what it started ends with it at the latest."""
+        command = [sys.executable, *launcher, *arguments]
         with one_core() if launcher == PLAIN else nullcontext():
-            return subprocess.run(
-                [sys.executable, *launcher, *arguments],
-                capture_output=True,
+            process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 text=True,
-                timeout=900,
-                check=False,
                 cwd=PROJECT,
                 env=self.environment(**environment),
             )
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            for started in (*psutil.Process(process.pid).children(recursive=True), process):
+                started.kill()
+            raise
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 @contextmanager

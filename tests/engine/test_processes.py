@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +74,36 @@ def test_two_processes_score_as_one_and_train(
     assert lora.cost.steps == 4
     adapter = load_file(commands.store.adapter_path(lora.run_id))
     assert all(tensor.any() for name, tensor in adapter.items() if "lora_B" in name)
+
+
+def break_image(commands: Commands) -> str:
+    """A photograph that one of two processes decodes and the other never sees."""
+    path = commands.photographs / "JPEGImages" / "car" / "1.jpg"
+    path.write_bytes(path.read_bytes()[:300])
+    return "1.jpg cannot be decoded"
+
+
+def break_output(commands: Commands) -> str:
+    """Only the main process writes predictions; a file stands where their folder should be."""
+    commands.output.mkdir()
+    (commands.output / "predictions").write_text("in the way")
+    return "Cannot write"
+
+
+@pytest.mark.parametrize("damage", [break_image, break_output])
+def test_what_goes_wrong_in_one_process_ends_them_all(
+    tmp_path: Path, damage: Callable[[Commands], str]
+) -> None:
+    """The others must not wait for ever for the one that failed, and the record says why."""
+    commands = Commands(tmp_path)
+    said = damage(commands)
+    arguments = commands.arguments("--strategy", "frozen", "--plugin", str(PLUGIN))
+    done = commands.process(TORCH, arguments, timeout=120)
+    assert done.returncode != 0
+    assert said in done.stdout + done.stderr
+    record = commands.record()
+    assert record.status == "failed"
+    assert said in str(record.error)
 
 
 def test_a_training_killed_with_sigkill_ends_as_one_never_killed(commands: Commands) -> None:
