@@ -26,7 +26,7 @@ from peftcorr.engine.evaluate import MEMORY, Split, predict, prediction_table
 from peftcorr.engine.train import Trained, Trainer
 from peftcorr.errors import PeftCorrError
 from peftcorr.features.cache import FeatureCache
-from peftcorr.features.encode import Encoder
+from peftcorr.features.encode import Encoder, autocast
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import label
 from peftcorr.metrics.aggregate import score_predictions
@@ -168,12 +168,14 @@ def run(recipe: Recipe, bench: Workbench) -> Record:
     try:
         return _run(recipe, bench, accelerator, record)
     except Exception as error:
-        if accelerator.is_main_process:
-            earlier = bench.store.read(record.run_id)
-            if earlier is None or earlier.status == "failed":
-                text = str(error) if isinstance(error, PeftCorrError) else f"{type(error).__name__}: {error}"
-                machine = environment(accelerator.num_processes, recipe.precision, bench.output)
-                bench.store.write(record.model_copy(update={"error": text, "environment": machine}))
+        own = isinstance(error, PeftCorrError)
+        standing = bench.store.read(record.run_id)
+        # Where another process failed first, this one only lost its connection, and the reason stands there already.
+        echo = accelerator.num_processes > 1 and not own and standing is not None
+        if not echo and (standing is None or standing.status == "failed"):
+            text = str(error) if own else f"{type(error).__name__}: {error}"
+            machine = environment(accelerator.num_processes, recipe.precision, bench.output)
+            bench.store.write(record.model_copy(update={"error": text, "environment": machine}))
         raise
 
 
@@ -191,8 +193,10 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
     trained = train(recipe, bench, backbone, strategy, accelerator)
 
     begun = time.monotonic()
-    # Scores are taken in full precision whatever the training's was, so that rows differ by what was trained alone.
-    encoder = Encoder(backbone, None, accelerator.device)
+    # Not the training's precision: rows are to differ by what was trained alone.
+    encoder = Encoder(
+        backbone, None, accelerator.device, autocast(recipe.score_precision, accelerator.device)
+    )
     tables = []
     # What was trained is scored once; a frozen backbone's features serve every later run with other predictors.
     frozen = not strategy.trains()
@@ -262,7 +266,8 @@ def train(
     _, config = recipe.backbone_class()
     first = strategy.first_trainable_block(backbone)
     # The frozen blocks' output is the same at every step: kept once an image, for training and validation alike.
-    prefixes = PrefixStore() if first > 0 else None
+    kept_as = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(recipe.training.prefix_cache)
+    prefixes = PrefixStore(kept_as) if first > 0 and kept_as is not None else None
     place = (config.image_size, config.resize)
     trn = bench.split(recipe.dataset, "trn", *place, None)
     has_val = "val" in bench.source(recipe.dataset).splits()

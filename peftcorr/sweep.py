@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from accelerate import PartialState
+
 from peftcorr.errors import PeftCorrError
 from peftcorr.pipeline import Workbench, finalise, run
 from peftcorr.recipe import Recipe, Section, resolve
@@ -58,7 +60,11 @@ def title(recipe: Recipe) -> str:
 
 
 def sweep(recipes: Sequence[Recipe], bench: Workbench, overwrite: Overwrite) -> list[Outcome]:
-    """Run the cells in order; one that fails leaves its record and stops no other."""
+    """Run the cells in order; one that fails leaves its record and stops no other.
+
+    Raises:
+        PeftCorrError: if a cell fails in one of several processes, which cannot go on without it.
+    """
     outcomes = []
     for number, recipe in enumerate(recipes, start=1):
         head = f"[{number}/{len(recipes)}] {title(recipe)} ({recipe.run_id()})"
@@ -92,11 +98,14 @@ def _standing(recipe: Recipe, bench: Workbench, overwrite: Overwrite) -> Outcome
 def _attempt(recipe: Recipe, bench: Workbench) -> Outcome:
     try:
         run(recipe, bench)
+        return Outcome(recipe, "ran")
     except PeftCorrError as error:
-        return Outcome(recipe, "failed", str(error))
+        text = str(error)
     except Exception as error:  # a defect of ours or of a library must not take the other cells with it
         if os.environ.get("PEFTCORR_DEBUG"):
             traceback.print_exc()
-        text = " ".join(str(error).split())
-        return Outcome(recipe, "failed", f"{type(error).__name__}: {text} (PEFTCORR_DEBUG=1 shows where)")
-    return Outcome(recipe, "ran")
+        text = f"{type(error).__name__}: {' '.join(str(error).split())} (PEFTCORR_DEBUG=1 shows where)"
+    if PartialState().num_processes > 1:
+        # The others may wait for this process in a collective that it has left: it must end, and they with it.
+        raise PeftCorrError(f"{title(recipe)} ({recipe.run_id()}): failed: {text}")
+    return Outcome(recipe, "failed", text)

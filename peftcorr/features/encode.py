@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,13 @@ from peftcorr.data.images import ImageStore
 from peftcorr.features.prefix import PrefixStore
 
 Autocast = Callable[[], AbstractContextManager[None]]
+
+
+def autocast(precision: str, device: torch.device) -> Autocast:
+    """The context for a precision: ``no`` leaves everything as it is, ``bf16`` lets matrix products round."""
+    if precision == "no":
+        return nullcontext
+    return partial(torch.autocast, device.type, dtype=torch.bfloat16)
 
 
 class Encoder:
