@@ -26,9 +26,9 @@ from torch import Tensor
 from transformers import Dinov2Model
 
 from peftcorr.errors import PeftCorrError
-from peftcorr.pretrain.objective import build_model, initialise, matching_loss
+from peftcorr.pretrain.objective import Heads, Learner, appearance, build_model, initialise, matching_loss
 from peftcorr.pretrain.renderings import Pictures, renderings
-from peftcorr.pretrain.settings import PretrainSettings, Stage, read_settings
+from peftcorr.pretrain.settings import Appearance, Phase, PretrainSettings, Stage, read_settings
 from peftcorr.pretrain.views import Views, two_views
 from peftcorr.report.progress import Progress
 
@@ -36,39 +36,72 @@ PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pillow")
 
 
 class Pretraining:
-    """The state of one pretraining: model, optimiser, the step reached and the time spent."""
+    """One phase: model, optimiser, the step reached and the time spent.
 
-    def __init__(self, settings: PretrainSettings, accelerator: Accelerator, pictures: Pictures):
-        self.settings = settings
+    Args:
+        phase: `settings` itself for the first phase.
+        start: backbone that the first phase left; None begins with that phase.
+    """
+
+    def __init__(
+        self,
+        settings: PretrainSettings,
+        accelerator: Accelerator,
+        pictures: Pictures,
+        phase: Phase | None = None,
+        start: Dinov2Model | None = None,
+    ):
+        self.settings, self.phase = settings, phase or settings
         self.accelerator = accelerator
         self.pictures = pictures
         self.step = 0
         self.seconds = 0.0
         torch.manual_seed(settings.seed)
-        model = build_model(settings.architecture)
-        initialise(model, settings.architecture, settings.seed)
+        architecture = settings.architecture
+        backbone, heads = start, None
+        if backbone is None:
+            backbone = build_model(architecture)
+            initialise(backbone, architecture, settings.seed)
+        if isinstance(self.phase, Appearance):
+            heads = Heads(architecture.width, 3 * self.phase.pixels**2, settings.seed)
+        model = Learner(backbone, heads)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimiser = torch.optim.AdamW(
-            parameters, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
+            parameters, lr=self.phase.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
         )
         self.model, self.optimiser = accelerator.prepare(model, optimiser)
 
     @property
-    def backbone(self) -> Dinov2Model:
+    def learner(self) -> Learner:
         """The model without what Accelerate wraps round it."""
-        return self.accelerator.unwrap_model(self.model)
+        learner: Learner = self.accelerator.unwrap_model(self.model)
+        return learner
+
+    @property
+    def backbone(self) -> Dinov2Model:
+        """What is kept of it."""
+        return self.learner.backbone
+
+    @property
+    def checkpoint(self) -> str:
+        """Name of this phase's checkpoint."""
+        return "appearance.safetensors" if isinstance(self.phase, Appearance) else "checkpoint.safetensors"
 
     def train_step(self) -> float:
         """One update; returns the loss."""
-        settings = self.settings
+        settings, phase = self.settings, self.phase
         started = time.perf_counter()
-        views = self._views(settings.stage(self.step))
+        views = self._views(phase.stage(self.step))
         for group in self.optimiser.param_groups:
-            group["lr"] = settings.learning_rate * rate(settings, self.step)
+            group["lr"] = phase.rate(self.step)
+        both = torch.cat([views.first, views.second])
         with self.accelerator.autocast():
-            tokens = self.model(torch.cat([views.first, views.second])).last_hidden_state[:, 1:]
+            tokens, seen = self.model(both)
         first, second = tokens.float().chunk(2)
         loss = matching_loss(first, second, views.overlap, settings.temperature)
+        if isinstance(phase, Appearance):
+            truth = phase.amplitude * appearance(both, settings.architecture.patch, phase.pixels)
+            loss = loss + phase.weight * torch.nn.functional.mse_loss(seen, truth)
         self.optimiser.zero_grad()
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), settings.gradient_clip)
@@ -97,25 +130,34 @@ class Pretraining:
     def save(self, folder: Path) -> None:
         """Write a checkpoint that a later process continues from."""
         tensors = {f"model.{name}": value for name, value in self.backbone.state_dict().items()}
+        if self.learner.heads is not None:
+            tensors |= {f"heads.{name}": value for name, value in self.learner.heads.state_dict().items()}
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
-        progress = {"step": str(self.step), "seconds": str(self.seconds), "settings": _digest(self.settings)}
+        progress = {
+            "step": str(self.step),
+            "seconds": str(self.seconds),
+            "settings": _digest(self.settings, self.phase),
+        }
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f"checkpoint.{os.getpid()}.part"
+        unfinished = folder / f"{self.checkpoint}.{os.getpid()}.part"
         save_file({name: value.contiguous() for name, value in tensors.items()}, unfinished, progress)
-        unfinished.replace(folder / "checkpoint.safetensors")
+        unfinished.replace(folder / self.checkpoint)
 
     def resume(self, folder: Path) -> None:
         """Continue from a folder's checkpoint if it has one of the same settings."""
-        path = folder / "checkpoint.safetensors"
+        path = folder / self.checkpoint
         if not path.is_file():
             return
         progress = checkpoint_progress(path)
-        if progress["settings"] != _digest(self.settings):
+        if progress["settings"] != _digest(self.settings, self.phase):
             raise PeftCorrError(f"{path} belongs to other settings: remove it or choose another --workdir.")
         tensors = load_file(path)
         model = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
         self.backbone.load_state_dict(model)
+        if self.learner.heads is not None:
+            heads = {name[6:]: value for name, value in tensors.items() if name.startswith("heads.")}
+            self.learner.heads.load_state_dict(heads)
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimiser."):
@@ -127,23 +169,17 @@ class Pretraining:
 
 
 def train(run: Pretraining, workdir: Path, progress: Progress) -> None:
-    """Train to the end of the recipe, with checkpoints."""
-    settings, main_process = run.settings, run.accelerator.is_main_process
-    with progress.track("pretrain", settings.steps, "steps", done=run.step) as bar:
+    """Train to the end of the phase, with checkpoints."""
+    settings, main_process, steps = run.settings, run.accelerator.is_main_process, run.phase.steps
+    title = "pretrain appearance" if isinstance(run.phase, Appearance) else "pretrain matching"
+    with progress.track(title, steps, "steps", done=run.step) as bar:
         recent = 0.0
-        while run.step < settings.steps:
+        while run.step < steps:
             loss = run.train_step()
             recent = loss if not recent else 0.98 * recent + 0.02 * loss
             bar.update(run.step, f"loss {recent:.3f}")
-            if main_process and (run.step % settings.checkpoint_every == 0 or run.step == settings.steps):
+            if main_process and (run.step % settings.checkpoint_every == 0 or run.step == steps):
                 run.save(workdir)
-
-
-def rate(settings: PretrainSettings, step: int) -> float:
-    """Share of the learning rate: linear rise, level, and linear fall at the end."""
-    rise = min(1.0, (step + 1) / max(1, settings.warmup))
-    fall = (settings.steps - step) / max(1.0, settings.decay * settings.steps)
-    return min(rise, fall, 1.0)
 
 
 def checkpoint_progress(path: Path) -> dict[str, str]:
@@ -154,16 +190,17 @@ def checkpoint_progress(path: Path) -> dict[str, str]:
     return dict(header["__metadata__"])
 
 
-def write_weights(run: Pretraining, folder: Path) -> None:
-    """Write the backbone in fp16 and the record of its pretraining."""
+def write_weights(phases: list[Pretraining], folder: Path) -> None:
+    """Write the last phase's backbone in fp16 and the record of its pretraining."""
     folder.mkdir(parents=True, exist_ok=True)
+    run = phases[-1]
     half = {name: value.half().cpu().contiguous() for name, value in run.backbone.state_dict().items()}
     run.backbone.config.save_pretrained(folder)
     save_file(half, folder / "model.safetensors", {"format": "pt"})
     record = {
         "settings": run.settings.model_dump(mode="json"),
-        "steps": run.step,
-        "seconds": round(run.seconds, 1),
+        "steps": [phase.step for phase in phases],
+        "seconds": [round(phase.seconds, 1) for phase in phases],
         "renderings": len(run.pictures),
         "parameters": sum(value.numel() for value in half.values()),
         "processes": run.accelerator.num_processes,
@@ -173,9 +210,12 @@ def write_weights(run: Pretraining, folder: Path) -> None:
     (folder / "pretraining.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def _digest(settings: PretrainSettings) -> str:
+def _digest(settings: PretrainSettings, phase: Phase) -> str:
     """Hash of what a checkpoint must agree with; how long the run is to be may change on the way."""
-    fixed = settings.model_dump_json(exclude={"stages", "decay", "precision", "checkpoint_every"})
+    loose = {"stages", "decay"}
+    fixed = settings.model_dump_json(exclude={*loose, "precision", "checkpoint_every", "appearance"})
+    if isinstance(phase, Appearance):
+        fixed += phase.model_dump_json(exclude=loose)
     return hashlib.sha256(fixed.encode()).hexdigest()[:16]
 
 
@@ -205,11 +245,15 @@ def main() -> int:
                 progress.callback("render"),
                 settings.variety,
             )
-        run = Pretraining(settings, accelerator, pictures)
-        run.resume(arguments.workdir)
-        train(run, arguments.workdir, progress)
+        phases: list[Pretraining] = []
+        for phase in (settings, settings.appearance):
+            if phase is not None:
+                start = phases[-1].backbone if phases else None
+                phases.append(Pretraining(settings, accelerator, pictures, phase, start))
+                phases[-1].resume(arguments.workdir)
+                train(phases[-1], arguments.workdir, progress)
         if accelerator.is_main_process:
-            write_weights(run, arguments.output or arguments.workdir / "tiny")
+            write_weights(phases, arguments.output or arguments.workdir / "tiny")
     except PeftCorrError as error:
         print(error, file=sys.stderr)
         return 2

@@ -15,7 +15,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from rich.console import Console
 from timing import evaluation, page, spair_sized, training
-from timing.common import PROJECT, Settings
+from timing.settings import PROJECT, Settings
 from transformers.utils import logging
 
 from peftcorr.engine.launch import use_all_cores

@@ -25,7 +25,8 @@ from peftcorr.results.environment import PeakMemory, environment
 from peftcorr.results.predictions import write_predictions
 from peftcorr.results.record import Cost, Record
 from peftcorr.results.store import Store
-from timing.common import (
+from timing.naive import Prepared, naive_evaluation
+from timing.settings import (
     ALPHAS,
     BATCH,
     QUICK_PAIRS,
@@ -41,7 +42,6 @@ from timing.common import (
     ratio,
     shared,
 )
-from timing.naive import Prepared, naive_evaluation
 
 
 @dataclass(frozen=True)

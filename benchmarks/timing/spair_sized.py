@@ -19,8 +19,8 @@ from peftcorr.data.base import PairDataset
 from peftcorr.engine.launch import use_all_cores
 from peftcorr.features.encode import Encoder
 from peftcorr.results.environment import PeakMemory
-from timing.common import Settings, dataset
 from timing.evaluation import Case, Result, compare, ours
+from timing.settings import Settings, dataset
 from timing.spair_layout import write
 
 SIZE = 224  # of the runs with a real encoder

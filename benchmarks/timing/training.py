@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from peftcorr.recipe import Training
 from peftcorr.results.environment import PeakMemory
 from peftcorr.strategies import STRATEGIES, Strategy
 from peftcorr.strategies.base import apply_checked
-from timing.common import (
+from timing.naive import Prepared, naive_training
+from timing.settings import (
     QUICK_PAIRS,
     SILENT,
     WEIGHTS,
@@ -36,10 +37,10 @@ from timing.common import (
     predictors,
     shared,
 )
-from timing.naive import Prepared, naive_training
 
 SIZE = 224
 IMAGES = 8  # of a clique
+FIRST_LOSSES = 20
 _PUBLISHED = 8  # pairs a step of the pairwise loop, besides one
 _RATE = 1e-4
 _LOSS = LossConfig()
@@ -70,6 +71,7 @@ class Result:
         naive_one, naive_batch: of the naive loop with one pair a step, and with several.
         ours: of cliques, the frozen prefix of each image kept already where the strategy has one.
         fill_seconds: what keeping the prefix of every image of the split takes, once.
+        loss_difference: largest difference of the first 20 losses with kept prefixes and without.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Result:
     trainable: int = 0
     first_trainable_block: int = 0
     fill_seconds: float = 0.0
+    loss_difference: float = 0.0
     peak_bytes: int = 0
     times_naive_asked: float = 0.0
     naive_one: list[float] = field(default_factory=list)
@@ -114,6 +117,7 @@ def measure(case: Case, settings: Settings) -> Result | None:
     data.decode(split.store)
     if prefixes is not None:
         result.fill_seconds = _fill(kept, backbone, first, steps)
+        result.loss_difference = _loss_difference(case, kept, settings)
     some = torch.randperm(len(data.source), generator=torch.Generator().manual_seed(0)).tolist()
     prepared = Prepared(split, backbone, some[: 2 if settings.quick else 2 * _PUBLISHED])
     sampler = CliqueSampler(data, IMAGES, 0)
@@ -123,7 +127,7 @@ def measure(case: Case, settings: Settings) -> Result | None:
         one, several = (_naive(case, prepared, count) for count in (1, _PUBLISHED))
         folder = settings.work / f"{case.name}-{repetition}"
         with PeakMemory() as peak:
-            elapsed = _clique_seconds(case, kept, prefixes, steps, folder)
+            elapsed = _clique_seconds(case, kept, steps, folder)
         if repetition >= 0:
             result.naive_one.append(one)
             result.naive_batch.append(several)
@@ -149,14 +153,28 @@ def _naive(case: Case, prepared: Prepared, pairs_a_step: int) -> float:
     return len(prepared.pairs) / naive_training(prepared, backbone, optimizer, pairs_a_step, _LOSS)
 
 
-def _clique_seconds(
-    case: Case, split: Split, prefixes: PrefixStore | None, steps: int, folder: Path
-) -> float:
+def _clique_seconds(case: Case, split: Split, steps: int, folder: Path) -> float:
     """Seconds that `Trainer` takes for some steps, its resumable state and schedule included."""
+    return _trainer(case, split, steps, folder).run().seconds
+
+
+def _loss_difference(case: Case, kept: Split, settings: Settings) -> float:
+    """Largest difference of the first losses with kept prefixes and without, in full precision."""
+    steps = 2 if settings.quick else FIRST_LOSSES
+    losses = []
+    for number, prefixes in enumerate((kept.prefixes, None)):
+        split = replace(kept, prefixes=prefixes)
+        trainer = _trainer(case, split, steps, settings.work / f"{case.name}-losses-{number}")
+        trainer.run()
+        losses.append(trainer.losses)
+    return max(abs(a - b) for a, b in zip(*losses, strict=True))
+
+
+def _trainer(case: Case, split: Split, steps: int, folder: Path) -> Trainer:
     backbone, strategy = _adapted(case)
     process = accelerator()
     first = strategy.first_trainable_block(backbone)
-    trainer = Trainer(
+    return Trainer(
         Training(steps=steps, images=IMAGES, learning_rate=_RATE, loss=_LOSS, validate_every=10**6),
         strategy,
         Encoder(backbone, None, process.device, process.autocast, first),
@@ -169,7 +187,6 @@ def _clique_seconds(
         16,
         SILENT,
     )
-    return trainer.run().seconds
 
 
 def _fill(split: Split, backbone: Backbone, first: int, steps: int) -> float:

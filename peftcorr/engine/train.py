@@ -53,6 +53,10 @@ class Trainer:
         val: split that selects; None keeps the last step.
         predictor: predicts in validation.
         folder: where the resumable state goes.
+
+    Attributes:
+        sampler: draws the batches.
+        losses: of the steps that this process has made, since the last resume.
     """
 
     def __init__(
@@ -73,7 +77,8 @@ class Trainer:
         self._trn, self._val, self._predictor = trn, val, predictor
         self._accelerator, self._folder, self._progress = accelerator, folder, progress
         self._encode_batch, self._seed = encode_batch, seed
-        self._sampler: Sampler = (
+        self.losses: list[float] = []
+        self.sampler: Sampler = (
             CliqueSampler(trn.data, recipe.images, seed)
             if recipe.sampler == "cliques"
             else PairSampler(trn.data, recipe.pairs, seed)
@@ -136,18 +141,20 @@ class Trainer:
         encoder = Encoder(
             backbone, model, accelerator.device, accelerator.autocast, self._encoder.first_trainable
         )
+        self.losses = []
         resumed, begun = state.seconds, time.monotonic()
         pairs = 0
         with self._progress.track(name, steps, "steps", state.step) as bar:
             while state.step < steps:
                 backbone.train()
                 loss, supervised = self._step(encoder, model, optimizer, parameters, accelerator, state.step)
+                self.losses.append(loss)
                 schedule.step()
                 pairs += supervised
                 state.step += 1
                 state.seconds = resumed + time.monotonic() - begun
-                rate = pairs / max(state.seconds - resumed, 1e-9)
-                bar.update(state.step, f"loss {loss:.4f}, {rate:,.0f} pairs/s")
+                speed = pairs / max(state.seconds - resumed, 1e-9)
+                bar.update(state.step, f"loss {loss:.4f}, {speed:,.0f} pairs/s")
                 if self._val is not None and self._due(state.step, recipe.validate_every, steps, keep):
                     self._validate(state, keep)
                 if checkpoints is not None and self._due(state.step, recipe.checkpoint_every, steps, True):
@@ -174,7 +181,7 @@ class Trainer:
         total, pairs = 0.0, 0
         data, store = self._trn.data, self._trn.store
         for part in range(self._recipe.accumulation):
-            batch = self._sampler.batch(
+            batch = self.sampler.batch(
                 step * self._recipe.accumulation + part, accelerator.process_index, accelerator.num_processes
             )
             with accelerator.accumulate(model):

@@ -1,4 +1,7 @@
-"""What the embedded backbone learns: to find in one view of a picture what a patch of another view shows."""
+"""What the embedded backbone learns: to find in one view of a picture what a patch of another view shows.
+
+In a second phase its features must also give back what each patch looks like; see ``settings.Appearance``.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,51 @@ def _cross_entropy(similarity: Tensor, weights: Tensor) -> Tensor:
     known = mass > 0.3
     target = weights[known] / mass[known, None]
     return -(target * torch.log_softmax(similarity[known], dim=-1)).sum(dim=-1).mean()
+
+
+class Heads(nn.Module):
+    """What reads the features in the second phase, and is thrown away after it.
+
+    Args:
+        width: channels of the features.
+        values: numbers that describe a patch, at most `width`.
+        seed: of the decoder's fixed directions.
+    """
+
+    decoder: Tensor
+
+    def __init__(self, width: int, values: int, seed: int):
+        super().__init__()
+        self.matching = nn.Linear(width, width)
+        nn.init.eye_(self.matching.weight)
+        nn.init.zeros_(self.matching.bias)
+        directions = torch.randn(width, width, generator=torch.Generator().manual_seed(seed))
+        self.register_buffer("decoder", torch.linalg.qr(directions)[0][:, :values].contiguous())
+        self.offset = nn.Parameter(torch.zeros(values))
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, P, C) to what is matched, (B, P, C), and what patches look like, (B, P, values)."""
+        return self.matching(tokens), tokens @ self.decoder + self.offset
+
+
+class Learner(nn.Module):
+    """The backbone and, in the second phase, the heads on it."""
+
+    def __init__(self, backbone: Dinov2Model, heads: Heads | None = None):
+        super().__init__()
+        self.backbone = backbone
+        self.heads = heads
+
+    def forward(self, views: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, 3, S, S) to patch features (B, P, C) and the heads' reading of the patches, float32."""
+        tokens = self.backbone(views).last_hidden_state[:, 1:].float()
+        return (tokens, None) if self.heads is None else self.heads(tokens)
+
+
+def appearance(views: Tensor, patch: int, pixels: int) -> Tensor:
+    """What each patch looks like: (B, 3, S, S) to (B, P, 3 pixels²), every patch averaged to pixels by pixels."""
+    small = F.avg_pool2d(views, patch // pixels)
+    return F.unfold(small, pixels, stride=pixels).mT
 
 
 def build_model(architecture: Architecture) -> Dinov2Model:

@@ -60,33 +60,20 @@ class Stage(BaseModel):
     batch: int = Field(gt=0, description="renderings in a step, over all processes, each cropped twice")
 
 
-class PretrainSettings(BaseModel):
-    """Everything that decides the weights.
+class Phase(BaseModel):
+    """Stages under one learning rate, which rises linearly, stays, and falls linearly to nothing.
 
     Attributes:
-        renderings: images of each category, from a namespace of objects that the benchmark never uses.
-        side: renderings are kept square with this side in pixels.
-        variety: how much objects and cameras vary.
-        decay: share of the steps, at the end, over which the learning rate falls to nothing.
+        warmup: steps of the rise.
+        decay: share of the steps, at the end, over which it falls.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = 0
-    renderings: int = Field(default=700, gt=0)
-    side: int = Field(default=144, gt=0)
-    variety: Variety = FULL
-    architecture: Architecture = Architecture()
-    crops: Crops = Crops()
     stages: tuple[Stage, ...] = (Stage(steps=2000, size=64, batch=8),)
-    temperature: float = Field(default=0.1, gt=0)
     learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.02, ge=0)
     warmup: int = Field(default=100, ge=0)
     decay: float = Field(default=0.3, gt=0, le=1)
-    gradient_clip: float = Field(default=1.0, gt=0)
-    precision: Literal["no", "bf16"] = "bf16"
-    checkpoint_every: int = Field(default=100, gt=0)
 
     @property
     def steps(self) -> int:
@@ -100,6 +87,55 @@ class PretrainSettings(BaseModel):
                 return stage
             step -= stage.steps
         return self.stages[-1]
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        rise = min(1.0, (step + 1) / max(1, self.warmup))
+        fall = (self.steps - step) / max(1.0, self.decay * self.steps)
+        return self.learning_rate * min(rise, fall, 1.0)
+
+
+class Appearance(Phase):
+    """A second phase, in which the features also give back what their patches look like.
+
+    Matching alone drops colour and texture, and no adapter brings back what is not there. Here it reads the
+    features through a linear map, thrown away afterwards as projection heads are (Chen et al., "A Simple Framework
+    for Contrastive Learning of Visual Representations", 2020, arXiv:2002.05709), while a fixed orthonormal map has to
+    read the patch's pixels off the features themselves.
+
+    Attributes:
+        weight: of the squared error of the pixels.
+        pixels: side to which a patch is averaged before its pixels are asked for.
+        amplitude: of the pixels' normalised values, in units of the features.
+    """
+
+    weight: float = Field(default=0.5, gt=0)
+    pixels: int = Field(default=4, gt=0)
+    amplitude: float = Field(default=1.5, gt=0)
+
+
+class PretrainSettings(Phase):
+    """Everything that decides the weights; its own stages are the first phase, matching alone.
+
+    Attributes:
+        renderings: images of each category, from a namespace of objects that the benchmark never uses.
+        side: renderings are kept square with this side in pixels.
+        variety: how much objects and cameras vary.
+        appearance: the second phase, if there is one.
+    """
+
+    seed: int = 0
+    renderings: int = Field(default=700, gt=0)
+    side: int = Field(default=144, gt=0)
+    variety: Variety = FULL
+    architecture: Architecture = Architecture()
+    crops: Crops = Crops()
+    temperature: float = Field(default=0.1, gt=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    gradient_clip: float = Field(default=1.0, gt=0)
+    precision: Literal["no", "bf16"] = "bf16"
+    checkpoint_every: int = Field(default=100, gt=0)
+    appearance: Appearance | None = None
 
 
 def read_settings(path: Path) -> PretrainSettings:

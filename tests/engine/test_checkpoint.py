@@ -22,7 +22,7 @@ class Killed(BaseException):
 
 def kill_at(job: Job, count: int) -> None:
     """Let a job die when it draws its batch number `count`."""
-    sampler, drawn = job.trainer._sampler, []
+    sampler, drawn = job.trainer.sampler, []
     batch = sampler.batch
 
     def dying(*arguments: int) -> Any:

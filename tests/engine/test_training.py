@@ -209,7 +209,7 @@ def test_a_loss_that_is_not_finite_names_step_and_pair(
     job = Job(small_weights, photographs, tmp_path, "last_k", prefixes=prefixes, images=4, validate=False)
     bad = "car/2.jpg"
     prefixes.put([bad], TokenState(torch.full((1, 17, 32), torch.nan), 4, 4))
-    sampler = job.trainer._sampler
+    sampler = job.trainer.sampler
     drawn = (
         {job.trn.data.images[image] for image in sampler.batch(step, 0, 1).images} for step in range(100)
     )

@@ -13,9 +13,17 @@ from accelerate import Accelerator
 from transformers import Dinov2Model
 
 from peftcorr.errors import PeftCorrError
-from peftcorr.pretrain.objective import build_model, initialise, matching_loss
+from peftcorr.pretrain.objective import Heads, appearance, build_model, initialise, matching_loss
 from peftcorr.pretrain.renderings import renderings
-from peftcorr.pretrain.settings import Architecture, Crops, PretrainSettings, Stage, read_settings
+from peftcorr.pretrain.settings import (
+    Appearance,
+    Architecture,
+    Crops,
+    Phase,
+    PretrainSettings,
+    Stage,
+    read_settings,
+)
 from peftcorr.pretrain.views import Draw, cut, overlap, random_map, two_views
 
 ROOT = Path(__file__).parents[2]
@@ -126,27 +134,68 @@ def test_renderings_are_kept_and_reopened(tmp_path: Path, monkeypatch: pytest.Mo
     assert np.array_equal(renderings(tmp_path, 0, 2, 40, 1, None), first)
 
 
+SECOND = Appearance(stages=(Stage(steps=4, size=16, batch=3),), pixels=2, warmup=2)
+
+
+@pytest.mark.parametrize("phase", [SMALL, SECOND], ids=["matching", "appearance"])
 def test_a_resumed_run_ends_with_the_same_weights(
-    script: ModuleType, pictures: np.ndarray, tmp_path: Path
+    script: ModuleType, pictures: np.ndarray, tmp_path: Path, phase: Phase
 ) -> None:
     accelerator = Accelerator(cpu=True)
-    whole = script.Pretraining(SMALL, accelerator, pictures)
+    whole = script.Pretraining(SMALL, accelerator, pictures, phase)
     for _ in range(4):
         whole.train_step()
-    part = script.Pretraining(SMALL, accelerator, pictures)
+    part = script.Pretraining(SMALL, accelerator, pictures, phase)
     for _ in range(2):
         part.train_step()
     part.save(tmp_path)
-    resumed = script.Pretraining(SMALL, accelerator, pictures)
+    resumed = script.Pretraining(SMALL, accelerator, pictures, phase)
     resumed.resume(tmp_path)
     assert resumed.step == 2
     for _ in range(2):
         resumed.train_step()
-    for name, value in whole.backbone.state_dict().items():
-        assert torch.equal(value, resumed.backbone.state_dict()[name]), name
-    other = script.Pretraining(SMALL.model_copy(update={"temperature": 0.2}), accelerator, pictures)
+    for name, value in whole.learner.state_dict().items():
+        assert torch.equal(value, resumed.learner.state_dict()[name]), name
+    other = script.Pretraining(SMALL.model_copy(update={"temperature": 0.2}), accelerator, pictures, phase)
     with pytest.raises(PeftCorrError, match="other settings"):
         other.resume(tmp_path)
+
+
+def test_the_second_phase_starts_from_the_first_and_leaves_its_heads_behind(
+    script: ModuleType, pictures: np.ndarray, tmp_path: Path
+) -> None:
+    accelerator = Accelerator(cpu=True)
+    first = script.Pretraining(SMALL, accelerator, pictures)
+    first.train_step()
+    before = {name: value.clone() for name, value in first.backbone.state_dict().items()}
+    second = script.Pretraining(SMALL, accelerator, pictures, SECOND, first.backbone)
+    for name, value in second.backbone.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    for _ in range(4):
+        second.train_step()
+    assert not torch.equal(second.learner.heads.matching.weight, torch.eye(24))
+    script.write_weights([first, second], tmp_path)
+    loaded = Dinov2Model.from_pretrained(tmp_path)
+    assert loaded.state_dict().keys() == before.keys()
+    assert json.loads((tmp_path / "pretraining.json").read_text())["steps"] == [1, 4]
+
+
+def test_appearance_is_each_patch_in_small() -> None:
+    views = torch.arange(2 * 3 * 16 * 16, dtype=torch.float32).reshape(2, 3, 16, 16)
+    seen = appearance(views, 8, 4)
+    assert seen.shape == (2, 4, 48)
+    lower_left = views[1, :, 8:, :8].unfold(1, 2, 2).unfold(2, 2, 2).mean((-1, -2))
+    assert torch.equal(seen[1, 2].reshape(3, 4, 4), lower_left)
+
+
+def test_heads_start_as_identity_and_orthonormal() -> None:
+    heads = Heads(24, 12, 0)
+    tokens = torch.randn(2, 5, 24)
+    matched, seen = heads(tokens)
+    assert torch.equal(matched, tokens)
+    assert seen.shape == (2, 5, 12)
+    assert torch.allclose(heads.decoder.T @ heads.decoder, torch.eye(12), atol=1e-5)
+    assert "decoder" not in dict(heads.named_parameters())
 
 
 def test_written_weights_are_half_precision_and_load(
@@ -154,20 +203,20 @@ def test_written_weights_are_half_precision_and_load(
 ) -> None:
     run = script.Pretraining(SMALL, Accelerator(cpu=True), pictures)
     run.train_step()
-    script.write_weights(run, tmp_path)
+    script.write_weights([run], tmp_path)
     record = json.loads((tmp_path / "pretraining.json").read_text())
     content = (tmp_path / "model.safetensors").read_bytes()
     assert record["sha256"] == hashlib.sha256(content).hexdigest()
-    assert record["steps"] == 1
+    assert record["steps"] == [1]
     assert PretrainSettings.model_validate(record["settings"]) == SMALL
     loaded = Dinov2Model.from_pretrained(tmp_path, dtype=torch.float32)
     for name, value in run.backbone.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value.half().float()), name
 
 
-def test_rate_rises_stays_and_falls(script: ModuleType) -> None:
-    settings = PretrainSettings(stages=(Stage(steps=100, size=64, batch=8),), warmup=10, decay=0.2)
-    rates = [script.rate(settings, step) for step in range(100)]
+def test_rate_rises_stays_and_falls() -> None:
+    phase = Phase(stages=(Stage(steps=100, size=64, batch=8),), learning_rate=1.0, warmup=10, decay=0.2)
+    rates = [phase.rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[10:81] == [1.0] * 71
     assert rates[90] == pytest.approx(0.5)
