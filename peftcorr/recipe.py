@@ -43,10 +43,10 @@ class Training(BaseModel):
     """How the strategy's parameters are trained."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    steps: int = Field(default=150, ge=0)
+    steps: int = Field(default=160, ge=0)
     sampler: Literal["cliques", "pairs"] = "cliques"
     images: int = Field(
-        default=8, ge=2, description="images of one category in a step, all their pairs (cliques)"
+        default=6, ge=2, description="images of one category in a step, all their pairs (cliques)"
     )
     pairs: int = Field(default=8, ge=1, description="pairs in a step (pairs)")
     accumulation: int = Field(default=1, ge=1, description="batches whose gradients are added to one step")

@@ -15,6 +15,7 @@ from peftcorr.engine.evaluate import Split, predict
 from peftcorr.engine.train import Trainer, validation_pck
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
+from peftcorr.matching.loss import LossConfig
 from peftcorr.recipe import Training
 from peftcorr.strategies import STRATEGIES, Strategy
 from peftcorr.strategies.base import apply_checked
@@ -25,6 +26,10 @@ POINTS = 6  # validations on the way
 TRIAL = 4  # steps that tell how long one takes
 PAIRS = 8  # in a step of the loop over pairs
 IMAGES = 8  # in a clique
+
+LOSS = LossConfig(
+    distance=0.02, beta=20, cross_entropy=1.0, gaussian_beta=20, sigma=0.7
+)  # recipes/animal-pairs
 
 # Learning rates that the committed animal-pairs runs of these strategies chose on val.
 CASES: dict[str, dict[str, Any]] = {
@@ -103,6 +108,7 @@ class _Training:
                 images=IMAGES,
                 pairs=PAIRS,
                 learning_rate=self.rate,
+                loss=LOSS,
                 validate_every=every,
                 checkpoint_every=10**9,
             ),

@@ -161,13 +161,13 @@ def _clique_seconds(case: Case, split: Split, steps: int, folder: Path) -> float
 def _loss_difference(case: Case, kept: Split, settings: Settings) -> float:
     """Largest difference of the first losses with kept prefixes and without, in full precision."""
     steps = 2 if settings.quick else FIRST_LOSSES
-    losses = []
+    losses: list[list[float]] = []
     for number, prefixes in enumerate((kept.prefixes, None)):
         split = replace(kept, prefixes=prefixes)
         trainer = _trainer(case, split, steps, settings.work / f"{case.name}-losses-{number}")
         trainer.run()
         losses.append(trainer.losses)
-    return max(abs(a - b) for a, b in zip(*losses, strict=True))
+    return max(abs(a - b) for a, b in zip(losses[0], losses[1], strict=True))
 
 
 def _trainer(case: Case, split: Split, steps: int, folder: Path) -> Trainer:

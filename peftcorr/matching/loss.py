@@ -16,9 +16,9 @@ class LossConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     distance: float = Field(default=0.02, ge=0)
-    beta: float = Field(default=20.0, gt=0)
+    beta: float = Field(default=10.0, gt=0)
     cross_entropy: float = Field(default=1.0, ge=0)
-    gaussian_beta: float = Field(default=20.0, gt=0)
+    gaussian_beta: float = Field(default=6.0, gt=0)
     sigma: float = Field(default=0.7, gt=0)
 
     @model_validator(mode="after")

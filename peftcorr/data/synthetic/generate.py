@@ -68,7 +68,7 @@ class SyntheticConfig(BaseModel):
 
     seed: int = Field(default=0, ge=0)
     categories: tuple[str, ...] = ("quadruped", "bird", "car", "aeroplane", "bicycle", "chair")
-    images: SplitSizes = SplitSizes(trn=130, val=12, test=16)
+    images: SplitSizes = SplitSizes(trn=100, val=12, test=16)
     pairs: SplitSizes = SplitSizes(trn=400, val=60, test=130)
     minimum_shared: int = Field(default=3, ge=1)
     variety: Variety = Variety(
