@@ -14,7 +14,7 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from rich.console import Console
-from timing import evaluation, page, spair_sized, training
+from timing import evaluation, page, spair_sized, training, variants
 from timing.settings import PROJECT, Settings
 from transformers.utils import logging
 
@@ -24,6 +24,7 @@ WORKLOADS = (
     *(case.name for case in evaluation.CASES),
     "spair-sized",
     *(case.name for case in training.CASES),
+    variants.NAME,
 )
 _WIDTH = 170  # columns that the widest table needs
 
@@ -82,6 +83,13 @@ def _measure(only: list[str], settings: Settings, found: page.Findings, console:
                 found.left_out.append(train.name)
             else:
                 found.training[train.name] = trained.record()
+    if variants.NAME in only:
+        console.print(f"{variants.NAME} ...")
+        ways = variants.measure(settings)
+        if ways is None:
+            found.left_out.append(variants.NAME)
+        else:
+            found.variants = ways
 
 
 if __name__ == "__main__":

@@ -125,11 +125,11 @@ def _run(parsed: argparse.Namespace, arguments: list[str]) -> int:
     from accelerate import PartialState
     from transformers.utils import logging
 
-    from peftcorr.pipeline import Workbench
     from peftcorr.report.compile import compile_leaderboard
     from peftcorr.report.progress import Progress
     from peftcorr.report.table import print_leaderboard
     from peftcorr.sweep import cells, sweep
+    from peftcorr.workbench import Workbench
 
     logging.disable_progress_bar()
     state = PartialState(cpu=on_cpu())

@@ -5,24 +5,16 @@ recipe -> datasets -> backbone + strategy -> training -> features, matching -> p
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from safetensors.torch import save_file
 
-from peftcorr.backbones import Backbone, Weights
-from peftcorr.backbones.loading import local_weights
-from peftcorr.data import DATASETS
-from peftcorr.data.base import DatasetSource
-from peftcorr.data.correspondences import correspondences
-from peftcorr.data.images import ImageStore
-from peftcorr.engine.evaluate import MEMORY, Split, predict, prediction_table
+from peftcorr.backbones import Backbone
+from peftcorr.engine.evaluate import Split, predict, prediction_table
 from peftcorr.engine.train import Trained, Trainer
 from peftcorr.errors import PeftCorrError
 from peftcorr.features.cache import FeatureCache
@@ -30,84 +22,13 @@ from peftcorr.features.encode import Encoder, autocast
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import label
 from peftcorr.metrics.aggregate import score_predictions
-from peftcorr.recipe import Recipe, Section, Training, WeightsIdentity, options
-from peftcorr.report.progress import Progress
+from peftcorr.recipe import Recipe, Section, Training, WeightsIdentity
 from peftcorr.results.environment import PeakMemory, environment
 from peftcorr.results.predictions import write_predictions
 from peftcorr.results.record import Cost, Record, Scores
-from peftcorr.results.store import Store, atomic_path
+from peftcorr.results.store import atomic_path
 from peftcorr.strategies.base import Strategy, apply_checked
-
-
-@dataclass
-class Workbench:
-    """What a run needs of this machine, and what later runs of the same process may use again.
-
-    Attributes:
-        data_roots: folder of each dataset that needs one, by name; ``""`` serves every other.
-        weights: folder given with ``--weights``.
-        output: where records, predictions, adapters and the leaderboard go.
-        cache: where annotation tables, rendered images and features are kept.
-        memory: bytes of features that a process may hold while it scores.
-        keep_features: whether features of frozen backbones are kept in `cache`.
-    """
-
-    data_roots: dict[str, Path]
-    weights: Path | None
-    output: Path
-    cache: Path
-    progress: Progress
-    memory: int = MEMORY
-    keep_features: bool = False
-    _splits: dict[str, Split] = field(default_factory=dict)
-    _weights: dict[Path, Weights] = field(default_factory=dict)
-
-    @property
-    def store(self) -> Store:
-        """The output folder."""
-        return Store(self.output)
-
-    def source(self, section: Section) -> DatasetSource:
-        """The dataset that a recipe's section names.
-
-        Raises:
-            PeftCorrError: if it needs a folder and none was given.
-        """
-        name = section["name"]
-        cls = DATASETS.get(name)
-        root = self.data_roots.get(name, self.data_roots.get(""))
-        if cls.needs_root and root is None:
-            raise PeftCorrError(f"The dataset {name!r} needs its folder: give --data-root {name}=PATH.")
-        return cls(
-            cls.Config(**options(section)),
-            root if cls.needs_root else None,
-            self.cache,
-            self.progress.callback(f"prepare {name}"),
-        )
-
-    def split(self, section: Section, split: str, size: int, mode: str, limit: int | None) -> Split:
-        """A split with its images at one size, loaded once a process."""
-        key = json.dumps([section, split, size, mode, limit], sort_keys=True)
-        if key not in self._splits:
-            dataset = self.source(section).load(split).limited(limit)
-            store = next(
-                (s.store for s in self._splits.values()
-                 if (s.store.image_root, s.store.size, s.store.mode) == (dataset.image_root, size, mode)),
-                None,
-            ) or ImageStore(dataset.image_root, size, "pad" if mode == "pad" else "stretch")  # fmt: skip
-            self._splits[key] = Split(dataset, correspondences(dataset), store)
-        return self._splits[key]
-
-    def weights_of(self, backbone: type[Backbone]) -> Weights:
-        """What a backbone will be loaded from: ``--weights``, else what ships with it, else the hub."""
-        if self.weights is not None:
-            if self.weights not in self._weights:
-                self._weights[self.weights] = local_weights(self.weights)
-            return self._weights[self.weights]
-        embedded = backbone.embedded_weights()
-        if embedded is not None:
-            return embedded
-        return Weights(backbone.hub_id or backbone.__name__, None, None, official=True)
+from peftcorr.workbench import Workbench
 
 
 def finalise(recipe: Recipe, bench: Workbench) -> Recipe:
@@ -267,6 +188,11 @@ def train(
     first = strategy.first_trainable_block(backbone)
     # The frozen blocks' output is the same at every step: kept once an image, for training and validation alike.
     kept_as = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(recipe.training.prefix_cache)
+    if first > 0 and kept_as is not None and recipe.training.colour_jitter:
+        bench.progress.say(
+            "training.colour_jitter makes every image new: the frozen blocks' output is not kept."
+        )
+        kept_as = None
     prefixes = PrefixStore(kept_as) if first > 0 and kept_as is not None else None
     place = (config.image_size, config.resize)
     trn = bench.split(recipe.dataset, "trn", *place, None)

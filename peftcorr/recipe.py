@@ -62,6 +62,13 @@ class Training(BaseModel):
         exclude_if=lambda value: value == "fp32",  # runs of before this key was known keep their run_id
         description="how the output of the blocks before the first trainable one is kept, once an image",
     )
+    colour_jitter: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        exclude_if=lambda value: value == 0,
+        description="brightness, contrast and saturation change by up to this share, hue by a quarter of it",
+    )
     validate_every: int = Field(default=50, gt=0)
     checkpoint_every: int = Field(default=50, gt=0)
     search: Search | None = None

@@ -13,8 +13,9 @@ from typing import Literal
 from accelerate import PartialState
 
 from peftcorr.errors import PeftCorrError
-from peftcorr.pipeline import Workbench, finalise, run
+from peftcorr.pipeline import finalise, run
 from peftcorr.recipe import Recipe, Section, resolve
+from peftcorr.workbench import Workbench
 
 Overwrite = Literal["missing", "failed", "always", "never"]
 

@@ -72,6 +72,20 @@ def test_prefixes_kept_in_full_change_nothing_and_halved_ones_little(commands: C
     assert differ["fp32"] < 1e-5 < differ["bf16"] < 0.1
 
 
+def test_jitter_is_said_to_turn_kept_prefixes_off(
+    commands: Commands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for jitter in (0, 0.4):
+        steps = ["training.steps=4", "training.images=4", f"training.colour_jitter={jitter}"]
+        capsys.readouterr()
+        assert commands.run("--strategy", "last_k", assignments=steps) == 0
+        assert ("the frozen blocks' output is not kept" in capsys.readouterr().out) == bool(jitter)
+        [record] = [r for r in commands.records() if r.recipe["training"].get("colour_jitter", 0) == jitter]
+        found.append(load_file(commands.store.adapter_path(record.run_id)))
+    assert any(not torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
 def test_an_encoder_scored_in_bf16_has_a_record_of_its_own(commands: Commands) -> None:
     for precision in ("no", "bf16"):
         assert commands.run("--strategy", "frozen", assignments=[f"score_precision={precision}"]) == 0

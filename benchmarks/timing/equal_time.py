@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ class _Training:
     def __init__(self, strategy: str, loop: str, splits: dict[str, Split], folder: Path):
         torch.manual_seed(0)
         self.loop, self.folder, self.rate = loop, folder, CASES[strategy]["rate"]
+        folder.mkdir(parents=True)
         self.process = Accelerator(cpu=True, mixed_precision="bf16")
         self.backbone = dinov2(SIZE)
         cls = STRATEGIES.get(strategy)
@@ -118,7 +120,7 @@ class _Training:
             self.splits["val"] if every < steps else None,
             predictors()[0],
             self.process,
-            self.folder / f"{steps}-{every}-{id(self)}-{len(list(self.folder.glob('*')))}",
+            Path(tempfile.mkdtemp(dir=self.folder)),
             0,
             BATCH,
             SILENT,

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from peftcorr.results.environment import environment
-from timing.notes import EVALUATION, NOTES, SPAIR_SIZED, TRAINING
+from timing.notes import EVALUATION, NOTES, SPAIR_SIZED, TRAINING, VARIANTS
 from timing.settings import PROJECT, Settings
 
 Cells = list[list[str]]
@@ -41,6 +41,7 @@ _TRAINING = [
     "pairs a step",
     "peak memory",
 ]
+_VARIANTS = ["encoder", "images a second", "times the default", "features differ by", "PCK differs by"]
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Findings:
     evaluation: dict[str, dict[str, Any]] = field(default_factory=dict)
     spair: dict[str, Any] | None = None
     training: dict[str, dict[str, Any]] = field(default_factory=dict)
+    variants: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
 
@@ -105,6 +107,8 @@ def _tables(found: Findings) -> list[tuple[str, list[str], Cells]]:
         tables.append((SPAIR_SIZED, ["figure", "as SPair-71k", "pairs tripled"], _spair(found.spair)))
     if found.training:
         tables.append((TRAINING, _TRAINING, [_training_row(item) for item in found.training.values()]))
+    if found.variants:
+        tables.append((VARIANTS, _VARIANTS, [_variant_row(item) for item in found.variants]))
     return tables
 
 
@@ -154,6 +158,19 @@ def _training_row(item: dict[str, Any]) -> list[str]:
         f"{item['times_naive']:.1f}" + _against(f"≥ {item['times_naive_asked']:g}"),
         f"{item['pairs_a_step']:.1f}",
         _megabytes(item["peak_bytes"]),
+    ]
+
+
+def _variant_row(item: dict[str, Any]) -> list[str]:
+    if item["error"] is not None:
+        return [item["name"], item["error"], "-", "-", "-"]
+    scored = item["score_difference"]
+    return [
+        item["name"],
+        f"{item['images_per_second']:.1f}",
+        f"{item['times_default']:.2f}",
+        f"{item['feature_difference']:.1g}",
+        "-" if scored is None else f"{scored:.2f}",
     ]
 
 

@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
+from torchvision.transforms.v2 import ColorJitter
 from transformers import get_cosine_schedule_with_warmup
 
 from peftcorr.data.correspondences import Correspondences
@@ -139,7 +140,12 @@ class Trainer:
         if checkpoints is not None and checkpoints.resume():
             self._progress.say(f"{name}: going on from step {state.step} of {steps}")
         encoder = Encoder(
-            backbone, model, accelerator.device, accelerator.autocast, self._encoder.first_trainable
+            backbone,
+            model,
+            accelerator.device,
+            accelerator.autocast,
+            self._encoder.first_trainable,
+            colour_jitter(recipe.colour_jitter),
         )
         self.losses = []
         resumed, begun = state.seconds, time.monotonic()
@@ -231,6 +237,11 @@ class Trainer:
         state.validation.append(ValidationPoint(step=state.step, seconds=state.seconds, pck=pck))
         if keep:
             self._progress.say(f"step {state.step}: validation PCK@{VALIDATION_ALPHA} {pck:.2f}")
+
+
+def colour_jitter(strength: float) -> ColorJitter | None:
+    """The augmentation of a recipe's ``training.colour_jitter``, which moves no keypoint."""
+    return ColorJitter(strength, strength, strength, strength / 4) if strength else None
 
 
 def validation_pck(data: Correspondences, points: object) -> float:

@@ -34,6 +34,7 @@ class Encoder:
         device: where it runs.
         autocast: context that sets the precision.
         first_trainable: everything before this block never changes; it is computed once an image.
+        augment: changes an image (3, H, W), uint8, anew each time that it is encoded; keypoints stay where they are.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Encoder:
         device: torch.device | None = None,
         autocast: Autocast = nullcontext,
         first_trainable: int = 0,
+        augment: Callable[[Tensor], Tensor] | None = None,
     ):
         self.backbone = backbone
         self.model = backbone if model is None else model
         self.device = device or torch.device("cpu")
         self.autocast = autocast
         self.first_trainable = first_trainable
+        self.augment = augment
         self.forwards = 0
 
     def load(self, data: Correspondences, store: ImageStore, numbers: Ints) -> Tensor:
@@ -60,6 +63,8 @@ class Encoder:
     ) -> Tensor:
         """Preprocessed images (B, 3, H, W) on the device; `loaded` is what `load` gave for them, if it was called."""
         raw = self.load(data, store, numbers) if loaded is None else loaded
+        if self.augment is not None:
+            raw = torch.stack([self.augment(image) for image in raw])
         return self.backbone.preprocess(raw.to(self.device, non_blocking=True))
 
     def features(
