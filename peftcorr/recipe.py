@@ -57,7 +57,7 @@ class Training(BaseModel):
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps")
     gradient_clip: float = Field(default=1.0, gt=0)
     loss: LossConfig = LossConfig()
-    prefix_cache: Literal["fp32", "bf16", "off"] = Field(
+    prefix_cache: Literal["fp32", "bf16", "none"] = Field(
         default="fp32",
         exclude_if=lambda value: value == "fp32",  # runs of before this key was known keep their run_id
         description="how the output of the blocks before the first trainable one is kept, once an image",
@@ -98,9 +98,9 @@ class Recipe(BaseModel):
     training: Training = Training()
     seed: int = Field(default=0, ge=0)
     precision: Literal["no", "bf16", "fp16"] = "no"
-    score_precision: Literal["no", "bf16"] = Field(
-        default="no",
-        exclude_if=lambda value: value == "no",
+    score_precision: Literal["fp32", "bf16"] = Field(
+        default="fp32",
+        exclude_if=lambda value: value == "fp32",
         description="of the encoder when it is scored; bf16 moves the scores a little (leaderboard/speed.md)",
     )
     encode_batch: int = Field(default=16, gt=0, description="images encoded at once in evaluation")

@@ -59,14 +59,14 @@ def test_a_frozen_run_leaves_a_whole_record(commands: Commands) -> None:
 
 def test_prefixes_kept_in_full_change_nothing_and_halved_ones_little(commands: Commands) -> None:
     found = {}
-    for kept in ("off", "fp32", "bf16"):
+    for kept in ("none", "fp32", "bf16"):
         steps = ["training.steps=6", "training.images=4", f"training.prefix_cache={kept}"]
         assert commands.run("--strategy", "last_k", assignments=steps) == 0
         [record] = [r for r in commands.records() if r.recipe["training"].get("prefix_cache", "fp32") == kept]
         found[kept] = load_file(commands.store.adapter_path(record.run_id))
     assert len(commands.records()) == 3
     differ = {"fp32": 0.0, "bf16": 0.0}
-    for name, tensor in found["off"].items():
+    for name, tensor in found["none"].items():
         for kept in differ:
             differ[kept] = max(differ[kept], float((found[kept][name] - tensor).abs().max()))
     assert differ["fp32"] < 1e-5 < differ["bf16"] < 0.1
@@ -87,7 +87,7 @@ def test_jitter_is_said_to_turn_kept_prefixes_off(
 
 
 def test_an_encoder_scored_in_bf16_has_a_record_of_its_own(commands: Commands) -> None:
-    for precision in ("no", "bf16"):
+    for precision in ("fp32", "bf16"):
         assert commands.run("--strategy", "frozen", assignments=[f"score_precision={precision}"]) == 0
     full, rounded = sorted(commands.records(), key=lambda record: "score_precision" in record.recipe)
     assert rounded.recipe["score_precision"] == "bf16"
@@ -95,7 +95,9 @@ def test_an_encoder_scored_in_bf16_has_a_record_of_its_own(commands: Commands) -
         np.array(read_predictions(commands.store.predictions_path(record.run_id))["prediction_x"])
         for record in (full, rounded)
     ]
-    assert 0 < np.abs(xs[0] - xs[1]).max() < 32
+    apart = np.abs(xs[0] - xs[1])
+    assert apart.max() > 0
+    assert np.median(apart) < 1, "only a peak between two equals may jump"
 
 
 def test_the_score_follows_from_the_predictions_alone(commands: Commands) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from peftcorr.backbones import Backbone
 from peftcorr.data.correspondences import correspondences
@@ -94,7 +95,9 @@ def measure(settings: Settings) -> list[dict[str, Any]] | None:
 
 def _variants(backbone: Backbone) -> list[Variant]:
     eager = dinov2(SIZE)
-    eager.model.set_attn_implementation("eager")
+    transformer = eager.model
+    assert isinstance(transformer, PreTrainedModel)
+    transformer.set_attn_implementation("eager")
     compiled = torch.compile(backbone.features)
     rounded = autocast("bf16", torch.device("cpu"))
 

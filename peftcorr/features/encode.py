@@ -19,8 +19,8 @@ Autocast = Callable[[], AbstractContextManager[None]]
 
 
 def autocast(precision: str, device: torch.device) -> Autocast:
-    """The context for a precision: ``no`` leaves everything as it is, ``bf16`` lets matrix products round."""
-    if precision == "no":
+    """The context for a precision: ``fp32`` leaves everything as it is, ``bf16`` lets matrix products round."""
+    if precision == "fp32":
         return nullcontext
     return partial(torch.autocast, device.type, dtype=torch.bfloat16)
 
