@@ -46,7 +46,7 @@ class Training(BaseModel):
     steps: int = Field(default=160, ge=0)
     sampler: Literal["cliques", "pairs"] = "cliques"
     images: int = Field(
-        default=6, ge=2, description="images of one category in a step, all their pairs (cliques)"
+        default=5, ge=2, description="images of one category in a step, all their pairs (cliques)"
     )
     pairs: int = Field(default=8, ge=1, description="pairs in a step (pairs)")
     accumulation: int = Field(default=1, ge=1, description="batches whose gradients are added to one step")
@@ -69,7 +69,7 @@ class Training(BaseModel):
         exclude_if=lambda value: value == 0,
         description="brightness, contrast and saturation change by up to this share, hue by a quarter of it",
     )
-    validate_every: int = Field(default=50, gt=0)
+    validate_every: int = Field(default=80, gt=0)
     checkpoint_every: int = Field(default=50, gt=0)
     search: Search | None = None
 
