@@ -83,7 +83,8 @@ def test_jitter_is_said_to_turn_kept_prefixes_off(
         assert ("the frozen blocks' output is not kept" in capsys.readouterr().out) == bool(jitter)
         [record] = [r for r in commands.records() if r.recipe["training"].get("colour_jitter", 0) == jitter]
         found.append(load_file(commands.store.adapter_path(record.run_id)))
-    assert any(not torch.equal(found[0][name], found[1][name]) for name in found[0])
+    # Rounding alone, of prefixes that are not kept, stays far below this.
+    assert max(float((found[0][name] - found[1][name]).abs().max()) for name in found[0]) > 1e-4
 
 
 def test_an_encoder_scored_in_bf16_has_a_record_of_its_own(commands: Commands) -> None:
