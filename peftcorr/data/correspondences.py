@@ -31,7 +31,8 @@ class Correspondences:
         reference_length: s of each pair in original pixels, (P,).
         pair: pair of each correspondence, (N,).
         source_points, target_points: x, y in original pixels, (N, 2).
-        keypoint_ids: (N,).
+        keypoint: which of `keypoint_names` each correspondence is, (N,).
+        keypoint_names: identity of every keypoint there is, sorted.
         pair_ids: (P,).
     """
 
@@ -44,8 +45,9 @@ class Correspondences:
     pair: Ints
     source_points: Floats
     target_points: Floats
-    keypoint_ids: NDArray[np.str_]
-    pair_ids: NDArray[np.str_]
+    keypoint: Ints
+    keypoint_names: list[str]
+    pair_ids: pa.StringArray
 
     def __len__(self) -> int:
         return len(self.pair)
@@ -123,8 +125,9 @@ def correspondences(dataset: PairDataset) -> Correspondences:
         pair=np.repeat(np.arange(len(table)), np.diff(keypoints.offsets.to_numpy())),
         source_points=_points(table, "source_keypoints"),
         target_points=_points(table, "target_keypoints"),
-        keypoint_ids=np.array(identities, dtype=np.str_)[identity],
-        pair_ids=np.array(table.column("pair_id").to_pylist(), dtype=np.str_),
+        keypoint=identity,
+        keypoint_names=identities,
+        pair_ids=pa.array(_list(table, "pair_id"), pa.string()),
     )
 
 

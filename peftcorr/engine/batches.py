@@ -87,7 +87,7 @@ def _keypoint_table(data: Correspondences, members: Ints) -> Floats:
     row[members] = np.arange(len(members))
     source, target = row[data.source[data.pair]], row[data.target[data.pair]]
     here = source >= 0
-    _, identity = np.unique(data.keypoint_ids[here], return_inverse=True)
+    _, identity = np.unique(data.keypoint[here], return_inverse=True)
     table = np.full((len(members), int(identity.max(initial=-1)) + 1, 2), np.nan)
     table[source[here], identity] = data.source_points[here]
     table[target[here], identity] = data.target_points[here]

@@ -38,6 +38,7 @@ from peftcorr.results.predictions import PREDICTION_SCHEMA
 
 MEMORY = 2 << 30  # bytes of features held at once, by default
 _MATCH_BYTES = 32 << 20  # similarity maps held at once
+_CHUNK = 1 << 14  # points moved at once from the input's pixels to the image's
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def predict(
     room = Room.of(memory, shape, batch)
     plan = schedule(data, room.batch, accelerator.process_index, accelerator.num_processes)
     waiting = WaitingMaps(shape, plan.most_waiting, room.for_waiting(plan), encoder.device)
-    matcher = Matcher(plan, predictors, stride, shape, room.similarity, encoder.device)
+    matcher = Matcher(plan, len(data), predictors, stride, shape, room.similarity, encoder.device)
     geometry = Geometry(len(data.images))
     shelf = None
     if cache is not None:
@@ -108,9 +109,10 @@ def predict(
                 waiting.put(image, here.pop(image))
             matcher.match(window, partial(_take, here, waiting))
             bar.advance(len(loaded.images) * accelerator.num_processes)
-    predicted = np.zeros((len(predictors), len(data), 2))
-    target = data.target[data.pair[plan.rows]]
-    predicted[:, plan.rows] = geometry.to_original(matcher.predicted.cpu().numpy(), target)
+    predicted: Floats = matcher.predicted.cpu().numpy()
+    for start in range(0, len(plan.rows), _CHUNK):  # in place: what a pair takes beside the features stays small
+        rows = plan.rows[start : start + _CHUNK]
+        predicted[:, rows] = geometry.to_original(predicted[:, rows], data.target[data.pair[rows]])
     if accelerator.num_processes > 1:
         predicted = accelerator.reduce(torch.from_numpy(predicted).to(encoder.device), "sum").cpu().numpy()
     return predicted
@@ -249,7 +251,7 @@ def prediction_table(split: Split, predicted: Floats, labels: Sequence[str]) -> 
         "category": _coded(category_code[target], category),
         "source_image": _coded(source, images),
         "target_image": _coded(target, images),
-        "keypoint_id": pa.array(data.keypoint_ids, pa.string()).dictionary_encode(),
+        "keypoint_id": _coded(data.keypoint, data.keypoint_names),
         "source_x": data.source_points[:, 0],
         "source_y": data.source_points[:, 1],
         "truth_x": data.target_points[:, 0],

@@ -16,19 +16,20 @@ class Matcher:
 
     Args:
         plan: of this process.
+        correspondences: of the split, N.
         predictors: each predicts from the same similarity maps.
         stride: pixels per feature cell.
         shape: h, w, C of a feature map.
         match_bytes: memory for similarity maps; one map is held at least.
 
     Attributes:
-        predicted: x, y in pixels of the input, (len(predictors), len(plan.rows), 2), float64, in the order of
-            `plan.rows`.
+        predicted: x, y in pixels of the input, (len(predictors), N, 2), float64; zero but in `plan.rows`.
     """
 
     def __init__(
         self,
         plan: Schedule,
+        correspondences: int,
         predictors: Sequence[Predictor],
         stride: int,
         shape: tuple[int, int, int],
@@ -39,10 +40,11 @@ class Matcher:
         height, width, channels = shape
         most = max(1, min(match_bytes // (4 * height * width), len(plan.rows)))
         self._maps = torch.empty((most, height, width), device=device)
-        self._query = torch.from_numpy(plan.queries.of[plan.rows]).to(device)
+        self._rows = torch.from_numpy(plan.rows).to(device)
+        self._query = torch.from_numpy(plan.queries.of).to(device)
         self._queries = torch.empty((0, channels), device=device)
         self._needless = 0
-        self.predicted = torch.zeros((len(predictors), len(plan.rows), 2), dtype=torch.float64, device=device)
+        self.predicted = torch.zeros((len(predictors), correspondences, 2), dtype=torch.float64, device=device)
 
     def add(self, queries: Tensor) -> None:
         """Keep the normalised queries (U', C) of the next window."""
@@ -65,7 +67,7 @@ class Matcher:
                 if filled == 0:
                     first = row
                 count = min(end - row, len(self._maps) - filled)
-                queries = self._queries[self._query[row : row + count] - self._needless]
+                queries = self._queries[self._query[self._rows[row : row + count]] - self._needless]
                 torch.mm(queries, feature, out=self._maps[filled : filled + count].flatten(1))
                 row, filled = row + count, filled + count
         if filled:
@@ -77,4 +79,4 @@ class Matcher:
     def _predict(self, first: int, count: int) -> None:
         for index, predictor in enumerate(self._predictors):
             points = predictor.predict(self._maps[:count], self._stride)
-            self.predicted[index, first : first + count] = points
+            self.predicted[index, self._rows[first : first + count]] = points.to(self.predicted.dtype)

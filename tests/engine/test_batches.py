@@ -7,6 +7,7 @@ from itertools import permutations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from peftcorr.data.correspondences import Correspondences
@@ -95,8 +96,9 @@ def test_cliques_pair_images_that_the_list_does_not(photographs: Path, tmp_path:
         pair=np.searchsorted(rows, whole.pair[keep]),
         source_points=whole.source_points[keep],
         target_points=whole.target_points[keep],
-        keypoint_ids=whole.keypoint_ids[keep],
-        pair_ids=whole.pair_ids[rows],
+        keypoint=whole.keypoint[keep],
+        keypoint_names=whole.keypoint_names,
+        pair_ids=whole.pair_ids.take(pa.array(rows)),
     )
     sampler = CliqueSampler(data, 3, seed=0)
     found = set().union(*(supervised(sampler.batch(step, 0, 1)) for step in range(10)))

@@ -130,7 +130,7 @@ def test_a_limited_split_encodes_its_own_images_alone(
     found, encoder = evaluate(split, backbone)
     assert encoder.forwards == len(split.data.images) < 8
     names = [pair["pair_id"] for pair in dataset.table]
-    rows = [row for row, pair in enumerate(whole.data.pair) if whole.data.pair_ids[pair] in names]
+    rows = [row for row, pair in enumerate(whole.data.pair) if whole.data.pair_ids[pair].as_py() in names]
     np.testing.assert_allclose(found[0], evaluate(whole, backbone)[0][0][rows], rtol=0, atol=1e-9)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from accelerate import Accelerator
@@ -111,8 +112,8 @@ def test_three_times_the_pairs_hold_no_more(
         pair=np.concatenate([data.pair + copy * len(data.source) for copy in range(3)]),
         source_points=np.tile(data.source_points, (3, 1)),
         target_points=np.tile(data.target_points, (3, 1)),
-        keypoint_ids=np.tile(data.keypoint_ids, 3),
-        pair_ids=np.char.add(np.repeat(["a", "b", "c"], len(data.source)), np.tile(data.pair_ids, 3)),
+        keypoint=np.tile(data.keypoint, 3),
+        pair_ids=pa.array([f"{copy} {name}" for copy in "abc" for name in data.pair_ids]),
     )
     ledger = Ledger(monkeypatch)
     monkeypatch.setattr(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from peftcorr.data.correspondences import Correspondences
@@ -25,8 +26,9 @@ def made(pairs: list[tuple[int, int]], images: int, keypoints: int = 3) -> Corre
         pair=np.repeat(np.arange(len(pairs)), keypoints),
         source_points=points[source].reshape(-1, 2),
         target_points=points[target].reshape(-1, 2),
-        keypoint_ids=np.tile(np.arange(keypoints).astype(str), len(pairs)),
-        pair_ids=np.arange(len(pairs)).astype(str),
+        keypoint=np.tile(np.arange(keypoints), len(pairs)),
+        keypoint_names=[str(keypoint) for keypoint in range(keypoints)],
+        pair_ids=pa.array([str(pair) for pair in range(len(pairs))]),
     )
 
 
