@@ -37,8 +37,7 @@ def finalise(recipe: Recipe, bench: Workbench) -> Recipe:
     Raises:
         PeftCorrError: if weights, folder or split are missing: said before any cell starts.
     """
-    cls, _ = recipe.backbone_class()
-    weights = bench.weights_of(cls)
+    weights = bench.weights_of(*recipe.backbone_class())
     strategy = recipe.make_strategy()
     needs_training = strategy.trains()
     training = recipe.training
@@ -107,7 +106,7 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
     cls, config = recipe.backbone_class()
     strategy = recipe.make_strategy()
 
-    backbone = cls.build(config, bench.weights_of(cls))
+    backbone = cls.build(config, bench.weights_of(cls, config))
     apply_checked(strategy, backbone)
     backbone.to(accelerator.device)
 
@@ -215,8 +214,7 @@ def train(
 
 
 def _blank_record(recipe: Recipe, bench: Workbench) -> Record:
-    cls, _ = recipe.backbone_class()
-    weights = bench.weights_of(cls)
+    weights = bench.weights_of(*recipe.backbone_class())
     return Record(
         run_id=recipe.run_id(),
         status="failed",

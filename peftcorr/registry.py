@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from peftcorr.errors import PeftCorrError, did_you_mean
 
@@ -47,6 +47,7 @@ class Registry(Generic[T]):
     group: str
     base: Callable[[], type[T]]
     _entries: dict[str, Entry[type[T]]] = field(default_factory=dict)
+    _families: dict[str, str] = field(default_factory=dict)
     _scanned: bool = False
 
     def register(self, name: str) -> Callable[[C], C]:
@@ -62,6 +63,13 @@ class Registry(Generic[T]):
     def lazy(self, name: str, target: str, summary: str = "") -> None:
         """Add ``"module:attribute"`` under `name` without importing it."""
         self._add(Entry(name, "peftcorr", target, summary))
+
+    def family(self, sign: str, target: str) -> None:
+        """Let ``"module:function"`` make the class of any unregistered name that contains `sign`.
+
+        The function takes the name, and raises PeftCorrError for one it cannot make anything of.
+        """
+        self._families[sign] = target
 
     def _add(self, entry: Entry[type[T]]) -> None:
         known = self._entries.get(entry.name)
@@ -88,7 +96,7 @@ class Registry(Generic[T]):
             PeftCorrError: if there is none (with the nearest name), or if it cannot be loaded.
         """
         self._scan()
-        entry = self._entries.get(name)
+        entry = self._entries.get(name) or self._of_family(name)
         if entry is None:
             raise PeftCorrError(f"Unknown {self.kind} {name!r}.{did_you_mean(name, self.names())}")
         if entry.error is None and isinstance(entry.target, str):
@@ -100,6 +108,14 @@ class Registry(Generic[T]):
             raise PeftCorrError(f"The {self.kind} {name!r} of {entry.origin} cannot be loaded: {entry.error}")
         assert not isinstance(entry.target, str)
         return entry.target
+
+    def _of_family(self, name: str) -> Entry[type[T]] | None:
+        target = next((target for sign, target in self._families.items() if sign in name), None)
+        if target is None:
+            return None
+        make: Any = _load(target)
+        cls = make(name)
+        return Entry(name, "peftcorr", cls, _first_line(cls))
 
     def describe(self) -> list[Entry[type[T]]]:
         """Every entry, each loaded, so that what is broken says so; never raises."""

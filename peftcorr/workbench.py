@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from peftcorr.backbones import Backbone, Weights
-from peftcorr.backbones.loading import local_weights
 from peftcorr.data import DATASETS
 from peftcorr.data.base import DatasetSource
 from peftcorr.data.correspondences import correspondences
@@ -40,7 +39,7 @@ class Workbench:
     memory: int = MEMORY
     keep_features: bool = False
     _splits: dict[str, Split] = field(default_factory=dict)
-    _weights: dict[Path, Weights] = field(default_factory=dict)
+    _weights: dict[str, Weights] = field(default_factory=dict)
 
     @property
     def store(self) -> Store:
@@ -78,13 +77,9 @@ class Workbench:
             self._splits[key] = Split(dataset, correspondences(dataset), store)
         return self._splits[key]
 
-    def weights_of(self, backbone: type[Backbone]) -> Weights:
+    def weights_of(self, backbone: type[Backbone], config: Backbone.Config) -> Weights:
         """What a backbone will be loaded from: ``--weights``, else what ships with it, else the hub."""
-        if self.weights is not None:
-            if self.weights not in self._weights:
-                self._weights[self.weights] = local_weights(self.weights)
-            return self._weights[self.weights]
-        embedded = backbone.embedded_weights()
-        if embedded is not None:
-            return embedded
-        return Weights(backbone.hub_id or backbone.__name__, None, None, official=True)
+        key = f"{backbone.__module__}.{backbone.__qualname__} {config.model_dump_json()}"
+        if key not in self._weights:  # files of gigabytes are hashed once
+            self._weights[key] = backbone.find_weights(config, self.weights)
+        return self._weights[key]

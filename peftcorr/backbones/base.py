@@ -12,35 +12,44 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from peftcorr.errors import PeftCorrError
 from peftcorr.registry import Registry
 
-ROLES = ("q", "k", "v", "out", "fc1", "fc2")
+ROLES = ("q", "k", "v", "out", "fc1", "fc2", "conv")
 
 
 @dataclass(frozen=True)
 class BlockSites:
-    """Where a strategy may attach inside one transformer block; names are dotted, from the backbone down.
+    """Where a strategy may attach inside one block; names are dotted, from the backbone down.
 
     Attributes:
         block: the block itself.
-        width: channels D of the residual stream.
-        linears: linear layers by role (`ROLES`); a gated MLP has two under ``fc1``.
-        norm2: the norm before the MLP: its input is the residual stream.
-        attention_output: module whose output is added to the stream after attention (after LayerScale).
+        width: channels D of the residual stream where the block ends.
+        parameters: how many the block has as it was pretrained.
+        linears: linear layers by role (`ROLES`); a gated MLP has two under ``fc1``. Under ``conv`` are convolutions.
+            Fused projections are split (`peftcorr.backbones.fused`), so that q, k and v are layers of their own.
+        norm2: the norm before the MLP: its input is the residual stream, channels last. None where there is none.
+        attention_output: module whose output, channels last, is added to the stream after attention (after
+            LayerScale). None where there is none.
         mlp_output: likewise after the MLP.
     """
 
     block: str
     width: int
+    parameters: int
     linears: dict[str, tuple[str, ...]]
-    norm2: str
-    attention_output: str
-    mlp_output: str
+    norm2: str | None = None
+    attention_output: str | None = None
+    mlp_output: str | None = None
 
 
 @dataclass(frozen=True)
 class TokenState:
-    """The residual stream between two blocks: tokens (B, N, D) over a grid of `height` x `width` patches."""
+    """What goes from one block to the next: of a transformer tokens (B, N, D) over `height` x `width` patches.
+
+    Other families keep what they need in `tokens`, of any shape that begins with B and follows from the block and
+    the image size alone.
+    """
 
     tokens: Tensor
     height: int
@@ -54,13 +63,15 @@ class Weights:
     Attributes:
         id: name shown in records.
         sha256: hash of the weights file; None for weights that the hub has not been asked for yet.
-        folder: folder with ``config.json`` and ``model.safetensors``.
+        folder: folder in Hugging Face format (or the file that a family's own package publishes).
+        parts: of a backbone made of several, the weights of each.
     """
 
     id: str
     sha256: str | None
     folder: Path | None
     official: bool
+    parts: tuple[Weights, ...] = ()
 
 
 class Backbone(nn.Module, ABC):
@@ -70,7 +81,9 @@ class Backbone(nn.Module, ABC):
         stride: pixels per feature cell.
         channels: C of the feature map.
         mean, std: per-channel statistics that `preprocess` applies to images in [0, 1].
-        blocks_name: dotted name of the ordered container of blocks.
+        leading_tokens: tokens before the patches in the stream (class token and registers): prompts may be put
+            after them. None where the stream is no sequence of tokens that all blocks attend to.
+        head: what the feature map goes through last; nothing, unless a strategy puts something there.
     """
 
     class Config(BaseModel):
@@ -79,9 +92,16 @@ class Backbone(nn.Module, ABC):
         model_config = ConfigDict(extra="forbid", frozen=True)
         image_size: int = Field(default=518, gt=0)
         resize: Literal["stretch", "pad"] = "stretch"
+        layer: int | None = Field(
+            default=None,
+            ge=1,
+            exclude_if=lambda layer: layer is None,
+            description="features from after this many blocks; those beyond are neither run nor counted",
+        )
 
     hub_id: ClassVar[str | None] = None
     licence: ClassVar[str] = ""
+    leading_tokens: int | None = None
     stride: int
     channels: int
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -90,11 +110,29 @@ class Backbone(nn.Module, ABC):
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
+        self.head: nn.Module = nn.Identity()
 
     @classmethod
-    @abstractmethod
     def embedded_weights(cls) -> Weights | None:
         """Weights that ship with the package, or None."""
+        return None
+
+    @classmethod
+    def find_weights(cls, config: Config, given: Path | None) -> Weights:
+        """Where a backbone with these options will be loaded from, without asking the hub.
+
+        Args:
+            config: validated options.
+            given: path given with ``--weights``; without it, what ships with the package, else the hub.
+
+        Raises:
+            PeftCorrError: if `given` holds no weights that this family can read.
+        """
+        from peftcorr.backbones.loading import local_weights
+
+        if given is not None:
+            return local_weights(given)
+        return cls.embedded_weights() or Weights(cls.hub_id or cls.__name__, None, None, official=True)
 
     @classmethod
     @abstractmethod
@@ -126,8 +164,13 @@ class Backbone(nn.Module, ABC):
         """Run preprocessed images (B, 3, H, W) up to the entrance of block `k`."""
 
     @abstractmethod
+    def tail(self, state: TokenState, k: int) -> Tensor:
+        """Run a state from block `k` to the feature tap: (B, C', h, w), un-normalised, float32, before the head."""
+
     def suffix(self, state: TokenState, k: int) -> Tensor:
         """Run a state from block `k` on; returns features (B, C, h, w), un-normalised, float32."""
+        features: Tensor = self.head(self.tail(state, k))
+        return features
 
     def features(self, images: Tensor) -> Tensor:
         """Preprocessed images (B, 3, H, W) to features (B, C, h, w), un-normalised, float32."""
@@ -145,6 +188,19 @@ class Backbone(nn.Module, ABC):
             images.to(torch.float32, copy=True).sub_(mean).div_(std)
         )  # in place: half the time of three arrays
 
+    def tapped(self, depth: int) -> int:
+        """How many of `depth` blocks run: all, or as many as the option `layer` says.
+
+        Raises:
+            PeftCorrError: if there are fewer.
+        """
+        layer = self.config.layer
+        if layer is not None and layer > depth:
+            raise PeftCorrError(
+                f"backbone.layer is {layer}, but this backbone has {depth} blocks: choose 1 to {depth}."
+            )
+        return depth if layer is None else layer
+
     def total_parameters(self) -> int:
         """Number of parameters that take part in the features."""
         return sum(parameter.numel() for parameter in self.parameters())
@@ -152,6 +208,24 @@ class Backbone(nn.Module, ABC):
     def trainable_parameters(self) -> int:
         """Number of parameters that a strategy left trainable."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+
+def check_size(size: int, stride: int) -> None:
+    """Refuse an image size that the feature grid does not divide.
+
+    Raises:
+        PeftCorrError: if it is not a multiple of the stride.
+    """
+    if size % stride:
+        near = max(1, round(size / stride)) * stride
+        raise PeftCorrError(
+            f"--image-size {size} is not a multiple of this backbone's stride {stride}: use {near}."
+        )
+
+
+def parameters_of(module: nn.Module) -> int:
+    """Number of parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 BACKBONES: Registry[Backbone] = Registry("backbone", "peftcorr.backbones", lambda: Backbone)

@@ -15,9 +15,8 @@ import transformers
 from pydantic import Field
 from torch import Tensor, nn
 
-from peftcorr.backbones.base import Backbone, BlockSites, TokenState, Weights
+from peftcorr.backbones.base import Backbone, BlockSites, TokenState, Weights, check_size, parameters_of
 from peftcorr.backbones.loading import EMBEDDED, fetch, load_transformers, local_weights
-from peftcorr.errors import PeftCorrError
 
 _SHAPE_KEYS = (
     "model_type",
@@ -59,11 +58,9 @@ class Dinov2(Backbone):
         self.model = model
         self.stride = self.variant.patch
         self.channels = self.variant.width
-
-    @classmethod
-    def embedded_weights(cls) -> Weights | None:
-        """None: these come from the hub or a folder."""
-        return None
+        self.leading_tokens = 1 + self.variant.registers
+        model.encoder.layer = model.encoder.layer[: self.tapped(self.variant.depth)]
+        self._sites = [self._block_sites(index) for index in range(len(model.encoder.layer))]
 
     @classmethod
     def architecture(cls) -> tuple[type[Any], Any]:
@@ -86,12 +83,7 @@ class Dinov2(Backbone):
     @classmethod
     def build(cls, config: Backbone.Config, weights: Weights | None) -> Dinov2:
         """See `Backbone.build`."""
-        if config.image_size % cls.variant.patch:
-            near = max(1, round(config.image_size / cls.variant.patch)) * cls.variant.patch
-            raise PeftCorrError(
-                f"--image-size {config.image_size} is not a multiple of this backbone's stride {cls.variant.patch}: "
-                f"use {near}."
-            )
+        check_size(config.image_size, cls.variant.patch)
         model_class, expected = cls.architecture()
         if weights is None:
             with torch.device("meta"):
@@ -105,33 +97,28 @@ class Dinov2(Backbone):
 
     def sites(self) -> list[BlockSites]:
         """See `Backbone.sites`."""
+        return self._sites
+
+    def _block_sites(self, index: int) -> BlockSites:
+        block = f"model.encoder.layer.{index}"
         gated = self.variant.gated_mlp
-        found = []
-        for index in range(self.variant.depth):
-            block = f"model.encoder.layer.{index}"
-            first = ("mlp.gate_proj", "mlp.up_proj") if gated else ("mlp.fc1",)
-            second = ("mlp.down_proj",) if gated else ("mlp.fc2",)
-            roles: dict[str, tuple[str, ...]] = {
-                "q": ("attention.q_proj",),
-                "k": ("attention.k_proj",),
-                "v": ("attention.v_proj",),
-                "out": ("attention.o_proj",),
-                "fc1": first,
-                "fc2": second,
-            }
-            found.append(
-                BlockSites(
-                    block=block,
-                    width=self.variant.width,
-                    linears={
-                        role: tuple(f"{block}.{name}" for name in names) for role, names in roles.items()
-                    },
-                    norm2=f"{block}.norm2",
-                    attention_output=f"{block}.layer_scale1",
-                    mlp_output=f"{block}.layer_scale2",
-                )
-            )
-        return found
+        roles: dict[str, tuple[str, ...]] = {
+            "q": ("attention.q_proj",),
+            "k": ("attention.k_proj",),
+            "v": ("attention.v_proj",),
+            "out": ("attention.o_proj",),
+            "fc1": ("mlp.gate_proj", "mlp.up_proj") if gated else ("mlp.fc1",),
+            "fc2": ("mlp.down_proj",) if gated else ("mlp.fc2",),
+        }
+        return BlockSites(
+            block=block,
+            width=self.variant.width,
+            parameters=parameters_of(self.get_submodule(block)),
+            linears={role: tuple(f"{block}.{name}" for name in names) for role, names in roles.items()},
+            norm2=f"{block}.norm2",
+            attention_output=f"{block}.layer_scale1",
+            mlp_output=f"{block}.layer_scale2",
+        )
 
     def final_norm(self) -> nn.Module:
         """The LayerNorm after the last block."""
@@ -146,13 +133,13 @@ class Dinov2(Backbone):
             tokens = block(tokens)
         return TokenState(tokens, height, width)
 
-    def suffix(self, state: TokenState, k: int) -> Tensor:
-        """See `Backbone.suffix`."""
+    def tail(self, state: TokenState, k: int) -> Tensor:
+        """See `Backbone.tail`: of an earlier block too, the tokens go through the final norm."""
         tokens = state.tokens
         for block in self.blocks()[k:]:
             tokens = block(tokens)
         patches: Tensor = self.model.layernorm(tokens)[:, 1 + self.variant.registers :].float()
-        return patches.transpose(1, 2).reshape(len(patches), self.channels, state.height, state.width)
+        return patches.transpose(1, 2).reshape(len(patches), -1, state.height, state.width)
 
 
 class Dinov2S14(Dinov2):

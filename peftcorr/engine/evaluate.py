@@ -110,7 +110,9 @@ def predict(
             matcher.match(window, partial(_take, here, waiting))
             bar.advance(len(loaded.images) * accelerator.num_processes)
     predicted: Floats = matcher.predicted.cpu().numpy()
-    for start in range(0, len(plan.rows), _CHUNK):  # in place: what a pair takes beside the features stays small
+    for start in range(
+        0, len(plan.rows), _CHUNK
+    ):  # in place: what a pair takes beside the features stays small
         rows = plan.rows[start : start + _CHUNK]
         predicted[:, rows] = geometry.to_original(predicted[:, rows], data.target[data.pair[rows]])
     if accelerator.num_processes > 1:

@@ -44,7 +44,9 @@ class Matcher:
         self._query = torch.from_numpy(plan.queries.of).to(device)
         self._queries = torch.empty((0, channels), device=device)
         self._needless = 0
-        self.predicted = torch.zeros((len(predictors), correspondences, 2), dtype=torch.float64, device=device)
+        self.predicted = torch.zeros(
+            (len(predictors), correspondences, 2), dtype=torch.float64, device=device
+        )
 
     def add(self, queries: Tensor) -> None:
         """Keep the normalised queries (U', C) of the next window."""

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, BlockSites
-from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block, inject
+from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block, inject, place
 
 
 class Bottleneck(nn.Module):
@@ -50,8 +50,8 @@ class Adapter(Strategy):
         """Inject both bottlenecks of every chosen block."""
         for site in chosen_blocks(backbone, self.config.blocks):
             for name, output in (
-                ("attention_adapter", site.attention_output),
-                ("mlp_adapter", site.mlp_output),
+                ("attention_adapter", place(site, "attention_output", "adapter")),
+                ("mlp_adapter", place(site, "mlp_output", "adapter")),
             ):
                 adapter = Bottleneck(site.width, self.config.bottleneck, self.config.init_std)
                 inject(backbone, site.block, name, adapter)

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone
-from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block, inject
+from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block, inject, place
 
 
 class ParallelBottleneck(nn.Module):
@@ -62,8 +62,12 @@ class AdaptFormer(Strategy):
                 site.width, self.config.bottleneck, self.config.scale, self.config.dropout
             )
             inject(backbone, site.block, "adaptformer", adapter)
-            backbone.get_submodule(site.norm2).register_forward_pre_hook(adapter.read_stream)
-            backbone.get_submodule(site.mlp_output).register_forward_hook(adapter.add_update)
+            backbone.get_submodule(place(site, "norm2", "adaptformer")).register_forward_pre_hook(
+                adapter.read_stream
+            )
+            backbone.get_submodule(place(site, "mlp_output", "adaptformer")).register_forward_hook(
+                adapter.add_update
+            )
 
     def expected_parameters(self, backbone: Backbone) -> int:
         """L (2 D m + m + D)."""

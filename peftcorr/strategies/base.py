@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -126,6 +127,39 @@ def chosen_blocks(backbone: Backbone, blocks: str | list[int]) -> list[BlockSite
                 f"strategy.blocks has {index}, but this backbone has blocks 0 to {len(sites) - 1}."
             )
     return [sites[index] for index in sorted({index % len(sites) for index in blocks})]
+
+
+def layers_of(backbone: Backbone, blocks: str | list[int], roles: Sequence[str]) -> list[str]:
+    """Names of the linear layers (or convolutions) that have these roles in the chosen blocks.
+
+    Raises:
+        PeftCorrError: if a chosen block has no layer of a role.
+    """
+    names: list[str] = []
+    for site in chosen_blocks(backbone, blocks):
+        for role in roles:
+            if not site.linears.get(role):
+                raise PeftCorrError(
+                    f"strategy.targets has {role}, but {site.block} of this backbone has only "
+                    f"{', '.join(sorted(site.linears)) or 'layers without a role'}: choose among these."
+                )
+            names.extend(site.linears[role])
+    return names
+
+
+def place(site: BlockSites, what: Literal["norm2", "attention_output", "mlp_output"], strategy: str) -> str:
+    """Name of a module that a strategy hooks.
+
+    Raises:
+        PeftCorrError: if the block has no such place.
+    """
+    name: str | None = getattr(site, what)
+    if name is None:
+        raise PeftCorrError(
+            f"The strategy {strategy} needs a place that {site.block} of this backbone does not have ({what}): choose "
+            "other blocks or another strategy."
+        )
+    return name
 
 
 def first_block(backbone: Backbone, blocks: str | list[int]) -> int:

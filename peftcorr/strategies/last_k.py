@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import nn
 
-from peftcorr.backbones.base import Backbone
+from peftcorr.backbones.base import Backbone, parameters_of
 from peftcorr.errors import PeftCorrError
 from peftcorr.strategies.base import Strategy
 
@@ -34,21 +34,13 @@ class LastK(Strategy):
             module.requires_grad_(True)
 
     def expected_parameters(self, backbone: Backbone) -> int:
-        """Per block its two norms, its linear layers with their biases, and two LayerScales.
+        """What the blocks had when pretrained, and the final norm's weight and bias.
 
         That is k (12 D^2 + 15 D), plus 2 D with the final norm, for DINOv2 with the plain MLP of ratio 4.
         """
-        blocks = 0
-        for site in backbone.sites()[-self.config.k :]:
-            for name in (linear for names in site.linears.values() for linear in names):
-                linear = backbone.get_submodule(name)
-                assert isinstance(linear, nn.Linear)
-                blocks += linear.in_features * linear.out_features + (
-                    linear.out_features if linear.bias is not None else 0
-                )
-            blocks += 2 * 2 * site.width + 2 * site.width
-        width = backbone.sites()[-1].width
-        return blocks + (2 * width if self.config.final_norm and backbone.final_norm() is not None else 0)
+        blocks = sum(site.parameters for site in backbone.sites()[-self.config.k :])
+        norm = backbone.final_norm() if self.config.final_norm else None
+        return blocks + (parameters_of(norm) if norm is not None else 0)
 
     def first_trainable_block(self, backbone: Backbone) -> int:
         """The first of the last k."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.errors import PeftCorrError
-from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block
+from peftcorr.strategies.base import Blocks, Strategy, first_block, layers_of
 
 Role = Literal["q", "k", "v", "out", "fc1", "fc2"]
 
@@ -39,8 +39,7 @@ class Lora(Strategy):
 
     def targets(self, backbone: Backbone) -> list[str]:
         """Full names of the linear layers that are adapted."""
-        sites = chosen_blocks(backbone, self.config.blocks)
-        return [name for site in sites for role in self.config.targets for name in site.linears[role]]
+        return layers_of(backbone, self.config.blocks, self.config.targets)
 
     def apply(self, backbone: Backbone) -> None:
         """Wrap the targets with peft's LoRA layers; B starts at zero, so features stay as they were."""

@@ -203,8 +203,8 @@ def _changed_weight(backbone: Dinov2) -> Dinov2:
 class Other(Small):
     """The same tensors read by other code: features come from the block before."""
 
-    def suffix(self, state: object, k: int) -> torch.Tensor:
-        return super().suffix(state, k) * 1.0  # type: ignore[arg-type]
+    def tail(self, state: object, k: int) -> torch.Tensor:
+        return super().tail(state, k) * 1.0  # type: ignore[arg-type]
 
 
 def test_what_changes_a_feature_has_a_folder_of_its_own(desk: Desk, tmp_path: Path) -> None:

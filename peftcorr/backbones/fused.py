@@ -1,0 +1,66 @@
+"""Fused projections taken apart: q, k and v as layers of their own, so that a strategy can adapt two of the three.
+
+Many libraries compute q, k and v with one matrix. A low-rank update of that matrix would share its input side among
+the three and change k too; of the separate layers it is the update that the papers describe, with their count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class SplitLinear(nn.Module):
+    """A linear layer as several, whose outputs are concatenated.
+
+    Args:
+        fused: the layer, whose output rows are equal shares in the order of `names`.
+        names: of the layers that it becomes; children of this module.
+    """
+
+    def __init__(self, fused: nn.Linear, names: Sequence[str] = ("q", "k", "v")):
+        super().__init__()
+        self._names = tuple(names)
+        size = fused.out_features // len(self._names)
+        for index, name in enumerate(self._names):
+            rows = slice(index * size, (index + 1) * size)
+            layer = nn.Linear(fused.in_features, size, fused.bias is not None, device=fused.weight.device)
+            layer.weight = nn.Parameter(fused.weight.detach()[rows].clone(), fused.weight.requires_grad)
+            if fused.bias is not None:
+                layer.bias = nn.Parameter(fused.bias.detach()[rows].clone(), fused.bias.requires_grad)
+            self.add_module(name, layer)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., D) to (..., out)."""
+        return torch.cat([self.get_submodule(name)(tokens) for name in self._names], dim=-1)
+
+    def fused(self) -> nn.Linear:
+        """The one layer again, for a model that is to be read by its own library.
+
+        Raises:
+            TypeError: if a layer is still wrapped by an adapter.
+        """
+        layers = [self.get_submodule(name) for name in self._names]
+        if not all(type(layer) is nn.Linear for layer in layers):
+            raise TypeError("merge the adapters first")
+        weights, biases = ([getattr(layer, what) for layer in layers] for what in ("weight", "bias"))
+        whole = nn.Linear(
+            weights[0].shape[1],
+            sum(len(w) for w in weights),
+            biases[0] is not None,
+            device=weights[0].device,
+        )
+        with torch.no_grad():
+            whole.weight.copy_(torch.cat(weights))
+            if biases[0] is not None:
+                whole.bias.copy_(torch.cat(biases))
+        return whole
+
+
+def split_projection(parent: nn.Module, name: str, names: Sequence[str] = ("q", "k", "v")) -> None:
+    """Replace the linear layer `name` of `parent` by a `SplitLinear`."""
+    fused = getattr(parent, name)
+    assert isinstance(fused, nn.Linear)
+    setattr(parent, name, SplitLinear(fused, names))
