@@ -1,4 +1,4 @@
-"""The command line: ``peftcorr run | ls | params | compile | validate | cache``."""
+"""The command line: ``peftcorr run | ls | params | compile | validate | export | cache``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from peftcorr.cache_command import add_options as add_cache_options
 from peftcorr.errors import PeftCorrError
@@ -90,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("output", type=Path, nargs="?", default=Path("leaderboard"), metavar="DIR")
     validate = add("validate", _validate, "Check a recipe and print it with every default written out.")
     validate.add_argument("recipe", type=Path, metavar="RECIPE")
+    export = add("export", _export, "Write a trained model for its own library, the adapter merged into it.")
+    export.add_argument("run_id", metavar="RUN")
+    export.add_argument("folder", type=Path, metavar="FOLDER", help="a new or empty folder")
+    export.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR")
+    export.add_argument("--weights", type=Path, metavar="PATH", help="what the run was trained from")
     add_cache_options(add("cache", _cache, "List or delete what the cache folder holds."))
     return parser
 
@@ -147,7 +151,9 @@ def _run(parsed: argparse.Namespace, arguments: list[str]) -> int:
     axes, fixed = _command_line(parsed)
     recipes = cells(axes, fixed, parsed.set, parsed.recipe, bench)
     if parsed.dry_run:
-        _print_plan(recipes, terminal)
+        from peftcorr.listing import print_plan
+
+        print_plan(recipes, terminal)
         return 0
     outcomes = sweep(recipes, bench, parsed.overwrite)
     if state.is_main_process:
@@ -202,80 +208,17 @@ def cache_folder() -> Path:
     return Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "peftcorr"
 
 
-def _print_plan(recipes: Sequence[Any], terminal: Console | None) -> None:
-    from peftcorr.engine.cost import estimate, machine_speed, trained_images
-    from peftcorr.sweep import title
-
-    table = Table(
-        "run",
-        "cell",
-        "trainable",
-        "total",
-        "train images",
-        "train TFLOP",
-        "GFLOP per image scored",
-        "train minutes here",
-    )
-    for column in table.columns[2:]:
-        column.justify = "right"
-    speed = machine_speed()
-    for recipe in recipes:
-        cost = estimate(recipe)
-        images = trained_images(recipe)
-        work = cost.train_flops * images
-        table.add_row(
-            recipe.run_id(),
-            title(recipe),
-            f"{cost.trainable:,}",
-            f"{cost.total:,}",
-            f"{images:,}",
-            f"{work / 1e12:,.1f}",
-            f"{cost.forward_flops / 1e9:,.1f}",
-            f"{work / speed / 60:,.1f}",
-        )
-    if terminal is not None:
-        terminal.print(table)
-        terminal.print(
-            f"Minutes at the {speed / 1e9:,.0f} GFLOP/s that a matrix product reached just now.",
-            highlight=False,
-        )
-
-
 def _ls(parsed: argparse.Namespace, arguments: list[str]) -> int:
-    from peftcorr.backbones import BACKBONES
-    from peftcorr.data import DATASETS
-    from peftcorr.matching.predictors import PREDICTORS
-    from peftcorr.strategies import STRATEGIES
+    from peftcorr.listing import print_names
 
-    table = Table("kind", "name", "origin", "what it is")
-    registries: tuple[Any, ...] = (STRATEGIES, BACKBONES, DATASETS, PREDICTORS)
-    for registry in registries:
-        for entry in registry.describe():
-            table.add_row(
-                registry.kind,
-                entry.name,
-                entry.origin,
-                f"BROKEN: {entry.error}" if entry.error else entry.summary,
-            )
-    Console().print(table)
+    print_names(Console())
     return 0
 
 
 def _params(parsed: argparse.Namespace, arguments: list[str]) -> int:
-    from peftcorr.backbones import BACKBONES
-    from peftcorr.engine.cost import parameter_counts
-    from peftcorr.strategies import STRATEGIES
+    from peftcorr.listing import print_parameters
 
-    table = Table("backbone", "strategy", "trainable", "total", "%")
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for backbone in parsed.backbone or BACKBONES.names():
-        for strategy in parsed.strategy or STRATEGIES.names():
-            trainable, total = parameter_counts(BACKBONES.get(backbone), strategy)
-            table.add_row(
-                backbone, strategy, f"{trainable:,}", f"{total:,}", f"{100 * trainable / total:.3f}"
-            )
-    Console().print(table)
+    print_parameters(parsed.backbone, parsed.strategy, Console())
     return 0
 
 
@@ -293,6 +236,13 @@ def _validate(parsed: argparse.Namespace, arguments: list[str]) -> int:
 
     recipe = resolve({}, [], parsed.recipe)
     print(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), end="")
+    return 0
+
+
+def _export(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    from peftcorr.export import export
+
+    print(export(parsed.run_id, parsed.folder, parsed.output, parsed.weights))
     return 0
 
 

@@ -34,6 +34,10 @@ def test_ls_names_everything(capsys: pytest.CaptureFixture[str], monkeypatch: py
     ):  # fmt: skip
         assert re.search(rf"│ {name} +│ peftcorr ", out), name
     assert "BROKEN" not in out
+    [row] = [line.split("│") for line in out.splitlines() if line.startswith("│ dinov2_vitb14 ")]
+    assert [cell.strip() for cell in row[1:-1]] == [
+        "dinov2_vitb14", "86,579,712", "14", "518", "Apache-2.0", "facebook/dinov2-base",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -101,6 +105,16 @@ def test_a_dry_run_prints_the_cells_and_leaves_nothing(
     assert [row[3].strip() for row in rows] == ["0", "3,072"]
     assert [row[5].strip() for row in rows] == ["0", "12"]  # four steps of three images
     assert not commands.output.exists()
+
+
+def test_a_dry_run_says_which_cell_is_impossible(
+    commands: Commands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands.run("--strategy", "last_k", "--dry-run", assignments=("strategy.k=4",)) == 0
+    assert commands.run("--strategy", "last_k", "frozen", "--dry-run", assignments=("backbone.layer=9",)) == 0
+    out = capsys.readouterr().out
+    assert "strategy.k is 4, but this backbone has 3 blocks" in out
+    assert out.count("backbone.layer is 9, but this backbone has 3 blocks") == 2
 
 
 def test_a_dry_run_names_the_run(commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:

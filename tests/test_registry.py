@@ -207,3 +207,21 @@ def test_a_plugin_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(PeftCorrError, match="not a Python file"):
         load_plugin_file(tmp_path / "notes.txt")
+
+
+def test_a_family_makes_the_classes_of_its_names(names: Registry[Strategy], tmp_path: Path) -> None:
+    names.family("+", f"{__name__}:pair_of")
+    made = names.get("this+that")
+    assert issubclass(made, Frozen)
+    assert made.__name__ == "this+that"
+    assert names.names() == []  # there is no end of them
+    with pytest.raises(PeftCorrError, match="not two names"):
+        names.get("this+that+other")
+    with pytest.raises(PeftCorrError, match="Unknown strategy 'this'"):
+        names.get("this")
+
+
+def pair_of(name: str) -> type[Strategy]:
+    if name.count("+") != 1:
+        raise PeftCorrError("not two names")
+    return type(name, (Frozen,), {})

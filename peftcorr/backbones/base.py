@@ -180,6 +180,17 @@ class Backbone(nn.Module, ABC):
         """Features of images, or of a state at the entrance of block `k` (what DDP wraps)."""
         return self.suffix(inputs, k) if isinstance(inputs, TokenState) else self.features(inputs)
 
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the model, without anything injected, in the format that its own library loads.
+
+        Args:
+            folder: where; it exists and is empty.
+
+        Raises:
+            PeftCorrError: if this family has no such format.
+        """
+        raise PeftCorrError(f"{type(self).__name__} cannot be exported: keep the adapter beside the model.")
+
     def preprocess(self, images: Tensor) -> Tensor:
         """uint8 images (B, 3, H, W) to normalised float32."""
         mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1) * 255

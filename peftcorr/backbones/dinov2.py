@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, BlockSites, TokenState, Weights, check_size, parameters_of
-from peftcorr.backbones.loading import EMBEDDED, fetch, load_transformers, local_weights
+from peftcorr.backbones.loading import EMBEDDED, fetch, load_transformers, local_weights, save_transformers
 
 _SHAPE_KEYS = (
     "model_type",
@@ -124,6 +125,12 @@ class Dinov2(Backbone):
         """The LayerNorm after the last block."""
         norm: nn.Module = self.model.layernorm
         return norm
+
+    def save_pretrained(self, folder: Path) -> None:
+        """See `Backbone.save_pretrained`: what transformers' ``Dinov2Model`` loads."""
+        # The class there has a place for the mask token, although only masked pretraining reads it.
+        mask_token = torch.zeros((1, self.channels))
+        save_transformers(self.model, folder, len(self.blocks()), {"embeddings.mask_token": mask_token})
 
     def prefix(self, images: Tensor, k: int) -> TokenState:
         """See `Backbone.prefix`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,14 +75,26 @@ def machine_speed() -> float:
     return count * 2 * 2048 * 384 * 1536 / (time.monotonic() - begun)
 
 
-def parameter_counts(backbone_class: type[Backbone], strategy_section: str) -> tuple[int, int]:
-    """Trainable and total parameters of a backbone with a strategy at its default options."""
+def parameter_counts(
+    backbone_class: type[Backbone], strategies: Sequence[str]
+) -> Iterator[tuple[str, tuple[int, int] | PeftCorrError]]:
+    """Trainable and total parameters of a backbone with each strategy at its default options.
+
+    Returns:
+        name of the strategy, and its counts or why it cannot be applied.
+
+    Raises:
+        PeftCorrError: if a strategy is unknown, or the backbone itself cannot be built.
+    """
     from peftcorr.strategies import STRATEGIES
 
-    backbone = backbone_class.build(backbone_class.Config(), None)
-    cls = STRATEGIES.get(strategy_section)
-    try:
-        apply_checked(cls(cls.Config()), backbone)
-    except PeftCorrError as error:
-        raise PeftCorrError(f"{strategy_section} on {backbone_class.__name__}: {error}") from error
-    return backbone.trainable_parameters(), backbone.total_parameters()
+    pretrained = backbone_class.build(backbone_class.Config(), None)
+    for name in strategies:
+        cls = STRATEGIES.get(name)
+        backbone = copy.deepcopy(pretrained)
+        try:
+            apply_checked(cls(cls.Config()), backbone)
+        except PeftCorrError as error:
+            yield name, error
+        else:
+            yield name, (backbone.trainable_parameters(), backbone.total_parameters())

@@ -132,3 +132,42 @@ def test_image_size_must_be_a_multiple_of_the_stride() -> None:
         Small.build(Small.Config(image_size=100), None)
     with pytest.raises(PeftCorrError, match=r"stride 8: use 8\."):
         SmallRegisters.build(SmallRegisters.Config(image_size=3), None)
+
+
+@pytest.mark.parametrize("layer", [1, 2, 3])
+def test_features_of_an_earlier_block(small_weights: Path, layer: int) -> None:
+    """After `layer` blocks, through the final norm; later blocks are neither run nor counted."""
+    cls = BACKBONES.get("small")
+    config = cls.Config(layer=layer)
+    backbone = cls.build(config, cls.find_weights(config, small_weights)).eval()
+    reference = random_model(Small)
+    with torch.no_grad():
+        hidden = reference(pixel_values=images(), output_hidden_states=True).hidden_states[layer]
+        expected = reference.layernorm(hidden)[:, 1:]  # type: ignore[operator]
+        features = backbone.features(images())
+        for k in range(layer + 1):
+            assert torch.equal(backbone.suffix(backbone.prefix(images(), k), k), features)
+    torch.testing.assert_close(features.flatten(2).transpose(1, 2), expected, rtol=0, atol=1e-6)
+    assert len(backbone.blocks()) == len(backbone.sites()) == layer
+    block = 12 * 32**2 + 15 * 32
+    assert backbone.total_parameters() == build(Small, small_weights).total_parameters() - (3 - layer) * block
+    assert all(site.parameters == block for site in backbone.sites())
+
+
+def test_a_layer_beyond_the_last_block() -> None:
+    with pytest.raises(PeftCorrError, match=r"backbone.layer is 4, but this backbone has 3 blocks"):
+        Small.build(Small.Config(layer=4), None)
+
+
+def test_the_default_layer_stays_out_of_recipes() -> None:
+    assert "layer" not in Small.Config().model_dump()
+    assert Small.Config(layer=2).model_dump()["layer"] == 2
+
+
+def test_a_head_comes_last(small_weights: Path) -> None:
+    backbone = build(Small, small_weights)
+    with torch.no_grad():
+        before = backbone.features(images())
+        backbone.head = torch.nn.Conv2d(32, 5, 1)
+        assert torch.equal(backbone(images()), backbone.head(before))
+        assert torch.equal(backbone.suffix(backbone.prefix(images(), 3), 3), backbone.head(before))
