@@ -106,7 +106,10 @@ def _add_cell_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--eval-on", metavar="NAME", **many, help="more datasets to score the trained model on")
     run.add_argument("--data-root", metavar="[NAME=]PATH", **many, help="folder of a dataset")
     run.add_argument(
-        "--weights", type=Path, metavar="PATH", help="folder with config.json and model.safetensors"
+        "--weights",
+        type=Path,
+        metavar="PATH",
+        help="folder with config.json and model.safetensors, or a checkpoint of the segment-anything package (.pth)",
     )
     run.add_argument("--image-size", type=int, metavar="N", help="side of the square input, in pixels")
     run.add_argument("--predictor", metavar="NAME", **many)

@@ -7,5 +7,7 @@ for _size, _name in (("s", "S"), ("b", "B"), ("l", "L"), ("g", "G")):
     BACKBONES.lazy(f"dinov2_vit{_size}14", f"{_DINOV2}:Dinov2{_name}14")
     BACKBONES.lazy(f"dinov2_vit{_size}14_reg", f"{_DINOV2}:Dinov2{_name}14Reg")
 BACKBONES.lazy("tiny", f"{_DINOV2}:Tiny")
+for _size in ("b", "l", "h"):
+    BACKBONES.lazy(f"sam_vit{_size}", f"peftcorr.backbones.sam:Sam{_size.upper()}")
 
 __all__ = ["BACKBONES", "Backbone", "BlockSites", "TokenState", "Weights"]

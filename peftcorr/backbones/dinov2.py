@@ -17,7 +17,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, BlockSites, TokenState, Weights, check_size, parameters_of
-from peftcorr.backbones.loading import EMBEDDED, fetch, load_transformers, local_weights, save_transformers
+from peftcorr.backbones.loading import EMBEDDED, fetch, load_transformers, local_weights
+from peftcorr.backbones.saving import save_transformers
 
 _SHAPE_KEYS = (
     "model_type",

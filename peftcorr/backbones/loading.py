@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import nn
 
 from peftcorr.backbones.base import Weights
@@ -75,9 +74,7 @@ def load_transformers(
     try:
         found = type(expected).from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        raise PeftCorrError(
-            f"--weights {folder}: config.json cannot be read ({_one_line(error)})."
-        ) from error
+        raise PeftCorrError(f"--weights {folder}: config.json cannot be read ({one_line(error)}).") from error
     for key in (key for key in shape_keys if hasattr(expected, key)):
         if getattr(found, key) != getattr(expected, key):
             raise PeftCorrError(
@@ -96,50 +93,36 @@ def load_transformers(
         )
     except Exception as error:
         raise PeftCorrError(
-            f"--weights {folder}: model.safetensors does not fit its config.json ({_one_line(error)}): fetch the file "
+            f"--weights {folder}: model.safetensors does not fit its config.json ({one_line(error)}): fetch the file "
             "again, or choose the --backbone that it was made for."
         ) from error
-    lost = sorted(set(report["missing_keys"]) - {"embeddings.mask_token"})
-    if lost:
-        raise PeftCorrError(
-            f"--weights {folder}: model.safetensors lacks {len(lost)} tensors of the model, {lost[0]} among them: "
-            "fetch the file again."
-        )
-    if report["unexpected_keys"]:
-        odd = sorted(report["unexpected_keys"])
-        raise PeftCorrError(
-            f"--weights {folder}: model.safetensors has {len(odd)} tensors that the model has no place for, "
-            f"{odd[0]} among them: choose the --backbone that it was made for."
-        )
+    check_tensor_names(
+        f"--weights {folder}: model.safetensors",
+        missing=sorted(set(report["missing_keys"]) - {"embeddings.mask_token"}),
+        unexpected=sorted(report["unexpected_keys"]),
+    )
     loaded: nn.Module = model
     return loaded
 
 
-def save_transformers(model: Any, folder: Path, blocks: int, extra: dict[str, torch.Tensor]) -> None:
-    """Write a transformers model as ``config.json`` and ``model.safetensors``.
-
-    Args:
-        model: as it is used here.
-        folder: where.
-        blocks: how many of them are left.
-        extra: tensors that the plain class has besides.
+def check_tensor_names(file: str, missing: Sequence[str], unexpected: Sequence[str]) -> None:
+    """Refuse a file that does not hold exactly the model's tensors.
 
     Raises:
-        PeftCorrError: if the folder cannot be written.
+        PeftCorrError: if one is missing, or is too many.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    settings = model.config.to_dict()
-    for derived in ("stage_names", "out_features", "out_indices"):  # these would name blocks that are gone
-        settings.pop(derived, None)
-    try:
-        type(model.config)(**{**settings, "num_hidden_layers": blocks}).save_pretrained(folder)
-        save_file({**tensors, **extra}, folder / "model.safetensors", metadata={"format": "pt"})
-    except (OSError, SafetensorError) as error:
+    if missing:
         raise PeftCorrError(
-            f"Cannot write {folder}: {error}. Free some space or choose another folder."
-        ) from error
+            f"{file} lacks {len(missing)} tensors of the model, {missing[0]} among them: fetch the file again."
+        )
+    if unexpected:
+        raise PeftCorrError(
+            f"{file} has {len(unexpected)} tensors that the model has no place for, {unexpected[0]} among them: choose "
+            "the --backbone that it was made for."
+        )
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """An error's text as part of a sentence, at most 200 characters."""
     text = " ".join(str(error).split())
     return text if len(text) <= 200 else text[:197] + "..."
