@@ -6,6 +6,12 @@ _DINOV2 = "peftcorr.backbones.dinov2"
 for _size, _name in (("s", "S"), ("b", "B"), ("l", "L"), ("g", "G")):
     BACKBONES.lazy(f"dinov2_vit{_size}14", f"{_DINOV2}:Dinov2{_name}14")
     BACKBONES.lazy(f"dinov2_vit{_size}14_reg", f"{_DINOV2}:Dinov2{_name}14Reg")
+for _size in ("s16", "s16plus", "b16", "l16", "h16plus", "7b16"):
+    BACKBONES.lazy(f"dinov3_vit{_size}", f"peftcorr.backbones.dinov3:Dinov3ViT{_size.title()}")
+for _size in ("tiny", "small", "base", "large"):
+    BACKBONES.lazy(
+        f"dinov3_convnext_{_size}", f"peftcorr.backbones.dinov3_convnext:Dinov3ConvNext{_size.title()}"
+    )
 BACKBONES.lazy("tiny", f"{_DINOV2}:Tiny")
 for _size in ("b", "l", "h"):
     BACKBONES.lazy(f"sam_vit{_size}", f"peftcorr.backbones.sam:Sam{_size.upper()}")

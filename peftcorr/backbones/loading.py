@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,23 +21,39 @@ def local_weights(folder: Path, official: bool = False) -> Weights:
     """Identify the weights in `folder`, which is named after them.
 
     Raises:
-        PeftCorrError: if the folder, its ``config.json`` or its ``model.safetensors`` is missing.
+        PeftCorrError: if the folder, its ``config.json`` or its ``model.safetensors`` is missing, or a part of the
+            latter where it is published in parts.
     """
-    for needed in ("config.json", "model.safetensors"):
-        if not (folder / needed).is_file():
+    files = [folder / "config.json", *_tensor_files(folder)]
+    for file in files:
+        if not file.is_file():
             raise PeftCorrError(
-                f"--weights {folder}: there is no {needed} in it; give a folder in Hugging Face format "
+                f"--weights {folder}: there is no {file.name} in it; give a folder in Hugging Face format "
                 "(config.json and model.safetensors)."
             )
-    return Weights(folder.resolve().name, sha256(folder / "model.safetensors"), folder, official)
+    return Weights(folder.resolve().name, sha256(*files[1:]), folder, official)
 
 
-def sha256(path: Path) -> str:
-    """Hash of a file's bytes, in hexadecimal."""
+def _tensor_files(folder: Path) -> list[Path]:
+    """``model.safetensors``, or the parts that the hub's index names: models of many gigabytes come in several."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file() or not index.is_file():
+        return [whole]
+    try:
+        return [folder / name for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PeftCorrError(
+            f"--weights {folder}: {index.name} cannot be read ({type(error).__name__}): fetch the file again."
+        ) from error
+
+
+def sha256(*paths: Path) -> str:
+    """Hash of a file's bytes (of several, one after the other), in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
+    for path in paths:
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -47,9 +64,17 @@ def fetch(hub_id: str) -> Path:
         PeftCorrError: if the hub cannot be reached or refuses.
     """
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError
 
+    wanted = ["config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=["config.json", "model.safetensors"]))
+        return Path(snapshot_download(hub_id, allow_patterns=wanted))
+    except GatedRepoError as error:
+        raise PeftCorrError(
+            f"The weights {hub_id} are only given to those who accepted their licence: accept it at "
+            f"https://huggingface.co/{hub_id}, then run `hf auth login` or set HF_TOKEN, or give a folder that holds "
+            "them with --weights."
+        ) from error
     except Exception as error:  # the hub client raises many kinds: offline, refused, not found, timed out
         raise PeftCorrError(
             f"The weights {hub_id} could not be fetched from the Hugging Face hub ({type(error).__name__}): check the "
@@ -89,7 +114,9 @@ def load_transformers(
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
-            attn_implementation="sdpa",
+            attn_implementation="sdpa"
+            if model_class._supports_sdpa
+            else None,  # of convolutions there is none
         )
     except Exception as error:
         raise PeftCorrError(

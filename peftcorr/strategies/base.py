@@ -157,7 +157,7 @@ def place(site: BlockSites, what: Literal["norm2", "attention_output", "mlp_outp
     if name is None:
         raise PeftCorrError(
             f"The strategy {strategy} needs a place that {site.block} of this backbone does not have ({what}): choose "
-            "other blocks or another strategy."
+            "another strategy, or other blocks if some have it."
         )
     return name
 

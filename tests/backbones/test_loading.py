@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -179,6 +181,76 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     ) as caught:
         fetch("facebook/dinov2-small")
     assert "\n" not in str(caught.value)
+
+
+def test_a_licence_that_is_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's refusal says where to accept it and how to log in, in one sentence."""
+
+    def refused(*args: object, **kwargs: object) -> str:
+        answer = SimpleNamespace(headers={}, request=None)
+        raise GatedRepoError("401 Client Error.\nAccess to the model is restricted", response=answer)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refused)
+    cls = BACKBONES.get("dinov3_vits16")
+    with pytest.raises(PeftCorrError) as caught:
+        cls.build(cls.Config(), cls.find_weights(cls.Config(), None))
+    text = str(caught.value)
+    assert "accept it at https://huggingface.co/facebook/dinov3-vits16-pretrain-lvd1689m" in text
+    assert "hf auth login" in text
+    assert "HF_TOKEN" in text
+    assert "--weights" in text
+    assert "\n" not in text
+
+
+def save_in_parts(folder: Path) -> list[Path]:
+    """Weights as the hub has those of the largest models: an index, and a file for every few tensors."""
+    random_model(Small).save_pretrained(folder, max_shard_size="40KB")  # type: ignore[operator]
+    assert not (folder / "model.safetensors").exists()
+    parts = sorted(folder.glob("model-*.safetensors"))
+    assert len(parts) > 1
+    return parts
+
+
+def test_weights_in_parts(tmp_path: Path, small_weights: Path) -> None:
+    parts = save_in_parts(tmp_path)
+    content = b"".join(part.read_bytes() for part in parts)
+    assert local_weights(tmp_path).sha256 == hashlib.sha256(content).hexdigest()
+    with torch.no_grad():
+        whole = build(Small, small_weights).features(images())
+        assert torch.equal(build(Small, tmp_path).features(images()), whole)
+
+
+def test_weights_of_which_a_part_is_missing(tmp_path: Path) -> None:
+    part = save_in_parts(tmp_path)[1]
+    part.unlink()
+    assert f"there is no {part.name} in it" in refusal(Small, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"weight_map": 3}'])
+def test_an_unreadable_index(tmp_path: Path, content: bytes) -> None:
+    save_in_parts(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_bytes(content)
+    assert "model.safetensors.index.json cannot be read" in refusal(Small, tmp_path)
+
+
+def test_the_hub_is_asked_for_every_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    save_in_parts(tmp_path)
+    wanted: list[str] = []
+
+    def answer(hub_id: str, allow_patterns: list[str]) -> str:
+        wanted.extend(allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", answer)
+    assert fetch("facebook/dinov2-small") == tmp_path
+    published = [
+        *(path.name for path in tmp_path.iterdir()),
+        "model.safetensors",
+        "pytorch_model.bin",
+        "model.onnx",
+    ]
+    found = {name for name in published if any(fnmatch(name, pattern) for pattern in wanted)}
+    assert found == set(published) - {"pytorch_model.bin", "model.onnx"}
 
 
 def test_embedded_weights_come_before_the_hub() -> None:

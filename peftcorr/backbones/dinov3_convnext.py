@@ -1,0 +1,196 @@
+"""The ConvNeXts of DINOv3, distilled from its ViT-7B.
+
+Siméoni et al., "DINOv3", 2025 (arXiv:2508.10104); Liu et al., "A ConvNet for the 2020s", CVPR 2022. The layers are
+those of transformers, with the shapes that its conversion of the published checkpoints prescribes; timm's
+``convnext_*`` have the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import transformers
+from pydantic import Field
+from torch import Tensor, nn
+
+from peftcorr.backbones.base import Backbone, BlockSites, TokenState, Weights, check_size, parameters_of
+from peftcorr.backbones.loading import fetch, load_transformers
+
+_SHAPE_KEYS = ("model_type", "hidden_sizes", "depths", "hidden_act", "layer_norm_eps", "num_channels")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The shape of one published model: channels and layers of each stage."""
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+
+    def stage(self, block: int) -> int:
+        """Index of the stage that a block belongs to."""
+        return next(stage for stage in range(len(self.depths)) if block < sum(self.depths[: stage + 1]))
+
+    def stride(self, block: int) -> int:
+        """Pixels per cell after a block: 4 in the first stage, and twice as many in each that follows."""
+        return 4 << self.stage(block)
+
+
+class ConvNextBlock(nn.Module):
+    """One ConvNeXt layer, behind the downsampling if it is the first of its stage.
+
+    Args:
+        downsampling: what the stage begins with (the stem, in the first); nothing for its other layers.
+        layer: depthwise convolution, norm and two pointwise layers around a residual connection.
+    """
+
+    def __init__(self, downsampling: Iterable[nn.Module], layer: nn.Module):
+        super().__init__()
+        self.downsampling = nn.Sequential(*downsampling)
+        self.layer = layer
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Channels first in and out; a downsampling changes channels, height and width."""
+        adapted: Tensor = self.layer(self.downsampling(features))
+        return adapted
+
+
+class Dinov3ConvNext(Backbone):
+    """A DINOv3 ConvNeXt; features are the last stage's map after the final norm.
+
+    A block is a layer, not a stage: the last stage alone is half of the model, too coarse a step for strategies that
+    choose blocks. Each downsampling belongs to the block that it feeds, so that every block has the same roles and
+    a state at the entrance of a block is the map that the block before it gave: `TokenState.tokens` is that map
+    (B, C, h, w), and the images themselves before block 0.
+
+    With `layer` inside an earlier stage the map is that stage's, finer and without a norm: the model has one for
+    its last stage only.
+    """
+
+    class Config(Backbone.Config):
+        """Options of the ``dinov3_convnext`` backbones."""
+
+        image_size: int = Field(default=512, gt=0, description="a multiple of 32; 512 gives a map of 16 x 16")
+
+    variant: ClassVar[Variant]
+    licence = "DINOv3 License"
+
+    def __init__(self, config: Backbone.Config, model: Any):
+        super().__init__(config)
+        depth = self.tapped(sum(self.variant.depths))
+        layers = [
+            ConvNextBlock(stage.downsample_layers if index == 0 else (), layer)
+            for stage in model.model.stages
+            for index, layer in enumerate(stage.layers)
+        ]
+        for block in layers:
+            block.layer.drop_path = nn.Identity()  # a frozen backbone drops nothing, whatever mode it is in
+        self.trunk = nn.ModuleList(layers[:depth])
+        last = self.variant.stage(depth - 1)
+        has_norm = last == len(self.variant.depths) - 1
+        self.norm: nn.Module | None = model.layer_norm if has_norm else None
+        self.requires_grad_(False)
+        self.stride = self.variant.stride(depth - 1)
+        self.channels = self.variant.widths[last]
+        self._sites = [self._block_sites(index) for index in range(depth)]
+
+    @classmethod
+    def architecture(cls) -> tuple[type[Any], Any]:
+        """The transformers class and its configuration, written out so that no hub has to be asked."""
+        config = transformers.DINOv3ConvNextConfig(
+            hidden_sizes=list(cls.variant.widths),
+            depths=list(cls.variant.depths),
+            hidden_act="gelu",
+            layer_norm_eps=1e-6,
+        )
+        return transformers.DINOv3ConvNextModel, config
+
+    @classmethod
+    def build(cls, config: Backbone.Config, weights: Weights | None) -> Dinov3ConvNext:
+        """See `Backbone.build`."""
+        depth = sum(cls.variant.depths)
+        check_size(config.image_size, cls.variant.stride(min(config.layer or depth, depth) - 1))
+        model_class, expected = cls.architecture()
+        if weights is None:
+            with torch.device("meta"):
+                return cls(config, model_class(expected))
+        folder = fetch(weights.id) if weights.folder is None else weights.folder
+        return cls(config, load_transformers(model_class, expected, folder, _SHAPE_KEYS))
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The layers of all stages, each with the downsampling before it."""
+        return list(self.trunk)
+
+    def sites(self) -> list[BlockSites]:
+        """See `Backbone.sites`.
+
+        There is no attention, the norm reads the depthwise convolution's output instead of the residual stream, and
+        what is added to the stream is the output of no module that has channels last: those places are None.
+        """
+        return self._sites
+
+    def _block_sites(self, index: int) -> BlockSites:
+        block = f"trunk.{index}"
+        return BlockSites(
+            block=block,
+            width=self.variant.widths[self.variant.stage(index)],
+            parameters=parameters_of(self.get_submodule(block)),
+            linears={
+                "fc1": (f"{block}.layer.pointwise_conv1",),
+                "fc2": (f"{block}.layer.pointwise_conv2",),
+                "conv": (f"{block}.layer.depthwise_conv",),
+            },
+        )
+
+    def final_norm(self) -> nn.Module | None:
+        """The LayerNorm after the last stage; None if the features are of an earlier one."""
+        return self.norm
+
+    def prefix(self, images: Tensor, k: int) -> TokenState:
+        """See `Backbone.prefix`."""
+        features = images
+        for block in self.blocks()[:k]:
+            features = block(features)
+        return TokenState(features, images.shape[-2] // self.stride, images.shape[-1] // self.stride)
+
+    def tail(self, state: TokenState, k: int) -> Tensor:
+        """See `Backbone.tail`."""
+        features = state.tokens
+        for block in self.blocks()[k:]:
+            features = block(features)
+        if self.norm is not None:
+            features = self.norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return features.float()
+
+
+_TINY_WIDTHS = (96, 192, 384, 768)
+
+
+class Dinov3ConvNextTiny(Dinov3ConvNext):
+    """DINOv3 ConvNeXt-T."""
+
+    variant = Variant(_TINY_WIDTHS, (3, 3, 9, 3))
+    hub_id = "facebook/dinov3-convnext-tiny-pretrain-lvd1689m"
+
+
+class Dinov3ConvNextSmall(Dinov3ConvNext):
+    """DINOv3 ConvNeXt-S."""
+
+    variant = Variant(_TINY_WIDTHS, (3, 3, 27, 3))
+    hub_id = "facebook/dinov3-convnext-small-pretrain-lvd1689m"
+
+
+class Dinov3ConvNextBase(Dinov3ConvNext):
+    """DINOv3 ConvNeXt-B."""
+
+    variant = Variant((128, 256, 512, 1024), (3, 3, 27, 3))
+    hub_id = "facebook/dinov3-convnext-base-pretrain-lvd1689m"
+
+
+class Dinov3ConvNextLarge(Dinov3ConvNext):
+    """DINOv3 ConvNeXt-L."""
+
+    variant = Variant((192, 384, 768, 1536), (3, 3, 27, 3))
+    hub_id = "facebook/dinov3-convnext-large-pretrain-lvd1689m"
