@@ -131,7 +131,8 @@ class Dinov2(Backbone):
         """See `Backbone.save_pretrained`: what transformers' ``Dinov2Model`` loads."""
         # The class there has a place for the mask token, although only masked pretraining reads it.
         mask_token = torch.zeros((1, self.channels))
-        save_transformers(self.model, folder, len(self.blocks()), {"embeddings.mask_token": mask_token})
+        tensors = {**self.model.state_dict(), "embeddings.mask_token": mask_token}
+        save_transformers(self.model.config, tensors, folder, num_hidden_layers=len(self.blocks()))
 
     def prefix(self, images: Tensor, k: int) -> TokenState:
         """See `Backbone.prefix`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, BlockSites, TokenState, Weights, check_size, parameters_of
 from peftcorr.backbones.loading import fetch, load_transformers
+from peftcorr.backbones.saving import save_transformers
 
 # Those that no tensor's shape would give away (activation, epsilon, rotary base) change the features in silence.
 _SHAPE_KEYS = (
@@ -154,6 +156,13 @@ class Dinov3ViT(Backbone):
         """The LayerNorm after the last block."""
         norm: nn.Module = self.model.norm
         return norm
+
+    def save_pretrained(self, folder: Path) -> None:
+        """See `Backbone.save_pretrained`: what transformers' ``DINOv3ViTModel`` loads."""
+        # The class there has a place for the mask token, although only masked pretraining reads it.
+        mask_token = torch.zeros((1, 1, self.variant.width))
+        tensors = {**self.model.state_dict(), "embeddings.mask_token": mask_token}
+        save_transformers(self.model.config, tensors, folder, num_hidden_layers=len(self.blocks()))
 
     def prefix(self, images: Tensor, k: int) -> TokenState:
         """See `Backbone.prefix`."""

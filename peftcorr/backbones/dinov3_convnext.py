@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, BlockSites, TokenState, Weights, check_size, parameters_of
 from peftcorr.backbones.loading import fetch, load_transformers
+from peftcorr.backbones.saving import save_transformers
+from peftcorr.errors import PeftCorrError
 
 _SHAPE_KEYS = ("model_type", "hidden_sizes", "depths", "hidden_act", "layer_norm_eps", "num_channels")
 
@@ -88,6 +91,7 @@ class Dinov3ConvNext(Backbone):
         for block in layers:
             block.layer.drop_path = nn.Identity()  # a frozen backbone drops nothing, whatever mode it is in
         self.trunk = nn.ModuleList(layers[:depth])
+        self._plain_config = model.config
         last = self.variant.stage(depth - 1)
         has_norm = last == len(self.variant.depths) - 1
         self.norm: nn.Module | None = model.layer_norm if has_norm else None
@@ -147,6 +151,29 @@ class Dinov3ConvNext(Backbone):
     def final_norm(self) -> nn.Module | None:
         """The LayerNorm after the last stage; None if the features are of an earlier one."""
         return self.norm
+
+    def save_pretrained(self, folder: Path) -> None:
+        """See `Backbone.save_pretrained`: what transformers' ``DINOv3ConvNextModel`` loads.
+
+        Raises:
+            PeftCorrError: if the features are of an earlier layer: the class there always has its last norm.
+        """
+        if self.config.layer is not None:
+            raise PeftCorrError(
+                "A ConvNeXt with backbone.layer cannot be exported: transformers has no such model."
+            )
+        assert self.norm is not None
+        tensors = {f"layer_norm.{name}": tensor for name, tensor in self.norm.state_dict().items()}
+        for index, block in enumerate(self.trunk):
+            assert isinstance(block, ConvNextBlock)
+            stage = self.variant.stage(index)
+            within = index - sum(self.variant.depths[:stage])
+            for part, name in (
+                (block.downsampling, f"model.stages.{stage}.downsample_layers"),
+                (block.layer, f"model.stages.{stage}.layers.{within}"),
+            ):
+                tensors |= {f"{name}.{key}": tensor for key, tensor in part.state_dict().items()}
+        save_transformers(self._plain_config, tensors, folder)
 
     def prefix(self, images: Tensor, k: int) -> TokenState:
         """See `Backbone.prefix`."""

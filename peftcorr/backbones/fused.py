@@ -6,6 +6,7 @@ the three and change k too; of the separate layers it is the update that the pap
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -57,6 +58,15 @@ class SplitLinear(nn.Module):
             if biases[0] is not None:
                 whole.bias.copy_(torch.cat(biases))
         return whole
+
+
+def fused_state(module: nn.Module) -> dict[str, Tensor]:
+    """State dict of `module` with every `SplitLinear` below it as the one layer that it was."""
+    whole = copy.deepcopy(module)
+    for name, part in list(whole.named_modules()):
+        if isinstance(part, SplitLinear):
+            whole.set_submodule(name, part.fused())
+    return whole.state_dict()
 
 
 def split_projection(parent: nn.Module, name: str, names: Sequence[str] = ("q", "k", "v")) -> None:

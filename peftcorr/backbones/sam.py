@@ -25,9 +25,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, BlockSites, TokenState, Weights, check_size, parameters_of
-from peftcorr.backbones.fused import split_projection
+from peftcorr.backbones.fused import fused_state, split_projection
 from peftcorr.backbones.loading import fetch, load_transformers
 from peftcorr.backbones.sam_checkpoint import identify, load_checkpoint
+from peftcorr.backbones.saving import save_transformers
+from peftcorr.errors import PeftCorrError
 
 _PATCH = 16
 _SHAPE_KEYS = (
@@ -179,6 +181,19 @@ class Sam(Backbone):
     def final_norm(self) -> None:
         """There is none: the norms of the neck are the neck's."""
         return
+
+    def save_pretrained(self, folder: Path) -> None:
+        """See `Backbone.save_pretrained`: what transformers' ``SamVisionModel`` loads.
+
+        Raises:
+            PeftCorrError: without the neck, which the class there always has.
+        """
+        if self.model.neck is None:
+            raise PeftCorrError(
+                "SAM with backbone.feature trunk cannot be exported: transformers has no such model."
+            )
+        tensors = {f"vision_encoder.{name}": tensor for name, tensor in fused_state(self.model).items()}
+        save_transformers(self.model.config, tensors, folder, num_hidden_layers=len(self.blocks()))
 
     def positions(self, height: int, width: int) -> Tensor:
         """Absolute positions (1, height, width, D); the parameter itself on the grid it was trained on."""

@@ -1,0 +1,102 @@
+"""Exported backbones are read by the plain classes of transformers, and give the same features there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from torch import Tensor
+
+from peftcorr.backbones import Backbone
+from peftcorr.errors import PeftCorrError
+from peftcorr.strategies.base import apply_checked
+from peftcorr.strategies.lora import Lora
+from tests.backbones import test_dinov3, test_dinov3_convnext
+from tests.backbones.small_sam import SmallSam, in_transformers, load
+from tests.small_models import save_weights
+
+
+def dinov3(folder: Path, **options: object) -> Backbone:
+    from tests.backbones.test_dinov3 import Plain
+
+    weights = save_weights(Plain, folder)  # type: ignore[arg-type]
+    return test_dinov3.load(Plain, weights, **options)
+
+
+def plain_dinov3(folder: Path, pictures: Tensor) -> Tensor:
+    tokens = transformers.DINOv3ViTModel.from_pretrained(folder)(pixel_values=pictures).last_hidden_state
+    patches = tokens[:, 1 + 4 :]
+    return patches.transpose(1, 2).reshape(len(pictures), 32, 4, 4)
+
+
+def sam(folder: Path, **options: object) -> Backbone:
+    in_transformers().save_pretrained(folder)
+    return load(folder, SmallSam, **options)
+
+
+def plain_sam(folder: Path, pictures: Tensor) -> Tensor:
+    found: Tensor = transformers.SamVisionModel.from_pretrained(folder)(pictures).last_hidden_state
+    return found
+
+
+def convnext(folder: Path, **options: object) -> Backbone:
+    test_dinov3_convnext.reference().save_pretrained(folder)  # type: ignore[operator]
+    return test_dinov3_convnext.load(folder, **options)
+
+
+def plain_convnext(folder: Path, pictures: Tensor) -> Tensor:
+    tokens = transformers.DINOv3ConvNextModel.from_pretrained(folder)(pictures).last_hidden_state[:, 1:]
+    return tokens.transpose(1, 2).reshape(len(pictures), -1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "read", "size", "targets", "options"),
+    [
+        (dinov3, plain_dinov3, 32, ["q", "v", "fc1"], {}),
+        (dinov3, plain_dinov3, 32, ["q", "v"], {"layer": 2}),
+        (sam, plain_sam, 128, ["q", "v", "fc2"], {}),
+        (sam, plain_sam, 128, ["v"], {"layer": 3}),
+        (convnext, plain_convnext, 64, ["fc1", "fc2"], {}),
+    ],
+)
+def test_a_merged_lora_is_read_by_transformers(
+    tmp_path: Path,
+    make: Callable[..., Backbone],
+    read: Callable[[Path, Tensor], Tensor],
+    size: int,
+    targets: list[str],
+    options: dict[str, object],
+) -> None:
+    backbone = make(tmp_path / "pretrained", **options)
+    pictures = torch.randn((2, 3, size, size), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = backbone.features(pictures)
+    strategy = Lora(Lora.Config(rank=2, targets=targets))
+    apply_checked(strategy, backbone)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            if parameter.requires_grad:
+                parameter.copy_(0.3 * torch.randn_like(parameter))
+        backbone.eval()
+        adapted = backbone.features(pictures)
+        strategy.merge(backbone)
+        (tmp_path / "exported").mkdir()
+        backbone.save_pretrained(tmp_path / "exported")
+        plain = read(tmp_path / "exported", pictures)
+    assert (adapted - before).norm() / before.norm() > 1e-2
+    assert (plain - adapted).norm() / adapted.norm() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("make", "options"), [(sam, {"feature": "trunk"}), (convnext, {"layer": 3})], ids=["trunk", "layer"]
+)
+def test_what_transformers_has_no_class_for(
+    tmp_path: Path, make: Callable[..., Backbone], options: dict[str, object]
+) -> None:
+    backbone = make(tmp_path / "pretrained", **options)
+    with pytest.raises(PeftCorrError, match="cannot be exported"):
+        backbone.save_pretrained(tmp_path)
