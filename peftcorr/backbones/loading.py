@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,12 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def fetch(hub_id: str) -> Path:
+def fetch(hub_id: str, files: Sequence[str] = ("config.json", "model.safetensors")) -> Path:
     """Folder of a model's files in the local hub cache, downloaded if they are not there yet.
+
+    Args:
+        hub_id: repository.
+        files: which of its files, as paths or patterns.
 
     Raises:
         PeftCorrError: if the hub cannot be reached or refuses.
@@ -48,7 +53,7 @@ def fetch(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=["config.json", "model.safetensors"]))
+        return Path(snapshot_download(hub_id, allow_patterns=list(files)))
     except Exception as error:  # the hub client raises many kinds: offline, refused, not found, timed out
         raise PeftCorrError(
             f"The weights {hub_id} could not be fetched from the Hugging Face hub ({type(error).__name__}): check the "
@@ -74,7 +79,7 @@ def load_transformers(
         found = type(expected).from_pretrained(folder, local_files_only=True)
     except Exception as error:
         raise PeftCorrError(
-            f"--weights {folder}: config.json cannot be read ({_one_line(error)})."
+            f"--weights {folder}: config.json cannot be read ({one_line(error)})."
         ) from error
     for key in (key for key in shape_keys if hasattr(expected, key)):
         if getattr(found, key) != getattr(expected, key):
@@ -94,7 +99,7 @@ def load_transformers(
         )
     except Exception as error:
         raise PeftCorrError(
-            f"--weights {folder}: model.safetensors does not fit its config.json ({_one_line(error)}): fetch the file "
+            f"--weights {folder}: model.safetensors does not fit its config.json ({one_line(error)}): fetch the file "
             "again, or choose the --backbone that it was made for."
         ) from error
     lost = sorted(set(report["missing_keys"]) - {"embeddings.mask_token"})
@@ -113,6 +118,7 @@ def load_transformers(
     return loaded
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What a library's error says, on one line and no longer than 200 characters."""
     text = " ".join(str(error).split())
     return text if len(text) <= 200 else text[:197] + "..."
