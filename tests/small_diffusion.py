@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
@@ -54,7 +55,8 @@ class SmallDiffusion21(SmallDiffusion):
     """With linear projections and heads by resolution, as 2.1."""
 
     variant = Variant(
-        unet=SmallDiffusion.variant.unet | {"attention_head_dim": (1, 2, 4, 4), "use_linear_projection": True},
+        unet=SmallDiffusion.variant.unet
+        | {"attention_head_dim": (1, 2, 4, 4), "use_linear_projection": True},
         text=SmallDiffusion.variant.text | {"hidden_act": "gelu"},
         pad_token="<|endoftext|>",
         vae=SmallDiffusion.variant.vae,
@@ -77,8 +79,9 @@ def randomise(model: nn.Module, seed: int) -> nn.Module:
     return model.eval()
 
 
+@cache
 def models(cls: type[SmallDiffusion]) -> tuple[Any, Any, Any]:
-    """UNet, autoencoder and text encoder of a small pipeline, whole."""
+    """UNet, autoencoder and text encoder of a small pipeline, whole; the same ones each time."""
     unet, vae, text = cls.expected()
     return (
         randomise(UNet2DConditionModel(**unet), 0),

@@ -8,6 +8,7 @@ for _size, _name in (("s", "S"), ("b", "B"), ("l", "L"), ("g", "G")):
     BACKBONES.lazy(f"dinov2_vit{_size}14_reg", f"{_DINOV2}:Dinov2{_name}14Reg")
 for _version in ("15", "21"):
     BACKBONES.lazy(f"sd{_version}", f"peftcorr.backbones.stable_diffusion:StableDiffusion{_version}")
+BACKBONES.lazy("fusion", "peftcorr.backbones.fusion:Fusion")
 BACKBONES.lazy("tiny", f"{_DINOV2}:Tiny")
 
 __all__ = ["BACKBONES", "Backbone", "BlockSites", "TokenState", "Weights"]

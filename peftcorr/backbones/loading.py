@@ -78,9 +78,7 @@ def load_transformers(
     try:
         found = type(expected).from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        raise PeftCorrError(
-            f"--weights {folder}: config.json cannot be read ({one_line(error)})."
-        ) from error
+        raise PeftCorrError(f"--weights {folder}: config.json cannot be read ({one_line(error)}).") from error
     for key in (key for key in shape_keys if hasattr(expected, key)):
         if getattr(found, key) != getattr(expected, key):
             raise PeftCorrError(

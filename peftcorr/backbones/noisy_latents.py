@@ -47,7 +47,7 @@ class NoisyLatents(nn.Module):
         """Images (B, 3, H, W) in [-1, 1] to latents (B E, 4, H/8, W/8), the E samples of an image after each other."""
         latents = self._scale * self.quant_conv(self.encoder(images))
         noise = self.noise(tuple(latents.shape[1:]), latents)
-        noisy = self._share**0.5 * latents[:, None] + (1 - self._share) ** 0.5 * noise
+        noisy: Tensor = self._share**0.5 * latents[:, None] + (1 - self._share) ** 0.5 * noise
         return noisy.flatten(0, 1)
 
     def noise(self, shape: tuple[int, ...], like: Tensor) -> Tensor:

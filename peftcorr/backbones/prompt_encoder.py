@@ -66,8 +66,8 @@ class PromptEncoder(nn.Module):
         tokens: list[int] = self._tokenizer(prompt).input_ids
         if len(tokens) > length:
             raise PeftCorrError(
-                f"backbone.prompt gives {prompt!r}, which is {len(tokens)} tokens, but the text encoder reads {length}: "
-                "shorten it."
+                f"backbone.prompt gives {prompt!r}, which is {len(tokens)} tokens, but the text encoder reads "
+                f"{length}: shorten it."
             )
         tokens += [self._tokenizer.convert_tokens_to_ids(self._pad_token)] * (length - len(tokens))
         device = self.vocabulary.device

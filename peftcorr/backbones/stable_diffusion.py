@@ -191,9 +191,11 @@ class StableDiffusion(Backbone):
             role: tuple(f"{attention}.{name}" for attention in attentions)
             for role, name in (("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("out", "to_out.0"))
         }
+        norm = self.get_submodule(f"{transformer}.norm3")
+        assert isinstance(norm, nn.LayerNorm)
         return BlockSites(
             block=block,
-            width=self.get_submodule(f"{transformer}.norm3").normalized_shape[0],  # type: ignore[index]
+            width=norm.normalized_shape[0],
             parameters=parameters_of(module),
             linears={
                 **linears,
@@ -245,7 +247,7 @@ class StableDiffusion(Backbone):
         samples = self.config.ensemble
         hidden, skips, text = self.unet.unpack(state.tokens, k, state.height, state.width, samples)
         hidden, _ = self.unet.run(hidden, skips, self._each_sample(text), k)
-        return hidden.float().unflatten(0, (-1, samples)).mean(1)
+        return hidden.float().view(-1, samples, *hidden.shape[1:]).mean(1)
 
     def _each_sample(self, text: Tensor) -> Tensor:
         return text.repeat_interleave(self.config.ensemble, 0)

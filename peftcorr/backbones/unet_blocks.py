@@ -133,10 +133,10 @@ class TappedUNet(nn.Module):
         self, hidden: Tensor, skips: Sequence[Tensor], text: Tensor, start: int, end: int | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Run blocks `start` to `end` (excluded)."""
-        time, skips = self.time(text), list(skips)
+        time, open_skips = self.time(text), list(skips)
         for block in self.blocks[start:end]:
-            hidden, skips = block(hidden, skips, time, text)
-        return hidden, skips
+            hidden, open_skips = block(hidden, open_skips, time, text)
+        return hidden, open_skips
 
     def pack(self, hidden: Tensor, skips: Sequence[Tensor], text: Tensor) -> Tensor:
         """All that goes from one block to the next, as rows (B, F).

@@ -20,6 +20,8 @@ def test_one_sentence_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     assert registry.names() == ["sd15"]
     with pytest.raises(PeftCorrError) as caught:
         registry.get("sd15")
-    assert str(caught.value).startswith("The backbone 'sd15' of peftcorr cannot be loaded: Stable Diffusion needs")
+    assert str(caught.value).startswith(
+        "The backbone 'sd15' of peftcorr cannot be loaded: Stable Diffusion needs"
+    )
     assert str(caught.value).endswith(": pip install 'peftcorr[diffusion]'.")
     assert module not in sys.modules
