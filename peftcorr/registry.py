@@ -102,6 +102,8 @@ class Registry(Generic[T]):
         if entry.error is None and isinstance(entry.target, str):
             try:
                 entry.target = self._checked(_load(entry.target), entry)
+            except PeftCorrError as error:
+                entry.error = str(error)
             except Exception as error:  # a plugin may fail in any way, and must not take the rest with it
                 entry.error = f"{type(error).__name__}: {error}"
         if entry.error is not None:

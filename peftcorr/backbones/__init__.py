@@ -12,6 +12,9 @@ for _size in ("tiny", "small", "base", "large"):
     BACKBONES.lazy(
         f"dinov3_convnext_{_size}", f"peftcorr.backbones.dinov3_convnext:Dinov3ConvNext{_size.title()}"
     )
+for _version in ("15", "21"):
+    BACKBONES.lazy(f"sd{_version}", f"peftcorr.backbones.stable_diffusion:StableDiffusion{_version}")
+BACKBONES.lazy("fusion", "peftcorr.backbones.fusion:Fusion")
 BACKBONES.lazy("tiny", f"{_DINOV2}:Tiny")
 for _size in ("b", "l", "h"):
     BACKBONES.lazy(f"sam_vit{_size}", f"peftcorr.backbones.sam:Sam{_size.upper()}")

@@ -83,6 +83,7 @@ class Backbone(nn.Module, ABC):
         mean, std: per-channel statistics that `preprocess` applies to images in [0, 1].
         leading_tokens: tokens before the patches in the stream (class token and registers): prompts may be put
             after them. None where the stream is no sequence of tokens that all blocks attend to.
+        uses_categories: whether features depend on the image's category, said to `condition` before each batch.
         head: what the feature map goes through last; nothing, unless a strategy puts something there.
     """
 
@@ -102,6 +103,7 @@ class Backbone(nn.Module, ABC):
     hub_id: ClassVar[str | None] = None
     licence: ClassVar[str] = ""
     leading_tokens: int | None = None
+    uses_categories: bool = False
     stride: int
     channels: int
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -166,6 +168,12 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def tail(self, state: TokenState, k: int) -> Tensor:
         """Run a state from block `k` to the feature tap: (B, C', h, w), un-normalised, float32, before the head."""
+
+    def condition(self, categories: Sequence[str]) -> None:
+        """Say of which category each image of the next batches is, for `prefix`; what it gives keeps it for `tail`.
+
+        Only backbones with `uses_categories` listen.
+        """
 
     def suffix(self, state: TokenState, k: int) -> Tensor:
         """Run a state from block `k` on; returns features (B, C, h, w), un-normalised, float32."""

@@ -57,8 +57,16 @@ def sha256(*paths: Path) -> str:
     return digest.hexdigest()
 
 
-def fetch(hub_id: str) -> Path:
+# Models of many gigabytes are published in several files, with an index of them.
+_PUBLISHED = ("config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
+
+
+def fetch(hub_id: str, files: Sequence[str] = _PUBLISHED) -> Path:
     """Folder of a model's files in the local hub cache, downloaded if they are not there yet.
+
+    Args:
+        hub_id: repository.
+        files: which of its files, as paths or patterns.
 
     Raises:
         PeftCorrError: if the hub cannot be reached or refuses.
@@ -66,9 +74,8 @@ def fetch(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError
 
-    wanted = ["config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=wanted))
+        return Path(snapshot_download(hub_id, allow_patterns=list(files)))
     except GatedRepoError as error:
         raise PeftCorrError(
             f"The weights {hub_id} are only given to those who accepted their licence: accept it at "

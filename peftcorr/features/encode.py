@@ -78,6 +78,7 @@ class Encoder:
         """Features (B, C, h, w) of the images `numbers`; gradients follow the caller's grad mode."""
         self.forwards += len(numbers)
         if prefixes is None or self.first_trainable == 0:
+            self._condition(data, numbers)
             result: Tensor = self.model(self.images(data, store, numbers, loaded))
             return result
         state = self._state(data, store, numbers, prefixes)
@@ -86,11 +87,21 @@ class Encoder:
     def _state(
         self, data: Correspondences, store: ImageStore, numbers: Ints, prefixes: PrefixStore
     ) -> TokenState:
-        paths = [data.images[number] for number in numbers]
-        new = prefixes.missing(paths)
+        keys = [self._key(data, number) for number in numbers]
+        new = prefixes.missing(keys)
         if new:
-            fresh = np.array([numbers[paths.index(path)] for path in new])
+            fresh = np.array([numbers[keys.index(key)] for key in new])
+            self._condition(data, fresh)
             with torch.no_grad(), self.autocast():
                 state = self.backbone.prefix(self.images(data, store, fresh), self.first_trainable)
             prefixes.put(new, state)
-        return prefixes.get(paths, self.device)
+        return prefixes.get(keys, self.device)
+
+    def _condition(self, data: Correspondences, numbers: Ints) -> None:
+        if self.backbone.uses_categories:
+            self.backbone.condition([data.categories[number] for number in numbers])
+
+    def _key(self, data: Correspondences, number: int) -> str:
+        """What an image's state is kept under: its path, and its category where that changes the state."""
+        path = data.images[number]
+        return f"{data.categories[number]}\0{path}" if self.backbone.uses_categories else path

@@ -11,7 +11,7 @@ from peftcorr.features.scratch import ScratchRows
 
 
 class PrefixStore:
-    """Token states by image path.
+    """Token states by image: its path, and its category where the backbone looks at that.
 
     It is only as true as the frozen blocks are frozen and the images unchanged: make a new one for every backbone,
     size, precision and augmentation.
@@ -29,11 +29,11 @@ class PrefixStore:
     def __len__(self) -> int:
         return len(self._slots)
 
-    def missing(self, paths: Sequence[str]) -> list[str]:
-        """Those of `paths` that have no state yet, each once."""
-        return [path for path in dict.fromkeys(paths) if path not in self._slots]
+    def missing(self, keys: Sequence[str]) -> list[str]:
+        """Those of `keys` that have no state yet, each once."""
+        return [key for key in dict.fromkeys(keys) if key not in self._slots]
 
-    def put(self, paths: Sequence[str], state: TokenState) -> None:
+    def put(self, keys: Sequence[str], state: TokenState) -> None:
         """Keep one state an image.
 
         Raises:
@@ -41,9 +41,9 @@ class PrefixStore:
         """
         self._grid = (state.height, state.width)
         first = self._rows.append(state.tokens.detach().to(self._dtype))
-        self._slots.update({path: first + place for place, path in enumerate(paths)})
+        self._slots.update({key: first + place for place, key in enumerate(keys)})
 
-    def get(self, paths: Sequence[str], device: torch.device) -> TokenState:
-        """States of `paths` as one float32 batch on `device`."""
-        tokens = self._rows.read([self._slots[path] for path in paths])
+    def get(self, keys: Sequence[str], device: torch.device) -> TokenState:
+        """States of `keys` as one float32 batch on `device`."""
+        tokens = self._rows.read([self._slots[key] for key in keys])
         return TokenState(tokens.to(device).float(), *self._grid)
