@@ -183,8 +183,15 @@ def inject(backbone: Backbone, block: str, name: str, module: nn.Module) -> None
     """Add `module` to a block as a child, so that the base's own state-dict keys stay as they were.
 
     It is marked as injected, so that no strategy takes it for pretrained (`peftcorr.strategies.pretrained`).
+
+    Raises:
+        TypeError: if the block would run a new child after its own.
     """
     parent = backbone.get_submodule(block)
+    if isinstance(parent, nn.Sequential):
+        raise TypeError(
+            f"{block} is an nn.Sequential, which would run {name} too: make the block a module of its own."
+        )
     reference = next(parent.parameters())
     setattr(module, INJECTED, True)
     parent.add_module(name, module.to(device=reference.device))

@@ -35,7 +35,7 @@ def take_steps(backbone: Dinov2, steps: int = 2) -> None:
     trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-2, weight_decay=0)
     backbone.train()
-    wanted = torch.randn(2, 32, 4, 4, generator=torch.Generator().manual_seed(7))
+    wanted = torch.randn(2, backbone.channels, 4, 4, generator=torch.Generator().manual_seed(7))
     for _ in range(steps):
         loss = ((backbone(images()) - wanted) ** 2).mean()
         loss.backward()
