@@ -32,9 +32,7 @@ class DiffFit(Strategy):
                 backbone.get_submodule(place(site, what, "difffit")).register_forward_hook(scale.after)
 
     def expected_parameters(self, backbone):
-        return sum(2 * site.width for site in backbone.sites()) + sum(
-            p.numel() for p in self.unfrozen(backbone)
-        )
+        return sum(p.numel() for p in self.unfrozen(backbone)) + sum(2 * s.width for s in backbone.sites())
 
     def unfrozen(self, backbone):
         blocks = [backbone.get_submodule(site.block) for site in backbone.sites()]
