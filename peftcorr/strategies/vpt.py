@@ -29,13 +29,14 @@ class Prompts(nn.Module):
         super().__init__()
         bound = math.sqrt(6 / (3 * patch**2 + width))
         self.tokens = nn.Parameter(torch.empty(count, width).uniform_(-bound, bound))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         self.leading = leading
 
     def insert(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """Forward pre-hook of the first block: (B, N, D) to (B, N + P, D); what else the block takes stays."""
         stream = inputs[0]
-        prompts = self.dropout(self.tokens.expand(len(stream), -1, -1)).to(stream.dtype)
+        prompts = self.tokens.expand(len(stream), -1, -1)
+        prompts = nn.functional.dropout(prompts, self.dropout, self.training).to(stream.dtype)
         longer = torch.cat((stream[:, : self.leading], prompts, stream[:, self.leading :]), dim=1)
         return (longer, *inputs[1:])
 
