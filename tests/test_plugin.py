@@ -16,7 +16,7 @@ from peftcorr.strategies import Strategy
 from peftcorr.strategies.base import apply_checked
 from tests.commands import PLAIN, PLUGIN, PROJECT, Commands
 from tests.small_models import FAMILY, Small, build, images, save_weights
-from tests.strategies.adapting import take_steps
+from tests.strategies.adapting import acts_on_keys_alone, take_steps
 
 EXAMPLE = PROJECT / "tests" / "example_plugin"
 
@@ -32,7 +32,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     source = folder / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "peftcorr_ssf.py"):
+    for name in ("pyproject.toml", "peftcorr_difffit.py"):
         (source / name).write_bytes((EXAMPLE / name).read_bytes())
     pip = [
         sys.executable,
@@ -52,16 +52,21 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ssf(installed: Path, monkeypatch: pytest.MonkeyPatch) -> type[Strategy]:
+def difffit(installed: Path, monkeypatch: pytest.MonkeyPatch) -> type[Strategy]:
     """The class, found by its entry point."""
     monkeypatch.syspath_prepend(str(installed))
     names: Registry[Strategy] = Registry("strategy", "peftcorr.strategies", lambda: Strategy)
-    return names.get("ssf")
+    return names.get("difffit")
 
 
 def test_it_is_a_tutorial() -> None:
-    """Under 40 lines, and what pip sees is a package of its own."""
-    assert len((EXAMPLE / "peftcorr_ssf.py").read_text().splitlines()) < 40
+    """Under 40 lines, and shown in the README as it is."""
+    code = (EXAMPLE / "peftcorr_difffit.py").read_text(encoding="utf-8")
+    assert len(code.splitlines()) < 40
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    assert f"```python\n{code}```\n" in readme
+    entry = (EXAMPLE / "pyproject.toml").read_text(encoding="utf-8").split("\n\n")[2]
+    assert f"```toml\n{entry}\n```\n" in readme
 
 
 def test_it_is_listed_with_its_origin_and_a_broken_one_with_its_error(
@@ -74,9 +79,9 @@ def test_it_is_listed_with_its_origin_and_a_broken_one_with_its_error(
     assert len(list(distributions(path=[str(tmp_path)]))) == 1
     done = commands.process(PLAIN, ["ls"], PYTHONPATH=f"{installed}:{tmp_path}")
     assert done.returncode == 0, done.stderr
-    [line] = [line for line in done.stdout.splitlines() if " ssf " in line]
-    assert "peftcorr-ssf" in line
-    assert "Scale and shift the output" in line
+    [line] = [line for line in done.stdout.splitlines() if " difffit " in line]
+    assert "peftcorr-difffit" in line
+    assert "Train the blocks' biases" in line
     [line] = [line for line in done.stdout.splitlines() if " broken " in line]
     assert "broken-plugin" in line
     assert "BROKEN: ModuleNotFoundError" in line
@@ -84,25 +89,25 @@ def test_it_is_listed_with_its_origin_and_a_broken_one_with_its_error(
 
 
 def test_it_reaches_the_leaderboard(commands: Commands, installed: Path) -> None:
-    arguments = commands.arguments("--strategy", "frozen", "ssf", "--plugin", str(PLUGIN))
+    arguments = commands.arguments("--strategy", "frozen", "difffit", "--plugin", str(PLUGIN))
     done = commands.process(PLAIN, arguments, PYTHONPATH=str(installed))
     assert done.returncode == 0, done.stdout + done.stderr
-    record = next(record for record in commands.records() if record.strategy == "ssf")
+    record = next(record for record in commands.records() if record.strategy == "difffit")
     assert record.status == "ok"
-    assert record.trainable_parameters == 3 * 2 * (2 * 32 + 4 * 32 + 128 + 32)
+    assert record.trainable_parameters == 3 * (11 + 2 + 2) * 32  # biases, norms' weights, scales
     adapter = load_file(commands.store.adapter_path(record.run_id))
-    assert any(bool(tensor.any()) for name, tensor in adapter.items() if name.endswith("beta"))
+    assert any(bool((tensor != 1).any()) for name, tensor in adapter.items() if name.endswith("gamma"))
     page = (commands.output / "README.md").read_text(encoding="utf-8")
-    assert "ssf" in page
-    assert "ssf" in done.stdout.split("Leaderboard")[0]
+    assert "difffit" in page
+    assert "difffit" in done.stdout.split("Leaderboard")[0]
 
 
 @pytest.mark.parametrize("cls", FAMILY, ids=lambda cls: cls.__name__)
-def test_it_is_sound(ssf: type[Strategy], tmp_path: Path, cls: type[Small]) -> None:
+def test_it_is_sound(difffit: type[Strategy], tmp_path: Path, cls: type[Small]) -> None:
     """Bit-equal at the start; every own tensor moves and no other; saved and loaded features are equal."""
     weights = save_weights(cls, tmp_path / "weights")
     plain, backbone, again = (build(cls, weights) for _ in range(3))
-    strategy = ssf(ssf.Config())
+    strategy = difffit(difffit.Config())
     for one in (backbone, again):
         apply_checked(strategy, one)
     with torch.no_grad():
@@ -112,7 +117,7 @@ def test_it_is_sound(ssf: type[Strategy], tmp_path: Path, cls: type[Small]) -> N
     moved = {name for name, tensor in backbone.state_dict().items() if not torch.equal(tensor, before[name])}
     own = strategy.state_dict(backbone).keys()
     assert moved <= own
-    assert not [name for name in own - moved if "k_proj_beta" not in name and "k_proj.beta" not in name]
+    assert not [name for name in own - moved if not acts_on_keys_alone(name)]
     strategy.load_state_dict(again, strategy.state_dict(backbone))
     with torch.no_grad():
         assert torch.equal(again.features(images()), backbone.features(images()))

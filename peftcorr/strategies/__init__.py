@@ -7,5 +7,12 @@ STRATEGIES.lazy("last_k", "peftcorr.strategies.last_k:LastK")
 STRATEGIES.lazy("lora", "peftcorr.strategies.lora:Lora")
 STRATEGIES.lazy("adapter", "peftcorr.strategies.adapter:Adapter")
 STRATEGIES.lazy("adaptformer", "peftcorr.strategies.adaptformer:AdaptFormer")
+STRATEGIES.lazy("bitfit", "peftcorr.strategies.bitfit:BitFit")
+STRATEGIES.lazy("norm", "peftcorr.strategies.norm:Norm")
+STRATEGIES.lazy("full", "peftcorr.strategies.full:Full")
+STRATEGIES.lazy("ssf", "peftcorr.strategies.ssf:Ssf")
+STRATEGIES.lazy("vpt", "peftcorr.strategies.vpt:Vpt")
+STRATEGIES.lazy("head", "peftcorr.strategies.head:Head")
+STRATEGIES.family("+", "peftcorr.strategies.combined:combined")
 
 __all__ = ["STRATEGIES", "Strategy"]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, BlockSites
 from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block, inject, place
+from peftcorr.strategies.pretrained import pretrained_modules
 
 
 class Bottleneck(nn.Module):
@@ -74,6 +75,5 @@ class Adapter(Strategy):
 
 
 def _layer_norms(backbone: Backbone, site: BlockSites) -> list[nn.LayerNorm]:
-    return [
-        module for module in backbone.get_submodule(site.block).modules() if isinstance(module, nn.LayerNorm)
-    ]
+    modules = pretrained_modules(backbone.get_submodule(site.block)).values()
+    return [module for module in modules if isinstance(module, nn.LayerNorm)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,7 +23,13 @@ class Strategy(ABC):
 
     `apply` gets a backbone whose every parameter is frozen. It unfreezes or injects, and should leave the
     features as they were.
+
+    Attributes:
+        innermost: whether it changes the output of single pretrained layers: in a combination it is applied, and
+            merged, before parts that wrap such layers or act on what they add up to.
     """
+
+    innermost: ClassVar[bool] = False
 
     class Config(BaseModel):
         """Options of a recipe's ``strategy`` section."""
@@ -169,8 +175,23 @@ def first_block(backbone: Backbone, blocks: str | list[int]) -> int:
     return order.index(chosen[0].block) if chosen else len(order)
 
 
+INJECTED = "injected"
+"""Attribute of the modules that `inject` added: they are no part of the pretrained backbone."""
+
+
 def inject(backbone: Backbone, block: str, name: str, module: nn.Module) -> None:
-    """Add `module` to a block as a child, so that the base's own state-dict keys stay as they were."""
+    """Add `module` to a block as a child, so that the base's own state-dict keys stay as they were.
+
+    It is marked as injected, so that no strategy takes it for pretrained (`peftcorr.strategies.pretrained`).
+
+    Raises:
+        TypeError: if the block would run a new child after its own.
+    """
     parent = backbone.get_submodule(block)
+    if isinstance(parent, nn.Sequential):
+        raise TypeError(
+            f"{block} is an nn.Sequential, which would run {name} too: make the block a module of its own."
+        )
     reference = next(parent.parameters())
+    setattr(module, INJECTED, True)
     parent.add_module(name, module.to(device=reference.device))

@@ -8,9 +8,11 @@ from torch import nn
 from peftcorr.backbones.base import Backbone, parameters_of
 from peftcorr.errors import PeftCorrError
 from peftcorr.strategies.base import Strategy
+from peftcorr.strategies.pretrained import pretrained_parameters
+from peftcorr.strategies.unfreezing import Unfreezing
 
 
-class LastK(Strategy):
+class LastK(Unfreezing):
     """The last k blocks in full, and the final norm."""
 
     class Config(Strategy.Config):
@@ -28,10 +30,10 @@ class LastK(Strategy):
         norm = backbone.final_norm() if self.config.final_norm else None
         return [*blocks[-self.config.k :], *([norm] if norm is not None else [])]
 
-    def apply(self, backbone: Backbone) -> None:
-        """Unfreeze the blocks."""
-        for module in self._trained(backbone):
-            module.requires_grad_(True)
+    def unfrozen(self, backbone: Backbone) -> list[nn.Parameter]:
+        """All parameters of the blocks."""
+        modules = self._trained(backbone)
+        return [parameter for module in modules for parameter in pretrained_parameters(module).values()]
 
     def expected_parameters(self, backbone: Backbone) -> int:
         """What the blocks had when pretrained, and the final norm's weight and bias.

@@ -12,8 +12,9 @@ from peftcorr.strategies import STRATEGIES, Strategy
 from peftcorr.strategies.base import apply_checked
 from tests.small_models import Small, build, images
 
-TRAINED = ("last_k", "lora", "adapter", "adaptformer")
-INJECTED = ("lora", "adapter", "adaptformer")
+UNFREEZING = ("last_k", "bitfit", "norm", "full")
+INJECTED = ("lora", "adapter", "adaptformer", "ssf", "vpt")
+TRAINED = (*UNFREEZING, *INJECTED, "head")
 
 
 def adapt(
@@ -34,10 +35,15 @@ def take_steps(backbone: Dinov2, steps: int = 2) -> None:
     trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-2, weight_decay=0)
     backbone.train()
-    wanted = torch.randn(2, 32, 4, 4, generator=torch.Generator().manual_seed(7))
+    wanted = torch.randn(2, backbone.channels, 4, 4, generator=torch.Generator().manual_seed(7))
     for _ in range(steps):
         loss = ((backbone(images()) - wanted) ** 2).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     backbone.eval()
+
+
+def acts_on_keys_alone(name: str) -> bool:
+    """What is added to all keys adds the same to every logit of a softmax: its gradient is zero but for rounding."""
+    return name.endswith(("k_proj.bias", "k_proj.base_layer.bias", "k_proj.shift"))

@@ -20,7 +20,14 @@ DEFAULTS = {
     "lora": (147_456, 294_912, 786_432),
     "adapter": (1_190_400, 2_379_264, 6_343_680),
     "adaptformer": (595_200, 1_189_632, 3_171_840),
+    "bitfit": (51_072, 102_144, 271_360),  # (11 L + 1) D
+    "norm": (19_200, 38_400, 100_352),  # (4 L + 2) D
+    "full": (22_056_192, 86_579_712, 304_367_616),
+    "ssf": (101_376, 202_752, 540_672),  # 22 L D
+    "vpt": (46_080, 92_160, 245_760),  # L P D for ten prompts a block
+    "head": (147_840, 590_592, 1_049_600),  # D^2 + D
 }
+UNCHANGED = ("frozen", "last_k", "bitfit", "norm", "full")
 
 
 @cache
@@ -47,7 +54,7 @@ def test_defaults(strategy: str, size: str, count: int) -> None:
     backbone, closed_form = adapted(size, strategy)
     assert closed_form == count
     assert backbone.trainable_parameters() == count
-    grown = 0 if strategy in ("frozen", "last_k") else count
+    grown = 0 if strategy in UNCHANGED else count
     assert backbone.total_parameters() == total(size) + grown
 
 
@@ -77,6 +84,15 @@ def test_last_k(size: str, k: int, final_norm: bool, count: int) -> None:
         ("adapter", {"bottleneck": 16, "blocks": [0, 11]}, 2 * 2 * (2 * 384 * 16 + 16 + 384)),
         ("adapter", {"layer_norm": True}, 1_190_400 + 12 * 4 * 384),
         ("adaptformer", {"bottleneck": 512, "blocks": [9, 10, 11]}, 3 * (2 * 384 * 512 + 512 + 384)),
+        ("bitfit", {"blocks": [4, 5, 6, 7, 8, 9, 10, 11], "final_norm": False}, 8 * 11 * 384),
+        ("norm", {"blocks": [-1], "final_norm": False}, 4 * 384),
+        ("ssf", {"blocks": [0, -1]}, 2 * 22 * 384),
+        ("vpt", {"deep": False, "prompts": 50}, 50 * 384),
+        ("vpt", {"blocks": [9, 10, 11], "prompts": 4}, 3 * 4 * 384),
+        ("head", {"channels": 128}, 384 * 128 + 128),
+        ("head", {"hidden": 64}, 384 * 64 + 64 + 64 * 384 + 384),
+        ("head", {"hidden": 64, "channels": 256}, 384 * 64 + 64 + 64 * 256 + 256),
+        ("lora+norm", {"lora": {"rank": 4}}, 73_728 + 19_200),
     ],
 )
 def test_options(strategy: str, options: dict[str, Any], count: int) -> None:
@@ -85,7 +101,14 @@ def test_options(strategy: str, options: dict[str, Any], count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "count"), [("lora", 1_966_080), ("adapter", 15_856_640), ("adaptformer", 7_928_320)]
+    ("strategy", "count"),
+    [
+        ("lora", 1_966_080),
+        ("adapter", 15_856_640),
+        ("adaptformer", 7_928_320),
+        ("bitfit", 40 * (7 * 1536 + 2 * 4096) + 1536),
+        ("ssf", 40 * 2 * (7 * 1536 + 2 * 4096)),
+    ],
 )
 def test_gated_mlp(strategy: str, count: int) -> None:
     """ViT-g, whose MLP has three matrices: 40 blocks, D 1536."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from peftcorr.backbones.dinov2 import Dinov2
 from peftcorr.errors import PeftCorrError
 from tests.small_models import Small, build, images
-from tests.strategies.adapting import INJECTED, TRAINED, adapt, take_steps
+from tests.strategies.adapting import INJECTED, TRAINED, UNFREEZING, adapt, take_steps
 
 
 def features(backbone: Dinov2) -> Tensor:
@@ -40,10 +40,10 @@ def test_only_its_own_tensors_are_saved(small_weights: Path, name: str) -> None:
     own = strategy.state_dict(backbone)
     assert sum(tensor.numel() for tensor in own.values()) == strategy.expected_parameters(backbone)
     plain = build(Small, small_weights).state_dict().keys()
-    assert (name == "last_k") == bool(own.keys() & plain)
+    assert (own.keys() & plain) == (own.keys() if name in UNFREEZING else set())
 
 
-@pytest.mark.parametrize("name", ["last_k", "adapter", "adaptformer"])
+@pytest.mark.parametrize("name", [name for name in TRAINED if name != "lora"])
 def test_the_base_keeps_its_names(small_weights: Path, name: str) -> None:
     backbone, _ = adapt(small_weights, name)
     assert build(Small, small_weights).state_dict().keys() <= backbone.state_dict().keys()
@@ -123,7 +123,7 @@ def test_merged_lora_gives_the_same_features(small_weights: Path, options: dict[
 
 
 def test_what_cannot_be_merged_says_so(small_weights: Path) -> None:
-    for name in ("adapter", "adaptformer"):
+    for name in ("adapter", "adaptformer", "vpt", "head"):
         backbone, strategy = adapt(small_weights, name)
         with pytest.raises(PeftCorrError, match="no exact merge"):
             strategy.merge(backbone)

@@ -1,0 +1,132 @@
+"""Several strategies at once: ``lora+norm``, or any other registered names joined by a plus."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, ClassVar
+
+from peft.tuners.tuners_utils import BaseTunerLayer
+from pydantic import BaseModel, Field, create_model
+from torch import nn
+
+from peftcorr.backbones.base import Backbone
+from peftcorr.errors import PeftCorrError
+from peftcorr.strategies.base import STRATEGIES, Strategy
+from peftcorr.strategies.frozen import Frozen
+
+
+class Combined(Strategy):
+    """Strategies that are trained together, each with its options in a section of its own name.
+
+    In whatever order they are named, the innermost are applied first, then the others by name.
+
+    Attributes:
+        classes: of the parts, by name.
+    """
+
+    classes: ClassVar[dict[str, type[Strategy]]]
+
+    def __init__(self, config: BaseModel):
+        super().__init__(config)
+        made = {name: cls(getattr(config, name)) for name, cls in self.classes.items()}
+        self.parts = dict(sorted(made.items(), key=lambda item: (not item[1].innermost, item[0])))
+
+    def apply(self, backbone: Backbone) -> None:
+        """Apply each part to a frozen backbone, then unfreeze what all of them train.
+
+        peft freezes what is not its own, and a part may unfreeze a whole block, so that a part's own are those that
+        it left trainable and that no part before it had added.
+
+        Raises:
+            PeftCorrError: if two parts train the same parameter or wrap the same layer.
+        """
+        pretrained = {id(parameter) for parameter in backbone.parameters()}
+        owners: dict[int, tuple[str, nn.Parameter]] = {}
+        for name, part in self.parts.items():
+            backbone.requires_grad_(False)
+            part.apply(backbone)
+            present = dict(backbone.named_parameters())
+            for key, parameter in present.items():
+                if parameter.requires_grad:
+                    owner = owners.setdefault(id(parameter), (name, parameter))[0]
+                    if owner != name and id(parameter) in pretrained:
+                        raise _overlap(owner, name, key)
+            remaining = {id(parameter) for parameter in present.values()}
+            lost = [owner for key, (owner, _) in owners.items() if key not in remaining]
+            twice = [key for key, module in backbone.named_modules() if _is_wrapped_twice(module)]
+            if lost or twice:
+                others = " and ".join(other for other in self.parts if other != name)
+                raise _overlap(lost[0] if lost else others, name, twice[0] if twice else "the same layer")
+        for _, parameter in owners.values():
+            parameter.requires_grad_(True)
+
+    def expected_parameters(self, backbone: Backbone) -> int:
+        """The sum of the parts'."""
+        return sum(part.expected_parameters(backbone) for part in self.parts.values())
+
+    def trains(self) -> bool:
+        """Whether any part does."""
+        return any(part.trains() for part in self.parts.values())
+
+    def first_trainable_block(self, backbone: Backbone) -> int:
+        """The first of any part."""
+        return min(part.first_trainable_block(backbone) for part in self.parts.values())
+
+    def learning_rate(self) -> float:
+        """The smallest of the parts'."""
+        return min(part.learning_rate() for part in self.parts.values())
+
+    def merge(self, backbone: Backbone) -> None:
+        """Merge every part, the innermost first.
+
+        Raises:
+            PeftCorrError: if one of them has no exact merge; the backbone is then as it was.
+        """
+        for name, part in self.parts.items():
+            if type(part).merge is Strategy.merge:
+                raise PeftCorrError(
+                    f"{name} of {type(self).__name__} has no exact merge: keep the adapter beside the model."
+                )
+        for part in self.parts.values():
+            part.merge(backbone)
+
+
+@cache
+def combined(name: str) -> type[Strategy]:
+    """The class of a combination such as ``lora+norm``.
+
+    Raises:
+        PeftCorrError: if a part is unknown, named twice, or frozen.
+    """
+    names = name.split("+")
+    if "" in names or len(set(names)) < len(names):
+        raise PeftCorrError(
+            f"The strategy {name!r} must be names joined by a plus, each once: for example lora+norm."
+        )
+    classes = {part: STRATEGIES.get(part) for part in names}
+    if any(issubclass(cls, Frozen) for cls in classes.values()):
+        raise PeftCorrError(f"The strategy {name!r} has a part that trains nothing: leave frozen out.")
+    sections: dict[str, Any] = {part: (cls.Config, _default(cls.Config)) for part, cls in classes.items()}
+    config = create_model(
+        "Config", __base__=Strategy.Config, __doc__=f"Options of ``{name}``, by part.", **sections
+    )
+    members = {
+        "__doc__": f"{' and '.join(names)} together.",
+        "__module__": __name__,
+        "Config": config,
+        "classes": classes,
+    }
+    return type(name, (Combined,), members)
+
+
+def _default(config: type[BaseModel]) -> Any:
+    required = any(option.is_required() for option in config.model_fields.values())
+    return ... if required else Field(default_factory=config)
+
+
+def _is_wrapped_twice(module: nn.Module) -> bool:
+    return isinstance(module, BaseTunerLayer) and isinstance(module.base_layer, BaseTunerLayer)
+
+
+def _overlap(one: str, other: str, what: str) -> PeftCorrError:
+    return PeftCorrError(f"The strategies {one} and {other} both change {what}: leave one of them out.")
