@@ -7,5 +7,21 @@ STRATEGIES.lazy("last_k", "peftcorr.strategies.last_k:LastK")
 STRATEGIES.lazy("lora", "peftcorr.strategies.lora:Lora")
 STRATEGIES.lazy("adapter", "peftcorr.strategies.adapter:Adapter")
 STRATEGIES.lazy("adaptformer", "peftcorr.strategies.adaptformer:AdaptFormer")
+STRATEGIES.lazy("peft", "peftcorr.strategies.peft_tuner:PeftTuner")
+for _name, _class in (
+    ("dora", "Dora"),
+    ("rslora", "RsLora"),
+    ("adalora", "AdaLora"),
+    ("loha", "LoHa"),
+    ("lokr", "LoKr"),
+    ("oft", "Oft"),
+    ("boft", "Boft"),
+    ("hra", "Hra"),
+    ("ia3", "Ia3"),
+    ("vera", "Vera"),
+    ("fourierft", "FourierFt"),
+    ("ln_tuning", "LnTuning"),
+):
+    STRATEGIES.lazy(_name, f"peftcorr.strategies.peft_tuner:{_class}")
 
 __all__ = ["STRATEGIES", "Strategy"]
