@@ -183,8 +183,8 @@ class Trainer:
         optimizer: torch.optim.Optimizer,
         parameters: list[torch.nn.Parameter],
         accelerator: Accelerator,
-        step: int,
         steps: int,
+        step: int,
     ) -> tuple[float, int]:
         """One optimiser step over `accumulation` batches; returns their mean loss and their number of pairs."""
         total, pairs = 0.0, 0

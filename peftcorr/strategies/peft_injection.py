@@ -15,8 +15,10 @@ from typing import Any
 import peft.tuners.boft.layer
 from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+from peft.tuners._buffer_dict import BufferDict
+from peft.tuners.oft.layer import OFTRotationModule
 from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import nn
+from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.errors import PeftCorrError
@@ -24,6 +26,16 @@ from peftcorr.strategies.peft_counts import Shape, Unfit, shape_of
 
 ADAPTER = "default"
 """The name that peft gives an adapter; files in its format do not carry it."""
+
+
+class TokenRotation(OFTRotationModule):  # type: ignore[misc]
+    """OFT's rotation, for tokens that lie in a grid too: peft takes an input (B, H, W, D) for a convolution's."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(..., D) to (..., D)."""
+        flat = tokens.flatten(1, -2) if tokens.dim() > 3 else tokens
+        rotated: Tensor = super().forward(flat)
+        return rotated.reshape(tokens.shape)
 
 
 def pattern(names: Sequence[str]) -> str:
@@ -68,14 +80,17 @@ def inject_tuner(backbone: Backbone, config: PeftConfig, tuner: str, names: Sequ
         raise _refusal(tuner, left[0] if left else order[-1], " ".join(str(error).split())) from error
     finally:
         backbone.__dict__.pop("peft_config", None)  # a second strategy would take it for adapters to add to
-    for name, parameter in backbone.named_parameters():
+    for parameter in backbone.parameters():
         if id(parameter) in trained:
             parameter.requires_grad_(trained[id(parameter)])
-        elif ".ranknum." in name:  # AdaLoRA's constant, which moving to the meta device unfreezes
-            parameter.requires_grad_(False)
-    for name in names:  # buffers stay behind on the CPU where parameters go to the meta device
-        layer = backbone.get_submodule(name)
-        layer.to(device=next(layer.parameters()).device)
+    for name in names:
+        layer: Any = backbone.get_submodule(name)
+        if hasattr(layer, "ranknum"):  # a constant of AdaLoRA's that peft makes a parameter
+            layer.ranknum = BufferDict({ADAPTER: layer.ranknum[ADAPTER].detach()})
+        layer.to(device=next(layer.parameters()).device)  # buffers stay behind where parameters are on meta
+        for module in layer.modules():
+            if type(module) is OFTRotationModule:
+                module.__class__ = TokenRotation
 
 
 def fitted(

@@ -170,6 +170,25 @@ def test_only_the_chosen_blocks_are_adapted(small_weights: Path) -> None:
         assert 3 * strategy.expected_parameters(backbone) == BY_HAND[tuner]
 
 
+@pytest.mark.parametrize("tuner", sorted(set(ALL) - {"ln_tuning"}))
+def test_tokens_in_a_grid_and_half_precision(small_weights: Path, tuner: str) -> None:
+    """Windowed families have tokens (B, H, W, D), and training may run in bfloat16."""
+    backbone, strategy = adapt(small_weights, "peft", **case(tuner))
+    take_steps(backbone)
+    layer = backbone.get_submodule(strategy.targets(backbone)[0])
+    tokens = torch.randn(2, 4, 5, 32, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        flat = layer(tokens.reshape(2, 20, 32)).reshape(2, 4, 5, 32)
+        torch.testing.assert_close(layer(tokens), flat, rtol=1e-5, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = backbone(images())
+    torch.testing.assert_close(found.detach(), features(backbone), rtol=0, atol=0.1)
+    found.square().mean().backward()
+    assert all(
+        p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters() if p.requires_grad
+    )
+
+
 def test_ia3_scales_the_input_of_the_last_layer_of_the_mlp(small_weights: Path) -> None:
     backbone, strategy = adapt(small_weights, "ia3", blocks=[1])
     own = strategy.state_dict(backbone)
