@@ -154,7 +154,7 @@ class Trainer:
             while state.step < steps:
                 backbone.train()
                 loss, supervised = self._step(
-                    encoder, model, optimizer, parameters, accelerator, state.step, steps
+                    encoder, model, optimizer, parameters, accelerator, steps, state.step
                 )
                 self.losses.append(loss)
                 schedule.step()
