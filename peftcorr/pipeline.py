@@ -167,9 +167,7 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
         import pyarrow as pa
 
         write_predictions(pa.concat_tables(tables), bench.store.predictions_path(record.run_id))
-        record = record.model_copy(
-            update={"adapter_bytes": _save_adapter(strategy, backbone, bench, record.run_id)}
-        )
+        record = record.model_copy(update={"adapter_bytes": _save_adapter(strategy, backbone, bench, record)})
         bench.store.write(record)
         shutil.rmtree(bench.store.state_path(record.run_id), ignore_errors=True)
     accelerator.wait_for_everyone()
@@ -229,12 +227,18 @@ def _blank_record(recipe: Recipe, bench: Workbench) -> Record:
     )
 
 
-def _save_adapter(strategy: Strategy, backbone: Backbone, bench: Workbench, run_id: str) -> int:
-    """Write the strategy's own tensors; returns the file's size in bytes (0 when there are none)."""
+def _save_adapter(strategy: Strategy, backbone: Backbone, bench: Workbench, record: Record) -> int:
+    """Write the strategy's own tensors, and beside them the form that peft reads, where there is one.
+
+    Returns the size of the tensors' file in bytes (0 when there are none).
+    """
     tensors = strategy.state_dict(backbone)
     if not tensors:
         return 0
-    path = bench.store.adapter_path(run_id)
+    path = bench.store.adapter_path(record.run_id)
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"run_id": run_id})
+        save_file(tensors, temporary, metadata={"run_id": record.run_id})
+    form = strategy.peft_form(backbone)
+    if form is not None:
+        form.save(bench.store.peft_path(record.run_id), record.weights_id)
     return path.stat().st_size

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import peft
 import pytest
 import torch
 from accelerate import Accelerator
@@ -19,9 +20,10 @@ from peftcorr.matching.predictors import Argmax
 from peftcorr.metrics.aggregate import score_predictions
 from peftcorr.results.predictions import read_predictions
 from peftcorr.results.record import Record
-from tests.commands import Commands, scores
+from tests.commands import QUICK, Commands, scores
 from tests.engine.building import SILENT, assert_equal, load_split
 from tests.small_folder import write_folder
+from tests.small_models import Small, images
 from tests.strategies.adapting import adapt
 
 
@@ -126,6 +128,30 @@ def test_a_saved_adapter_gives_the_predictions_of_its_record(commands: Commands,
     table = read_predictions(commands.store.predictions_path(record.run_id)).to_pylist()
     kept = [[r["prediction_x"], r["prediction_y"]] for r in table if r["predictor"] == "argmax"]
     torch.testing.assert_close(torch.from_numpy(found), torch.tensor(kept, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("strategy", ["lora", "adalora", "vera"])
+def test_methods_of_peft_leave_a_folder_that_peft_reads(commands: Commands, strategy: str) -> None:
+    short = {"adalora": ["strategy.options={init_r: 4, target_r: 1}"], "vera": ["strategy.options={r: 8}"]}
+    assert commands.run("--strategy", strategy, assignments=[*QUICK, *short.get(strategy, [])]) == 0
+    record = commands.record()
+    folder = commands.store.peft_path(record.run_id)
+    assert str(commands.folder) not in (folder / "adapter_config.json").read_text()
+    section = {key: value for key, value in record.recipe["strategy"].items() if key != "name"}
+    backbone, own = adapt(commands.weights, strategy, seed=9, **section)
+    own.load_state_dict(backbone, load_file(commands.store.adapter_path(record.run_id)))
+    plain = Small.architecture()[0].from_pretrained(commands.weights, attn_implementation="sdpa").eval()
+    adapted = peft.PeftModel.from_pretrained(plain, folder).eval()
+    assert adapted.peft_config["default"].base_model_name_or_path == "small-weights"
+    with torch.no_grad():
+        tokens = adapted(pixel_values=images()).last_hidden_state[:, 1:]
+        assert torch.equal(tokens.transpose(1, 2).reshape(2, 32, 4, 4), backbone.features(images()))
+
+
+@pytest.mark.parametrize("strategy", ["frozen", "adapter"])
+def test_methods_that_are_not_pefts_leave_no_such_folder(commands: Commands, strategy: str) -> None:
+    assert commands.run("--strategy", strategy) == 0
+    assert not commands.store.peft_path(commands.record().run_id).exists()
 
 
 def test_the_same_recipe_gives_the_same_numbers(commands: Commands) -> None:

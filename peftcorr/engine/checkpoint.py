@@ -20,6 +20,7 @@ from peftcorr.strategies.base import Strategy
 
 _ADAPTER = "adapter.safetensors"
 _BEST = "best.safetensors"
+_STRATEGY = "strategy.safetensors"
 
 
 class TrainingState:
@@ -121,12 +122,18 @@ class Checkpoints:
             save_file(self._strategy.state_dict(self._backbone), Path(folder) / _ADAPTER)
             if self._state.best is not None:
                 save_file(self._state.best, Path(folder) / _BEST)
+            remembered = self._strategy.training_state()
+            if remembered:
+                save_file(remembered, Path(folder) / _STRATEGY)
 
     def _before_load(self, models: list[Any], folder: str) -> None:
         models.clear()
         self._strategy.load_state_dict(self._backbone, load_file(Path(folder) / _ADAPTER))
         best = Path(folder) / _BEST
         self._state.best = load_file(best) if best.is_file() else None
+        remembered = Path(folder) / _STRATEGY
+        if remembered.is_file():
+            self._strategy.load_training_state(self._backbone, load_file(remembered))
 
 
 def read_search(folder: Path) -> list[SearchPoint]:

@@ -153,7 +153,9 @@ class Trainer:
         with self._progress.track(name, steps, "steps", state.step) as bar:
             while state.step < steps:
                 backbone.train()
-                loss, supervised = self._step(encoder, model, optimizer, parameters, accelerator, state.step)
+                loss, supervised = self._step(
+                    encoder, model, optimizer, parameters, accelerator, steps, state.step
+                )
                 self.losses.append(loss)
                 schedule.step()
                 pairs += supervised
@@ -181,6 +183,7 @@ class Trainer:
         optimizer: torch.optim.Optimizer,
         parameters: list[torch.nn.Parameter],
         accelerator: Accelerator,
+        steps: int,
         step: int,
     ) -> tuple[float, int]:
         """One optimiser step over `accumulation` batches; returns their mean loss and their number of pairs."""
@@ -196,12 +199,15 @@ class Trainer:
                 loss = losses.mean()
                 pair = first_bad_pair(losses.detach(), batch, data)
                 self._stop_unless_finite(accelerator, loss.detach(), "loss", step, pair)
-                accelerator.backward(loss)
+                penalty = self._strategy.penalty(encoder.backbone)
+                accelerator.backward(loss if penalty is None else loss + penalty)
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(parameters, self._recipe.gradient_clip)
                     if accelerator.mixed_precision != "fp16":  # whose scaler skips overflowing steps itself
                         self._stop_unless_finite(accelerator, norm, "gradient", step, pair)
                 optimizer.step()
+                if accelerator.sync_gradients and not accelerator.optimizer_step_was_skipped:
+                    self._strategy.after_step(encoder.backbone, step + 1, steps)
                 optimizer.zero_grad()
             total += float(loss.detach())
             pairs += batch.pairs()

@@ -66,6 +66,10 @@ class Store:
         """Tensors that the strategy trained, and nothing else."""
         return self.root / "adapters" / f"{run_id}.safetensors"
 
+    def peft_path(self, run_id: str) -> Path:
+        """Folder with the same adapter as Hugging Face peft reads it, of methods that are peft's."""
+        return self.root / "adapters" / run_id
+
     def state_path(self, run_id: str) -> Path:
         """Folder with the resumable state of a training under way."""
         return self.root / "state" / run_id

@@ -13,6 +13,22 @@ STRATEGIES.lazy("full", "peftcorr.strategies.full:Full")
 STRATEGIES.lazy("ssf", "peftcorr.strategies.ssf:Ssf")
 STRATEGIES.lazy("vpt", "peftcorr.strategies.vpt:Vpt")
 STRATEGIES.lazy("head", "peftcorr.strategies.head:Head")
+STRATEGIES.lazy("peft", "peftcorr.strategies.peft_tuner:PeftTuner")
+for _name, _class in (
+    ("dora", "Dora"),
+    ("rslora", "RsLora"),
+    ("adalora", "AdaLora"),
+    ("loha", "LoHa"),
+    ("lokr", "LoKr"),
+    ("oft", "Oft"),
+    ("boft", "Boft"),
+    ("hra", "Hra"),
+    ("ia3", "Ia3"),
+    ("vera", "Vera"),
+    ("fourierft", "FourierFt"),
+    ("ln_tuning", "LnTuning"),
+):
+    STRATEGIES.lazy(_name, f"peftcorr.strategies.peft_tuner:{_class}")
 STRATEGIES.family("+", "peftcorr.strategies.combined:combined")
 
 __all__ = ["STRATEGIES", "Strategy"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from peftcorr.backbones.base import Backbone, BlockSites
 from peftcorr.errors import PeftCorrError
 from peftcorr.registry import Registry
+
+if TYPE_CHECKING:
+    from peftcorr.strategies.peft_form import PeftForm
 
 Blocks = Literal["all"] | Annotated[list[int], Field(min_length=1)]
 """Which blocks are adapted: all, or their indices, negative from the end."""
@@ -87,6 +90,27 @@ class Strategy(ABC):
                 )
             with torch.no_grad():
                 parameter.copy_(state[name])
+
+    def penalty(self, backbone: Backbone) -> Tensor | None:
+        """What the strategy adds to the loss of every step, a scalar; nothing unless it says so."""
+        return None
+
+    def after_step(self, backbone: Backbone, step: int, steps: int) -> None:  # noqa: B027
+        """Called after optimiser step `step` of `steps`, counted from 1, while its gradients are still there.
+
+        A learning-rate search trains several times on one strategy: step 1 begins anew.
+        """
+
+    def training_state(self) -> dict[str, Tensor]:
+        """What `after_step` remembers from step to step beside the strategy's own tensors."""
+        return {}
+
+    def load_training_state(self, backbone: Backbone, state: dict[str, Tensor]) -> None:  # noqa: B027
+        """Put back what `training_state` gave, so that an interrupted training goes on as it would have."""
+
+    def peft_form(self, backbone: Backbone) -> PeftForm | None:
+        """The adapter as Hugging Face peft itself writes and reads it, where the method is one of peft's."""
+        return None
 
     def merge(self, backbone: Backbone) -> None:
         """Fold the change into the backbone's own weights where that is exact.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, ClassVar
 
+import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import BaseModel, Field, create_model
-from torch import nn
+from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.errors import PeftCorrError
@@ -75,6 +76,36 @@ class Combined(Strategy):
     def learning_rate(self) -> float:
         """The smallest of the parts'."""
         return min(part.learning_rate() for part in self.parts.values())
+
+    def penalty(self, backbone: Backbone) -> Tensor | None:
+        """The sum of the parts'."""
+        found = [part.penalty(backbone) for part in self.parts.values()]
+        terms = [term for term in found if term is not None]
+        return torch.stack(terms).sum() if terms else None
+
+    def after_step(self, backbone: Backbone, step: int, steps: int) -> None:
+        """Told to every part."""
+        for part in self.parts.values():
+            part.after_step(backbone, step, steps)
+
+    def training_state(self) -> dict[str, Tensor]:
+        """What each part remembers, under its name."""
+        return {
+            f"{name}/{key}": tensor
+            for name, part in self.parts.items()
+            for key, tensor in part.training_state().items()
+        }
+
+    def load_training_state(self, backbone: Backbone, state: dict[str, Tensor]) -> None:
+        """See `Strategy.load_training_state`."""
+        for name, part in self.parts.items():
+            own = {
+                key.removeprefix(f"{name}/"): value
+                for key, value in state.items()
+                if key.startswith(f"{name}/")
+            }
+            if own:
+                part.load_training_state(backbone, own)
 
     def merge(self, backbone: Backbone) -> None:
         """Merge every part, the innermost first.

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Literal
 
 import peft
-from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import Field, field_validator
-from torch import nn
 
 from peftcorr.backbones.base import Backbone
-from peftcorr.errors import PeftCorrError
 from peftcorr.strategies.base import Blocks, Strategy, first_block, layers_of
+from peftcorr.strategies.peft_counts import low_rank
+from peftcorr.strategies.peft_form import PeftForm, peft_form
+from peftcorr.strategies.peft_injection import fitted, inject_tuner, merge_layers, pattern
 
-Role = Literal["q", "k", "v", "out", "fc1", "fc2"]
+Role = Literal["q", "k", "v", "out", "fc1", "fc2", "conv"]
 
 
 class Lora(Strategy):
-    """A low-rank update W + (alpha / rank) B A of chosen linear layers."""
+    """A low-rank update W + (alpha / rank) B A of chosen linear layers or convolutions."""
 
     class Config(Strategy.Config):
         """Options of ``lora``."""
@@ -38,29 +38,37 @@ class Lora(Strategy):
     config: Config
 
     def targets(self, backbone: Backbone) -> list[str]:
-        """Full names of the linear layers that are adapted."""
+        """Full names of the layers that are adapted."""
         return layers_of(backbone, self.config.blocks, self.config.targets)
 
-    def apply(self, backbone: Backbone) -> None:
-        """Wrap the targets with peft's LoRA layers; B starts at zero, so features stay as they were."""
-        config = peft.LoraConfig(
+    def _peft_config(self, targets: list[str] | str, feedforward: object = None) -> peft.LoraConfig:
+        return peft.LoraConfig(
             r=self.config.rank,
             lora_alpha=self.config.alpha,
             lora_dropout=self.config.dropout,
-            target_modules=self.targets(backbone),
+            target_modules=targets,
             bias="none",
         )
-        peft.inject_adapter_in_model(config, backbone)
+
+    def apply(self, backbone: Backbone) -> None:
+        """Wrap the targets with peft's LoRA layers; B starts at zero, so features stay as they were.
+
+        Raises:
+            PeftCorrError: if a target is a convolution that peft cannot adapt: dilated, or of groups that do not
+                divide the rank.
+        """
+        names = self.targets(backbone)
+        self.expected_parameters(backbone)  # names a layer that does not fit in our words
+        inject_tuner(backbone, self._peft_config(pattern(names)), "lora", names)
 
     def expected_parameters(self, backbone: Backbone) -> int:
-        """Sum of rank (in + out) over the targets: 4 r D L for q and v of L blocks of width D."""
-        total = 0
-        for name in self.targets(backbone):
-            linear = backbone.get_submodule(name)
-            base = linear.get_base_layer() if isinstance(linear, BaseTunerLayer) else linear
-            assert isinstance(base, nn.Linear)
-            total += self.config.rank * (base.in_features + base.out_features)
-        return total
+        """Sum of rank (in + out) over the targets: 4 r D L for q and v of L blocks of width D.
+
+        A convolution has rank (in kh kw + out / groups): of the two factors A has the kernel, and B the groups.
+        """
+        rank = {"r": self.config.rank}
+        names = self.targets(backbone)
+        return sum(fitted(backbone, name, "lora", lambda shape: low_rank(shape, rank)) for name in names)
 
     def first_trainable_block(self, backbone: Backbone) -> int:
         """The first adapted block."""
@@ -68,9 +76,8 @@ class Lora(Strategy):
 
     def merge(self, backbone: Backbone) -> None:
         """Add B A to the weights and take the LoRA layers out."""
-        for name in self.targets(backbone):
-            layer = backbone.get_submodule(name)
-            if not isinstance(layer, BaseTunerLayer):
-                raise PeftCorrError("This backbone carries no LoRA to merge: apply the strategy first.")
-            layer.merge(safe_merge=True)
-            backbone.set_submodule(name, layer.get_base_layer())
+        merge_layers(backbone, self.targets(backbone), "LoRA")
+
+    def peft_form(self, backbone: Backbone) -> PeftForm | None:
+        """See `Strategy.peft_form`."""
+        return peft_form(backbone, self._peft_config, self.targets(backbone), [])

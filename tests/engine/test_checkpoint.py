@@ -53,6 +53,12 @@ COMMON: dict[str, Any] = {"steps": 10, "checkpoint_every": 2, "validate_every": 
         ("lora", {"dropout": 0.3}, {"sampler": "pairs", "pairs": 3}, 6),
         ("last_k", {}, {}, 5),
         ("adapter", {}, {"accumulation": 2}, 6),
+        (
+            "adalora",
+            {"options": {"init_r": 4, "target_r": 1, "tinit": 2, "tfinal": 3}},
+            {"accumulation": 2},
+            6,
+        ),
     ],
 )
 def test_a_killed_training_ends_as_one_never_killed(

@@ -26,6 +26,20 @@ DEFAULTS = {
     "ssf": (101_376, 202_752, 540_672),  # 22 L D
     "vpt": (46_080, 92_160, 245_760),  # L P D for ten prompts a block
     "head": (147_840, 590_592, 1_049_600),  # D^2 + D
+    # Of q and v, D wide, in L blocks; ia3 of k, v and the 4 D inputs of fc2; ln_tuning of two norms a block.
+    "peft": (156_672, 313_344, 835_584),  # its default is dora
+    "dora": (156_672, 313_344, 835_584),  # 2 L (2 r D + D), r 8
+    "rslora": (147_456, 294_912, 786_432),
+    "adalora": (221_472, 442_656, 1_180_224),  # 2 L r (2 D + 1), r 12 before ranks are taken away
+    "loha": (294_912, 589_824, 1_572_864),  # 2 L 4 r D
+    "lokr": (15_360, 26_112, 73_728),  # D = a b with 16 24, 24 32 and 32 32: 2 L (a^2 + 2 r b)
+    "oft": (142_848, 285_696, 761_856),  # 2 L (D / b) b (b - 1) / 2, b 32
+    "boft": (46_080, 92_160, 245_760),  # 2 L (D b + D), b 4
+    "hra": (73_728, 147_456, 393_216),  # 2 L r D
+    "ia3": (27_648, 55_296, 147_456),  # 6 L D
+    "vera": (15_360, 24_576, 61_440),  # 2 L (r + D), r 256
+    "fourierft": (24_000, 24_000, 48_000),  # 2 L n, n 1000
+    "ln_tuning": (18_432, 36_864, 98_304),  # 4 L D
 }
 UNCHANGED = ("frozen", "last_k", "bitfit", "norm", "full")
 
@@ -83,6 +97,11 @@ def test_last_k(size: str, k: int, final_norm: bool, count: int) -> None:
         ("lora", {"targets": ["fc1"], "blocks": [-1]}, 15_360),
         ("adapter", {"bottleneck": 16, "blocks": [0, 11]}, 2 * 2 * (2 * 384 * 16 + 16 + 384)),
         ("adapter", {"layer_norm": True}, 1_190_400 + 12 * 4 * 384),
+        ("peft", {"tuner": "hira", "options": {"r": 32}}, 4 * 32 * 384 * 12),
+        ("peft", {"tuner": "delora"}, 2 * 12 * (8 * 768 + 1)),
+        ("peft", {"tuner": "miss", "options": {"r": 64}}, 2 * 12 * 64 * 384),
+        ("peft", {"tuner": "road"}, 2 * 12 * 384),
+        ("peft", {"tuner": "c3a"}, 2 * 12 * 384 * 384 // 64),
         ("adaptformer", {"bottleneck": 512, "blocks": [9, 10, 11]}, 3 * (2 * 384 * 512 + 512 + 384)),
         ("bitfit", {"blocks": [4, 5, 6, 7, 8, 9, 10, 11], "final_norm": False}, 8 * 11 * 384),
         ("norm", {"blocks": [-1], "final_norm": False}, 4 * 384),
