@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -118,17 +119,18 @@ class Timm(Backbone):
                 options["img_size"] = size
             if options:
                 skeleton = _create(name, size, **options)
-        if plain is None:
-            row, unused = timm_stages.plan(config, name, skeleton)
-        else:
-            row, unused = None, []
-        model = skeleton
-        if weights is not None:
+
+        def loaded(unused: Sequence[str] = ()) -> Any:
+            if weights is None:
+                return skeleton
             model = _create(name, size, **options)
             timm_weights.load(model, name, weights, unused)
+            return model
+
         if plain is not None:
-            return plain(config, model)
-        return timm_stages.TimmStages(config, model, row, unused)
+            return plain(config, loaded())
+        row, unused = timm_stages.plan(config, name, skeleton)
+        return timm_stages.TimmStages(config, loaded(unused), row, unused)
 
 
 @cache

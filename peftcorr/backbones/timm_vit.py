@@ -114,9 +114,10 @@ class TimmEva(TimmVit):
 
     def _run(self, state: TokenState, blocks: range) -> Tensor:
         model, tokens = self.model, state.tokens
-        rope = None if model.rope is None else model.rope.get_embed(shape=[state.height, state.width])
+        grid = [state.height, state.width]
+        positions: Any = None if model.rope is None else model.rope.get_embed(shape=grid)
         for index in blocks:
-            tokens = model.blocks[index](tokens, rope=rope[index] if model.rope_mixed else rope)
+            tokens = model.blocks[index](tokens, rope=positions[index] if model.rope_mixed else positions)
         return tokens
 
 
