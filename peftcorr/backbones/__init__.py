@@ -18,5 +18,7 @@ BACKBONES.lazy("fusion", "peftcorr.backbones.fusion:Fusion")
 BACKBONES.lazy("tiny", f"{_DINOV2}:Tiny")
 for _size in ("b", "l", "h"):
     BACKBONES.lazy(f"sam_vit{_size}", f"peftcorr.backbones.sam:Sam{_size.upper()}")
+BACKBONES.lazy("timm", "peftcorr.backbones.timm_model:Timm")
+BACKBONES.family("timm/", "peftcorr.backbones.timm_model:named")
 
 __all__ = ["BACKBONES", "Backbone", "BlockSites", "TokenState", "Weights"]
