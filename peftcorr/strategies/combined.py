@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any, ClassVar
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import BaseModel, Field, create_model
 from torch import Tensor, nn
 
@@ -54,10 +53,8 @@ class Combined(Strategy):
                         raise _overlap(owner, name, key)
             remaining = {id(parameter) for parameter in present.values()}
             lost = [owner for key, (owner, _) in owners.items() if key not in remaining]
-            twice = [key for key, module in backbone.named_modules() if _is_wrapped_twice(module)]
-            if lost or twice:
-                others = " and ".join(other for other in self.parts if other != name)
-                raise _overlap(lost[0] if lost else others, name, twice[0] if twice else "the same layer")
+            if lost:
+                raise _overlap(lost[0], name, "the same layer")
         for _, parameter in owners.values():
             parameter.requires_grad_(True)
 
@@ -153,10 +150,6 @@ def combined(name: str) -> type[Strategy]:
 def _default(config: type[BaseModel]) -> Any:
     required = any(option.is_required() for option in config.model_fields.values())
     return ... if required else Field(default_factory=config)
-
-
-def _is_wrapped_twice(module: nn.Module) -> bool:
-    return isinstance(module, BaseTunerLayer) and isinstance(module.base_layer, BaseTunerLayer)
 
 
 def _overlap(one: str, other: str, what: str) -> PeftCorrError:

@@ -215,7 +215,8 @@ def test_strategies_start_from_the_same_features_and_train(
     frozen = dict(before.named_parameters())
     with torch.no_grad():
         plain, adapted = before.features(pictures), backbone.features(pictures)
-    torch.testing.assert_close(adapted, plain, rtol=0, atol=1e-4 if name == "adapter" else 0)
+    if name != "vpt":  # whose prompts are there from the start
+        torch.testing.assert_close(adapted, plain, rtol=0, atol=1e-4 if name == "adapter" else 0)
     take_steps(backbone)
     for own, tensor in strategy.state_dict(backbone).items():
         assert not torch.equal(tensor, start[own]), own
