@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft.tuners.loha.layer import LoHaLayer
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from peftcorr.backbones.dinov2 import Dinov2
 from peftcorr.engine.cost import estimate
@@ -245,6 +245,15 @@ def test_ln_tuning_does_not_copy_what_another_strategy_hung_on_a_norm(small_weig
     with pytest.raises(PeftCorrError, match=r"cannot take .*layer\.0\.norm2, which another strategy uses"):
         made(made.Config()).apply(backbone)
     made(made.Config(blocks=[1, 2])).apply(backbone)
+
+
+def test_a_block_without_norms() -> None:
+    backbone = Small.build(Small.Config(), None)
+    for name in ("norm1", "norm2"):
+        setattr(backbone.blocks()[1], name, nn.BatchNorm1d(32))
+    made = STRATEGIES.get("ln_tuning")
+    with pytest.raises(PeftCorrError, match=r"finds no norm in model\.encoder\.layer\.1: choose"):
+        made(made.Config()).apply(backbone)
 
 
 @pytest.fixture(scope="module")
