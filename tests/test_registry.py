@@ -74,7 +74,7 @@ def test_a_name_is_taken_once(names: Registry[Strategy]) -> None:
 def test_an_unknown_name_is_answered_with_the_nearest(asked: str, near: str) -> None:
     with pytest.raises(PeftCorrError, match=f"Unknown strategy {asked!r}") as caught:
         STRATEGIES.get(asked)
-    expected = f"Did you mean {near!r}?" if near else f"Known: {', '.join(STRATEGIES.names())}."
+    expected = f"Did you mean {near!r}?" if near else f"Known: {', '.join(STRATEGIES.names())}"
     assert expected in str(caught.value)
 
 

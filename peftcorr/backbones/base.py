@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from peftcorr.errors import PeftCorrError
 from peftcorr.registry import Registry
 
+NEVER_TRAINED = "never_trained"
+"""Attribute of modules that run without gradient whatever the strategy, such as an encoder of fixed prompts."""
+
 ROLES = ("q", "k", "v", "out", "fc1", "fc2", "conv")
 
 

@@ -32,6 +32,7 @@ class PromptEncoder(nn.Module):
         pad_token: what fills a prompt up to the model's length, as in pretraining.
     """
 
+    never_trained = True
     vocabulary: Tensor
 
     def __init__(self, model: Any, tokenizer: Any | None, pad_token: str):

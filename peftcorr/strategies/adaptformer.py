@@ -61,13 +61,10 @@ class AdaptFormer(Strategy):
             adapter = ParallelBottleneck(
                 site.width, self.config.bottleneck, self.config.scale, self.config.dropout
             )
+            norm2, output = place(site, "norm2", "adaptformer"), place(site, "mlp_output", "adaptformer")
             inject(backbone, site.block, "adaptformer", adapter)
-            backbone.get_submodule(place(site, "norm2", "adaptformer")).register_forward_pre_hook(
-                adapter.read_stream
-            )
-            backbone.get_submodule(place(site, "mlp_output", "adaptformer")).register_forward_hook(
-                adapter.add_update
-            )
+            backbone.get_submodule(norm2).register_forward_pre_hook(adapter.read_stream)
+            backbone.get_submodule(output).register_forward_hook(adapter.add_update)
 
     def expected_parameters(self, backbone: Backbone) -> int:
         """L (2 D m + m + D)."""

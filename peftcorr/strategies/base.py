@@ -199,6 +199,17 @@ def first_block(backbone: Backbone, blocks: str | list[int]) -> int:
     return order.index(chosen[0].block) if chosen else len(order)
 
 
+class Row(nn.Sequential):
+    """Layers one after the other, without those that a strategy added as children: their hooks run them."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """As every ``nn.Sequential``'s."""
+        for layer in self:
+            if not getattr(layer, INJECTED, False):
+                features = layer(features)
+        return features
+
+
 INJECTED = "injected"
 """Attribute of the modules that `inject` added: they are no part of the pretrained backbone."""
 
@@ -206,16 +217,12 @@ INJECTED = "injected"
 def inject(backbone: Backbone, block: str, name: str, module: nn.Module) -> None:
     """Add `module` to a block as a child, so that the base's own state-dict keys stay as they were.
 
-    It is marked as injected, so that no strategy takes it for pretrained (`peftcorr.strategies.pretrained`).
-
-    Raises:
-        TypeError: if the block would run a new child after its own.
+    It is marked as injected, so that no strategy takes it for pretrained (`peftcorr.strategies.pretrained`), and that
+    a block which is a plain row of layers does not run it.
     """
     parent = backbone.get_submodule(block)
-    if isinstance(parent, nn.Sequential):
-        raise TypeError(
-            f"{block} is an nn.Sequential, which would run {name} too: make the block a module of its own."
-        )
+    if type(parent) is nn.Sequential:
+        parent.__class__ = Row
     reference = next(parent.parameters())
     setattr(module, INJECTED, True)
     parent.add_module(name, module.to(device=reference.device))

@@ -71,9 +71,13 @@ def shape_of(layer: nn.Module, feedforward: bool = False) -> Shape:
 
 
 def is_norm(module: nn.Module) -> bool:
-    """Whether a module is a norm with a weight of its own."""
+    """Whether a module is a norm with a weight of its own; batch norms, which know other images, are none."""
     named = isinstance(module, nn.LayerNorm | nn.GroupNorm) or "Norm" in type(module).__name__
-    return named and isinstance(getattr(module, "weight", None), nn.Parameter)
+    return (
+        named
+        and "BatchNorm" not in type(module).__name__
+        and isinstance(getattr(module, "weight", None), nn.Parameter)
+    )
 
 
 def low_rank(shape: Shape, options: Options) -> int:

@@ -87,7 +87,6 @@ def inject_tuner(backbone: Backbone, config: PeftConfig, tuner: str, names: Sequ
         layer: Any = backbone.get_submodule(name)
         if hasattr(layer, "ranknum"):  # a constant of AdaLoRA's that peft makes a parameter
             layer.ranknum = BufferDict({ADAPTER: layer.ranknum[ADAPTER].detach()})
-        layer.to(device=next(layer.parameters()).device)  # buffers stay behind where parameters are on meta
         for module in layer.modules():
             if type(module) is OFTRotationModule:
                 module.__class__ = TokenRotation

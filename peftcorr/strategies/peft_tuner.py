@@ -77,11 +77,8 @@ class PeftTuner(Strategy):
     def targets(self, backbone: Backbone) -> list[str]:
         """Full names of the layers that are adapted."""
         if self.config.targets is None:
-            return [
-                name
-                for site in chosen_blocks(backbone, self.config.blocks)
-                for name in _norms(backbone, site)
-            ]
+            sites = chosen_blocks(backbone, self.config.blocks)
+            return [name for site in sites for name in _norms(backbone, site)]
         return layers_of(backbone, self.config.blocks, self.config.targets)
 
     def _feedforward(self, backbone: Backbone) -> list[str]:
@@ -148,11 +145,20 @@ class PeftTuner(Strategy):
 
 
 def _norms(backbone: Backbone, site: BlockSites) -> list[str]:
+    """Names of the norms in a block.
+
+    Raises:
+        PeftCorrError: if it has none.
+    """
     found: list[str] = []
     for name, _ in backbone.get_submodule(site.block).named_modules(prefix=site.block):
         inside = any(name.startswith(f"{norm}.") for norm in found)
         if not inside and is_norm(base_layer(backbone, name)):
             found.append(name)
+    if not found:
+        raise PeftCorrError(
+            f"The tuner ln_tuning finds no norm in {site.block}: choose other blocks or another tuner."
+        )
     return found
 
 

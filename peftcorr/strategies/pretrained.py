@@ -8,6 +8,7 @@ from __future__ import annotations
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
+from peftcorr.backbones.base import NEVER_TRAINED
 from peftcorr.strategies.base import INJECTED
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.RMSNorm)
@@ -16,9 +17,10 @@ _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.RMSNor
 def pretrained_modules(module: nn.Module, prefix: str = "") -> dict[str, nn.Module]:
     """The module and all below it by dotted name, as they were before any strategy.
 
-    What `inject` added is left out; a layer that peft wrapped stands under its own name again.
+    What `inject` added is left out, and what a backbone marked as never trained (`NEVER_TRAINED`); a layer that peft
+    wrapped stands under its own name again.
     """
-    if getattr(module, INJECTED, False):
+    if getattr(module, INJECTED, False) or getattr(module, NEVER_TRAINED, False):
         return {}
     base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
     found = {prefix: base}

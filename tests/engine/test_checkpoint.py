@@ -54,10 +54,10 @@ COMMON: dict[str, Any] = {"steps": 10, "checkpoint_every": 2, "validate_every": 
         ("last_k", {}, {}, 5),
         ("adapter", {}, {"accumulation": 2}, 6),
         (
-            "adalora",
+            "adalora",  # remembers which ranks it has taken away
             {"options": {"init_r": 4, "target_r": 1, "tinit": 2, "tfinal": 3}},
-            {"accumulation": 2},
-            6,
+            {"accumulation": 2, "validate_every": 10},
+            9,
         ),
     ],
 )

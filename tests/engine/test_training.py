@@ -188,6 +188,21 @@ def test_bfloat16_trains_close_to_full_precision(
     assert losses[:10] != losses[10:]
 
 
+def test_what_a_strategy_adds_to_the_loss_is_trained(
+    photographs: Path, small_weights: Path, tmp_path: Path
+) -> None:
+    """AdaLoRA's regulariser makes the rows of A and the columns of B longer, which start short."""
+    lengths = []
+    for weight in (0.0, 10.0):
+        options = {"options": {"init_r": 4, "target_r": 2, "orth_reg_weight": weight}}
+        job = Job(small_weights, photographs, tmp_path / str(weight), "adalora", options, validate=False)
+        before = [tensor.norm() for name, tensor in job.tensors().items() if ".lora_E." not in name]
+        job.run()
+        after = [tensor.norm() for name, tensor in job.tensors().items() if ".lora_E." not in name]
+        lengths.append([float(new - old) for new, old in zip(after, before, strict=True)])
+    assert all(strong > weak and strong > 0 for weak, strong in zip(*lengths, strict=True))
+
+
 def test_after_training_the_backbone_computes_in_full_precision(
     photographs: Path, small_weights: Path, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft.tuners.loha.layer import LoHaLayer
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from peftcorr.backbones.dinov2 import Dinov2
 from peftcorr.engine.cost import estimate
@@ -200,11 +200,11 @@ def test_ia3_scales_the_input_of_the_last_layer_of_the_mlp(small_weights: Path) 
 
 
 def test_boft_does_not_compile(small_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compile_nothing(*arguments: Any, **options: Any) -> None:
-        raise AssertionError("BOFT tried to compile its CUDA extension")
-
-    monkeypatch.setattr("torch.utils.cpp_extension.load", compile_nothing)
+    asked: list[Any] = []
+    monkeypatch.setattr("torch.utils.cpp_extension.load", lambda *arguments, **options: asked.append(options))
+    monkeypatch.setattr("peft.tuners.boft.layer._FBD_CUDA", None)
     adapt(small_weights, "boft")
+    assert asked == []
 
 
 @pytest.mark.parametrize("tuner", ["lora", *ALL])
@@ -228,6 +228,7 @@ def test_two_tuners_side_by_side(small_weights: Path) -> None:
         made = STRATEGIES.get(tuner)
         strategy = made(made.Config(options=OPTIONS[tuner], targets=roles))
         strategy.apply(backbone)
+        assert not hasattr(backbone, "peft_config")
         total += strategy.expected_parameters(backbone)
         assert backbone.trainable_parameters() == total
     assert torch.equal(features(backbone), features(build(Small, small_weights)))
@@ -244,6 +245,15 @@ def test_ln_tuning_does_not_copy_what_another_strategy_hung_on_a_norm(small_weig
     with pytest.raises(PeftCorrError, match=r"cannot take .*layer\.0\.norm2, which another strategy uses"):
         made(made.Config()).apply(backbone)
     made(made.Config(blocks=[1, 2])).apply(backbone)
+
+
+def test_a_block_without_norms() -> None:
+    backbone = Small.build(Small.Config(), None)
+    for name in ("norm1", "norm2"):
+        setattr(backbone.blocks()[1], name, nn.BatchNorm1d(32))
+    made = STRATEGIES.get("ln_tuning")
+    with pytest.raises(PeftCorrError, match=r"finds no norm in model\.encoder\.layer\.1: choose"):
+        made(made.Config()).apply(backbone)
 
 
 @pytest.fixture(scope="module")

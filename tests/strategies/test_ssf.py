@@ -91,8 +91,14 @@ def test_a_backbone_without_it_has_nothing_to_merge(small_weights: Path) -> None
         Ssf(Ssf.Config()).merge(build(Small, small_weights))
 
 
-def test_a_block_that_would_run_what_is_injected_is_refused() -> None:
-    backbone = Convolutional()
-    backbone.stages[0] = nn.Sequential(nn.Conv2d(8, 8, 1))
-    with pytest.raises(TypeError, match=r"stages\.0 is an nn\.Sequential"):
-        Ssf(Ssf.Config()).apply(backbone)
+def test_a_block_that_is_a_row_does_not_run_what_is_injected() -> None:
+    torch.manual_seed(0)
+    row, pictures = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU()), torch.randn(2, 8, 4, 4)
+    backbone, expected = Convolutional(), row(pictures)
+    backbone.stages[0] = row
+    Ssf(Ssf.Config()).apply(backbone)
+    assert len(row) == 3
+    assert torch.equal(row(pictures), expected)
+    row.get_submodule("ssf_0").get_parameter("shift").data.fill_(0.5)
+    assert torch.equal(row(pictures), torch.relu(row[0](pictures)))
+    assert not torch.equal(row(pictures), expected)
