@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,7 +115,7 @@ def plan(config: Backbone.Config, name: str, skeleton: Any) -> tuple[StageRow, l
     Args:
         config: validated options.
         name: timm's name of it.
-        skeleton: the model on the meta device.
+        skeleton: the model on the meta device; changed.
 
     Raises:
         PeftCorrError: if it is no row of stages, or parameters inside a stage take no part, which could be neither
@@ -124,7 +123,7 @@ def plan(config: Backbone.Config, name: str, skeleton: Any) -> tuple[StageRow, l
     """
     try:
         row = find_stages(skeleton, config.image_size)
-        return row, _unused(TimmStages(config, copy.deepcopy(skeleton), row))
+        return row, _unused(TimmStages(config, skeleton, row))
     except NoStages as reason:
         raise PeftCorrError(
             f"timm's {name} cannot be a backbone here: {reason}. Choose a plain vision transformer or a model that "
