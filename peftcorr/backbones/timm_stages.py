@@ -41,9 +41,6 @@ class TimmStages(Timm):
         check_size(config.image_size, self.stride)
         for name in (*(stage.name for stage in row.stages[depth:]), *unused):
             model.set_submodule(name, nn.Identity())
-        for module in model.modules():
-            if getattr(module, "inplace", False):
-                module.inplace = False  # the state that enters a stage is kept by its caller
         for stage in self.row:
             separate_projections(model.get_submodule(stage.name), stage.layers)
         self._sites = [self._stage_sites(index) for index in range(depth)]

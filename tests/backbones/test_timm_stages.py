@@ -17,7 +17,7 @@ from peftcorr.strategies.base import apply_checked
 from tests.backbones.timm_models import load, reference, save
 
 # The smallest of timm's own, and what each brings: batch normalisation, layers named layer1 to layer4, maps with
-# channels last, a final norm, activations that overwrite their input, layers after the stages.
+# channels last, a final norm, layers after the stages.
 SIZES = {
     "test_resnet": 64, "test_convnext": 64, "test_efficientnet": 64, "test_mambaout": 64, "test_nfnet": 64,
     "test_byobnet": 64, "small_swin": 32,
