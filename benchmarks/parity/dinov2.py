@@ -2,9 +2,10 @@
 
 The same random weights, through this library's backbones (``dinov2_vits14`` and ``timm/vit_small_patch14_dinov2``);
 nothing is downloaded. At 518 px, the size of pretraining, no position is interpolated. At other sizes both libraries
-interpolate the 37 x 37 positions bicubically to the new grid, half-pixel centres aligned, but timm smooths before it
-shrinks (``antialias=True``) and transformers does not. The last row, which says whether all else is the same, gives
-timm positions that transformers interpolated. (The positions here are noise, which smoothing changes most.)
+interpolate the 37 x 37 positions bicubically to the new grid, half-pixel centres aligned, but timm asks for
+``antialias=True``, with which torch takes another cubic (a = -0.5, not -0.75) and smooths where the grid shrinks. The
+last row, which says whether all else is the same, gives timm positions that transformers interpolated. (The positions
+here are noise, which the two treat more differently than the smooth positions that training leaves.)
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def relative_error(one: Backbone, other: Backbone, size: int, seed: int = 1) -> 
     with torch.no_grad():
         expected, found = one.features(image), other.features(image)
     assert expected.shape == found.shape
-    return ((found - expected).norm() / expected.norm()).item()
+    return float((found - expected).norm() / expected.norm())
 
 
 def random_state(cls: type[Dinov2], seed: int = 0) -> dict[str, Tensor]:

@@ -109,28 +109,25 @@ class Timm(Backbone):
         from peftcorr.backbones import timm_stages, timm_vit  # they derive from this class
 
         name, size = cls.timm_name(config), config.image_size
-        with torch.device("meta"):
-            skeleton = _create(name, size)
-            plain = timm_vit.class_of(skeleton)
-            options: dict[str, Any] = {}
-            if plain is not None:
-                options["dynamic_img_size"] = True
-            elif skeleton.pretrained_cfg.get("fixed_input_size"):
-                options["img_size"] = size
-            if options:
-                skeleton = _create(name, size, **options)
+        options: dict[str, Any] = {}
 
-        def loaded(unused: Sequence[str] = ()) -> Any:
+        def made(unused: Sequence[str] = ()) -> Any:
             if weights is None:
-                return skeleton
+                return _create(name, size, meta=True, **options)
             model = _create(name, size, **options)
             timm_weights.load(model, name, weights, unused)
             return model
 
+        skeleton = _create(name, size, meta=True)
+        plain = timm_vit.class_of(skeleton)
         if plain is not None:
-            return plain(config, loaded())
+            options["dynamic_img_size"] = True
+            return plain(config, made())
+        if skeleton.pretrained_cfg.get("fixed_input_size"):
+            options["img_size"] = size
+            skeleton = _create(name, size, meta=True, **options)
         row, unused = timm_stages.plan(config, name, skeleton)
-        return timm_stages.TimmStages(config, loaded(unused), row, unused)
+        return timm_stages.TimmStages(config, made(unused), row, unused)
 
 
 @cache
@@ -159,10 +156,11 @@ def named(name: str) -> type[Timm]:
     return type(model, (Timm,), body)
 
 
-def _create(name: str, image_size: int, **options: Any) -> Any:
-    """The model as timm creates it, random, without classifier."""
+def _create(name: str, image_size: int, meta: bool = False, **options: Any) -> Any:
+    """The model as timm creates it, random or without values, and without classifier."""
     try:
-        return timm.create_model(name, num_classes=0, **options).eval()
+        with torch.device("meta" if meta else "cpu"):
+            return timm.create_model(name, num_classes=0, **options).eval()
     except Exception as error:  # each family has its own conditions on sizes, and its own kinds of error
         text = " ".join(str(error).split())
         raise PeftCorrError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,9 +41,6 @@ class TimmStages(Timm):
         check_size(config.image_size, self.stride)
         for name in (*(stage.name for stage in row.stages[depth:]), *unused):
             model.set_submodule(name, nn.Identity())
-        for module in model.modules():
-            if getattr(module, "inplace", False):
-                module.inplace = False  # the state that enters a stage is kept by its caller
         for stage in self.row:
             separate_projections(model.get_submodule(stage.name), stage.layers)
         self._sites = [self._stage_sites(index) for index in range(depth)]
@@ -116,7 +112,7 @@ def plan(config: Backbone.Config, name: str, skeleton: Any) -> tuple[StageRow, l
     Args:
         config: validated options.
         name: timm's name of it.
-        skeleton: the model on the meta device.
+        skeleton: the model on the meta device; changed.
 
     Raises:
         PeftCorrError: if it is no row of stages, or parameters inside a stage take no part, which could be neither
@@ -124,7 +120,7 @@ def plan(config: Backbone.Config, name: str, skeleton: Any) -> tuple[StageRow, l
     """
     try:
         row = find_stages(skeleton, config.image_size)
-        return row, _unused(TimmStages(config, copy.deepcopy(skeleton), row))
+        return row, _unused(TimmStages(config, skeleton, row))
     except NoStages as reason:
         raise PeftCorrError(
             f"timm's {name} cannot be a backbone here: {reason}. Choose a plain vision transformer or a model that "

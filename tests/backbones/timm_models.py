@@ -95,13 +95,15 @@ def randomise(model: nn.Module, seed: int = 0) -> None:
             if parameter.dim() > 1 and name.endswith("weight"):
                 noise = torch.randn(parameter.shape, generator=generator)
                 parameter.copy_(noise / parameter[0].numel() ** 0.5)
-            elif parameter.dim() == 1 and not name.endswith("bias"):
+            elif name.endswith("gain") or (parameter.dim() == 1 and not name.endswith("bias")):
                 parameter.copy_(0.5 + random(parameter.shape))
             else:
                 parameter.copy_(random(parameter.shape) - 0.5)
         for name, buffer in model.named_buffers():
-            if "running" in name:
+            if name.endswith("running_var"):
                 buffer.copy_(0.5 + random(buffer.shape))
+            elif name.endswith("running_mean"):
+                buffer.copy_(random(buffer.shape) - 0.5)
 
 
 def reference(name: str, seed: int = 0, **options: Any) -> Any:
