@@ -51,7 +51,8 @@ IMPOSSIBLE: dict[tuple[str, str], str] = {
         for family in (*_CONVOLUTIONAL, "timm, Swin")
         for name in ("adapter", "adaptformer")
     },
-    **{(family, "vpt"): _NO_SEQUENCE for family in (*_CONVOLUTIONAL, "timm, Swin", "sam", "sd15")},
+    ("timm, ResNet", "ln_tuning"): "finds no norm in model.layer1",
+    **{(family, "vpt"): _NO_SEQUENCE for family in (*_CONVOLUTIONAL, "timm, Swin", "sam", "sd15", "fusion")},
 }
 """Every pair that cannot be, with the sentence that a user reads; on convolutions LoRA needs other targets."""
 
@@ -118,10 +119,14 @@ def _train(backbone: Backbone, strategy: Strategy, pictures: torch.Tensor, own: 
     loss.backward()
     gradients = {key: parameter.grad for key, parameter in trained.items() if parameter.grad is not None}
     length = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
+    assert length > 0
     with torch.no_grad():
-        for key, gradient in gradients.items():
-            trained[key].sub_(1e-3 * gradient / length)
-        assert loss_of(backbone, pictures, wanted) < loss.detach()
+        for step in (1e-3, 1e-1):  # a tenth where a thousandth is lost in rounding
+            for key, gradient in gradients.items():
+                trained[key].sub_(step * gradient / length)
+            if lower := bool(loss_of(backbone, pictures, wanted) < loss.detach()):
+                break
+    assert lower
 
     optimizer = torch.optim.AdamW(trained.values(), lr=1e-2, weight_decay=0)
     backbone.train()
