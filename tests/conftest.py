@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.io import savemat
+
+torch.set_num_threads(1)  # several workers with all cores each wait for one another most of the time
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -37,7 +37,7 @@ def one_sentence(text: str) -> str:
     ("flags", "said"),
     [
         (["--strategy", "lorra"], "Unknown strategy 'lorra'. Did you mean 'lora'?"),
-        (["--strategy", "frozen", "--backbone", "dinov2_vitb16"], "Did you mean 'dinov2_vitb14'?"),
+        (["--strategy", "frozen", "--backbone", "dinov2_vitb15"], "Did you mean 'dinov2_vitb14'?"),
         (["--set", "training.step=3"], "there is no key 'training.step'. Did you mean 'steps'?"),
         (["--set", "strategy.rnak=3"], "there is no key 'rnak'. Did you mean 'rank'?"),
         (

@@ -222,7 +222,7 @@ def test_the_recipe_at_fault_is_named(write: Any) -> None:
     ("assignment", "said"),
     [
         ("strategy=lorra", "Unknown strategy 'lorra'. Did you mean 'lora'?"),
-        ("backbone=dinov2_vitb16", "Did you mean 'dinov2_vitb14'?"),
+        ("backbone=dinov2_vitb15", "Did you mean 'dinov2_vitb14'?"),
         ("dataset=spair71", "Did you mean 'spair71k'?"),
         ("predictors=[argmin]", "Did you mean 'argmax'?"),
         ("strategy={rank: 3, name: 4}", "must be a name"),

@@ -47,7 +47,8 @@ def test_learns(
     )
     before = job.tensors()
     trained = job.run()
-    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    share = 0.95 if strategy in ("bitfit", "norm") else 0.8  # vectors alone get less far in forty steps
+    assert sum(losses[-10:]) < share * sum(losses[:10])
     assert trained.steps == 40
     assert [point.step for point in trained.validation] == [20, 40]
     assert trained.learning_rate == 1e-2
