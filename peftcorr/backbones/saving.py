@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +30,40 @@ def save_transformers(config: Any, tensors: dict[str, Tensor], folder: Path, **c
     settings = config.to_dict()
     for derived in ("stage_names", "out_features", "out_indices"):  # these would name blocks that are gone
         settings.pop(derived, None)
-    try:
+    with _writing(folder):
         type(config)(**{**settings, **changed}).save_pretrained(folder)
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            folder / "model.safetensors",
-            metadata={"format": "pt"},
-        )
+        _save(tensors, folder)
+
+
+def save_timm(name: str, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Write ``config.json`` and ``model.safetensors``, as timm's own repositories hold them.
+
+    Args:
+        name: timm's name of the model, with or without the tag of its pretrained weights.
+        tensors: by timm's names.
+        folder: where.
+
+    Raises:
+        PeftCorrError: if the folder cannot be written.
+    """
+    with _writing(folder):
+        settings = {"architecture": name.partition(".")[0], "num_classes": 0}
+        (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        _save(tensors, folder)
+
+
+def _save(tensors: dict[str, Tensor], folder: Path) -> None:
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, SafetensorError) as error:
         raise PeftCorrError(
             f"Cannot write {folder}: {error}. Free some space or choose another folder."

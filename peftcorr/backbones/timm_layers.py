@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+import torch
 from timm.layers import Attention, AttentionRope, DiffAttention, GluMlp
 from timm.models.eva import EvaAttention
 from timm.models.swin_transformer import WindowAttention
-from torch import nn
+from torch import Tensor, nn
 
-from peftcorr.backbones.fused import SplitLinear, split_projection
+from peftcorr.backbones.fused import SplitLinear, fused_state, split_projection
 
 # Their forward calls `qkv` as a layer, and its output rows are q, k and v in equal shares. Others of timm order the
 # rows by head (MaxViT), or read the weight alone (Swin v2): what they fuse is left as it is, and has no role.
@@ -61,6 +62,27 @@ def _unfuse(attention: EvaAttention | AttentionRope) -> None:
     attention.qkv = None
     if isinstance(attention, EvaAttention):
         attention.q_bias = attention.k_bias = attention.v_bias = None
+
+
+def plain_state(model: nn.Module, wanted: Container[str]) -> dict[str, Tensor]:
+    """State dict of a model with the projections as timm has them again.
+
+    Args:
+        model: after `separate_projections`.
+        wanted: names of the plain model's tensors.
+    """
+    state = fused_state(model)
+    for name in [key for key in state if key.endswith("q_proj.weight") and key not in wanted]:
+        path = name.removesuffix("q_proj.weight")
+        for what in ("weight", "bias"):
+            parts = [state.pop(f"{path}{role}_proj.{what}", None) for role in "qkv"]
+            given = [part for part in parts if part is not None]
+            if len(given) == 3:
+                state[f"{path}qkv.{what}"] = torch.cat(given)
+            for role, part in zip("qkv", parts, strict=True):
+                if f"{path}{role}_bias" in wanted and what == "bias" and part is not None:
+                    state[f"{path}{role}_bias"] = part
+    return state
 
 
 def roles(block: nn.Module, called: Container[str] | None = None) -> dict[str, tuple[str, ...]]:

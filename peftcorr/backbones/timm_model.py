@@ -15,6 +15,8 @@ from typing_extensions import Self
 
 from peftcorr.backbones import timm_weights
 from peftcorr.backbones.base import Backbone, Weights
+from peftcorr.backbones.saving import save_timm
+from peftcorr.backbones.timm_layers import plain_state
 from peftcorr.backbones.timm_names import published
 from peftcorr.errors import PeftCorrError
 
@@ -55,6 +57,25 @@ class Timm(Backbone):
         self.mean = _three(model.pretrained_cfg.get("mean", self.mean))
         self.std = _three(model.pretrained_cfg.get("std", self.std))
         self._pretrained: list[nn.Module] = []
+
+    def save_pretrained(self, folder: Path) -> None:
+        """See `Backbone.save_pretrained`: what ``timm.create_model(..., num_classes=0, checkpoint_path=...)`` loads.
+
+        Raises:
+            PeftCorrError: if the features are of an earlier block or stage, or parts of timm's model were left out.
+        """
+        name = self.timm_name(self.config)
+        with torch.device("meta"):
+            plain = _create(name, self.config.image_size).state_dict()
+        state = plain_state(self.model, plain)
+        heads = {"head", "head_dist", "fc_norm", "attn_pool"}
+        wanted = {key: value.shape for key, value in plain.items() if key.partition(".")[0] not in heads}
+        if {key: value.shape for key, value in state.items()} != wanted:
+            raise PeftCorrError(
+                f"timm's {name} cannot be exported as it is used here: timm has no such model without the parts that "
+                "were left out (backbone.layer, pooling, or what follows the last stage)."
+            )
+        save_timm(name, state, folder)
 
     def _settle(self) -> None:
         """Call last in a constructor: what is there by then came pretrained; what comes later is a strategy's."""

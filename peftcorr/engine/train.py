@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
-from torchvision.transforms.v2 import ColorJitter
 from transformers import get_cosine_schedule_with_warmup
 
-from peftcorr.data.correspondences import Correspondences
+from peftcorr.data.correspondences import Correspondences, Floats
 from peftcorr.engine.batches import CliqueSampler, PairSampler, Sampler
 from peftcorr.engine.checkpoint import Checkpoints, TrainingState, read_search, write_search
 from peftcorr.engine.evaluate import Split, predict
@@ -22,7 +22,7 @@ from peftcorr.engine.step import batch_loss, first_bad_pair
 from peftcorr.errors import PeftCorrError, TrainingDiverged
 from peftcorr.features.encode import Encoder
 from peftcorr.matching.predictors import Predictor
-from peftcorr.metrics.pck import PCK
+from peftcorr.metrics.aggregate import aggregate
 from peftcorr.recipe import Training
 from peftcorr.report.progress import Progress
 from peftcorr.results.record import SearchPoint, ValidationPoint
@@ -245,20 +245,19 @@ class Trainer:
             self._progress.say(f"step {state.step}: validation PCK@{VALIDATION_ALPHA} {pck:.2f}")
 
 
-def colour_jitter(strength: float) -> ColorJitter | None:
+def colour_jitter(strength: float) -> Callable[[Tensor], Tensor] | None:
     """The augmentation of a recipe's ``training.colour_jitter``, which moves no keypoint."""
-    return ColorJitter(strength, strength, strength, strength / 4) if strength else None
+    if not strength:
+        return None
+    from torchvision.transforms.v2 import ColorJitter  # slow to import, and most runs have no use for it
+
+    jitter: Callable[[Tensor], Tensor] = ColorJitter(strength, strength, strength, strength / 4)
+    return jitter
 
 
-def validation_pck(data: Correspondences, points: object) -> float:
+def validation_pck(data: Correspondences, points: Floats) -> float:
     """PCK@0.1 per keypoint, in percent, of predictions (N, 2) in original pixels."""
     categories = [data.categories[number] for number in data.target[data.pair]]
-    scores = PCK().compute(
-        predictions=points,
-        references=data.target_points,
-        reference_lengths=data.reference_length[data.pair],
-        pairs=data.pair,
-        categories=categories,
-        alphas=[VALIDATION_ALPHA],
-    )
-    return float(scores["per_keypoint"][f"{VALIDATION_ALPHA:g}"])
+    lengths = data.reference_length[data.pair]
+    scores = aggregate(points, data.target_points, lengths, data.pair, categories, [VALIDATION_ALPHA])
+    return scores.per_keypoint[f"{VALIDATION_ALPHA:g}"]

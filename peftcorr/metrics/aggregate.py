@@ -119,37 +119,56 @@ def score_predictions(table: pa.Table, alphas: Sequence[float]) -> dict[str, dic
     Raises:
         PeftCorrError: as `aggregate`.
     """
-    group_columns = [_strings(table, name) for name in ("dataset", "split", "predictor")]
-    group_codes = np.stack([codes for _, codes in group_columns])  # (3, N)
-    if not group_codes.shape[1]:
+    if not len(table):
         raise PeftCorrError("There are no keypoints to score.")
-    groups, first, group = np.unique(group_codes, axis=1, return_index=True, return_inverse=True)
-    group = group.reshape(-1)  # numpy 2.0 alone keeps the axis here
-
-    predictions, references = (
-        np.stack([table.column(f"{kind}_{axis}").to_numpy() for axis in "xy"], axis=1)
-        for kind in ("prediction", "truth")
-    )
-    lengths, pairs = table.column("reference_length").to_numpy(), table.column("pair").to_numpy()
-    category_names, categories = _strings(table, "category")
-    pair_names, pair_codes = _strings(table, "pair_id")
-
+    group_names, group = _groups(table, ("dataset", "split", "predictor"))
     scores: dict[str, dict[str, Scores]] = {}
-    for index in np.argsort(first):
-        dataset, split, predictor = (
-            str(names[code]) for (names, _), code in zip(group_columns, groups[:, index], strict=True)
+    for index, (dataset, split, predictor) in enumerate(group_names):
+        # One group at a time: memory follows the largest, not how many predictors were asked.
+        rows = _rows(table, np.flatnonzero(group == index))
+        predictions, references = (
+            np.stack([rows.column(f"{kind}_{axis}").to_numpy() for axis in "xy"], axis=1)
+            for kind in ("prediction", "truth")
         )
-        rows = np.flatnonzero(group == index)
+        category_names, categories = _strings(rows, "category")
+        pair_names, pair_codes = _strings(rows, "pair_id")
         scores.setdefault(f"{dataset}/{split}", {})[predictor] = aggregate(
-            predictions[rows],
-            references[rows],
-            lengths[rows],
-            pairs[rows],
-            category_names[categories[rows]],
+            predictions,
+            references,
+            rows.column("reference_length").to_numpy(),
+            rows.column("pair").to_numpy(),
+            category_names[categories],
             alphas,
-            pair_names=pair_names[pair_codes[rows]],
+            pair_names=pair_names[pair_codes],
         )
     return scores
+
+
+def _rows(table: pa.Table, numbers: Integers) -> pa.Table:
+    """Some rows of a table; a view where they follow one another, as a run's own predictions do."""
+    if numbers[-1] - numbers[0] + 1 == len(numbers):
+        return table.slice(numbers[0], len(numbers))
+    return table.take(pa.array(numbers))
+
+
+def _groups(table: pa.Table, columns: Sequence[str]) -> tuple[list[tuple[str, ...]], Integers]:
+    """The distinct combinations of values of `columns` in the order in which they appear, and each row's."""
+    code = np.zeros(len(table), dtype=np.int64)
+    values = []
+    for name in columns:
+        names, codes = _strings(table, name)
+        values.append(names)
+        code = code * len(names) + codes
+    distinct, first = np.unique(code, return_index=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    indices = np.unravel_index(distinct[order], [len(names) for names in values])
+    combinations = [
+        tuple(str(names[index]) for names, index in zip(values, row, strict=True))
+        for row in zip(*indices, strict=True)
+    ]
+    return combinations, rank[np.searchsorted(distinct, code)]
 
 
 def _points(values: ArrayLike, name: str) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from peftcorr.backbones.base import Backbone, BlockSites
+from peftcorr.backbones.base import Backbone, BlockSites, parameters_of
 from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block, inject, place
 from peftcorr.strategies.pretrained import pretrained_modules
 
@@ -62,11 +62,12 @@ class Adapter(Strategy):
                     norm.requires_grad_(True)
 
     def expected_parameters(self, backbone: Backbone) -> int:
-        """L 2 (2 D m + m + D), plus 4 D a block with its two LayerNorms."""
+        """L 2 (2 D m + m + D), plus the blocks' LayerNorms: 4 D for two of them."""
         m = self.config.bottleneck
-        return sum(
-            2 * (2 * site.width * m + m + site.width) + (4 * site.width if self.config.layer_norm else 0)
-            for site in chosen_blocks(backbone, self.config.blocks)
+        sites = chosen_blocks(backbone, self.config.blocks)
+        norms = [norm for site in sites for norm in _layer_norms(backbone, site)]
+        return sum(2 * (2 * site.width * m + m + site.width) for site in sites) + (
+            sum(parameters_of(norm) for norm in norms) if self.config.layer_norm else 0
         )
 
     def first_trainable_block(self, backbone: Backbone) -> int:

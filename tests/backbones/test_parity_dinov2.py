@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.backbones.parity import parity
 from tests.small_models import Small
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def parity() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "parity_dinov2", ROOT / "benchmarks" / "parity" / "dinov2.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def dinov2() -> ModuleType:
+    return parity("dinov2")
 
 
 @pytest.mark.parametrize(
     ("size", "interpolated_by"), [(32, "each"), (64, "transformers"), (24, "transformers")]
 )
-def test_same_weights_same_features(parity: ModuleType, size: int, interpolated_by: str) -> None:
-    state = parity.random_state(Small)
-    assert parity.relative_error(*parity.pair(Small, state, size, interpolated_by), size) <= parity.BOUND
+def test_same_weights_same_features(dinov2: ModuleType, size: int, interpolated_by: str) -> None:
+    state = dinov2.random_state(Small)
+    assert dinov2.relative_error(*dinov2.pair(Small, state, size, interpolated_by), size) <= dinov2.BOUND
 
 
 @pytest.mark.parametrize("size", [24, 64])
-def test_each_library_interpolates_in_its_own_way(parity: ModuleType, size: int) -> None:
+def test_each_library_interpolates_in_its_own_way(dinov2: ModuleType, size: int) -> None:
     """Should this fail, one of them has changed, and the benchmark's text with it."""
-    state = parity.random_state(Small)
-    assert parity.relative_error(*parity.pair(Small, state, size), size) > 10 * parity.BOUND
+    state = dinov2.random_state(Small)
+    assert dinov2.relative_error(*dinov2.pair(Small, state, size), size) > 10 * dinov2.BOUND
 
 
-def test_the_comparison_sees_one_weight(parity: ModuleType) -> None:
-    state = parity.random_state(Small)
-    one, other = parity.pair(Small, state, 32)
+def test_the_comparison_sees_one_weight(dinov2: ModuleType) -> None:
+    state = dinov2.random_state(Small)
+    one, other = dinov2.pair(Small, state, 32)
     other.get_parameter("model.blocks.2.ls2.gamma").data[0] += 0.1
-    assert parity.relative_error(one, other, 32) > parity.BOUND
+    assert dinov2.relative_error(one, other, 32) > dinov2.BOUND

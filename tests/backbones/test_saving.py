@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import transformers
 from torch import Tensor
@@ -14,7 +15,7 @@ from peftcorr.backbones import Backbone
 from peftcorr.errors import PeftCorrError
 from peftcorr.strategies.base import apply_checked
 from peftcorr.strategies.lora import Lora
-from tests.backbones import test_dinov3, test_dinov3_convnext
+from tests.backbones import test_dinov3, test_dinov3_convnext, timm_models
 from tests.backbones.small_sam import SmallSam, in_transformers, load
 from tests.small_models import save_weights
 
@@ -89,6 +90,38 @@ def test_a_merged_lora_is_read_by_transformers(
         plain = read(tmp_path / "exported", pictures)
     assert (adapted - before).norm() / before.norm() > 1e-2
     assert (plain - adapted).norm() / adapted.norm() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("small_scaled", 32), ("small_scaled", 48), ("small_gated", 32), ("small_dinov3", 32), ("small_eva", 32),
+     ("small_swin", 32), ("small_mixed", 32)],
+)  # fmt: skip
+def test_a_merged_lora_is_read_by_timm(tmp_path: Path, name: str, size: int) -> None:
+    backbone = timm_models.load(name, timm_models.save(name, tmp_path / "pretrained"), image_size=size)
+    pictures = torch.randn((2, 3, size, size), generator=torch.Generator().manual_seed(0))
+    strategy = Lora(Lora.Config(rank=2))
+    apply_checked(strategy, backbone)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        before = backbone.features(pictures)
+        for parameter in backbone.parameters():
+            if parameter.requires_grad:
+                parameter.copy_(0.3 * torch.randn_like(parameter))
+        adapted = backbone.features(pictures)
+        strategy.merge(backbone)
+        (tmp_path / "exported").mkdir()
+        backbone.save_pretrained(tmp_path / "exported")
+        options = {} if name == "small_swin" else {"dynamic_img_size": True}
+        file = str(tmp_path / "exported" / "model.safetensors")
+        plain = timm.create_model(name, num_classes=0, checkpoint_path=file, **options).eval()
+        found = plain.forward_features(pictures)
+    if name == "small_swin":
+        found = found.permute(0, 3, 1, 2)
+    else:
+        found = found[:, plain.num_prefix_tokens :].transpose(1, 2).reshape(adapted.shape)
+    assert (adapted - before).norm() / before.norm() > 1e-2
+    assert (found - adapted).norm() / adapted.norm() < 1e-4
 
 
 @pytest.mark.parametrize(
