@@ -37,7 +37,7 @@ from peftcorr.report.progress import Progress
 from peftcorr.results.predictions import PREDICTION_SCHEMA
 
 MEMORY = 2 << 30  # bytes of features held at once, by default
-_MATCH_BYTES = 32 << 20  # similarity maps held at once
+_MATCH_BYTES = 4 << 20  # similarity maps held at once: more would gain no speed
 _CHUNK = 1 << 14  # points moved at once from the input's pixels to the image's
 
 
