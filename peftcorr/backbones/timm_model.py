@@ -61,10 +61,12 @@ class Timm(Backbone):
     def save_pretrained(self, folder: Path) -> None:
         """See `Backbone.save_pretrained`: what ``timm.create_model(..., num_classes=0, checkpoint_path=...)`` loads.
 
+        A model that pools by attention is made with ``global_pool=""`` besides, since its pooling is not written.
+
         Raises:
             PeftCorrError: if the features are of an earlier block or stage, or parts of timm's model were left out.
         """
-        name = self.timm_name(self.config)
+        name = str(self.model.pretrained_cfg["architecture"])
         with torch.device("meta"):
             plain = _create(name, self.config.image_size).state_dict()
         state = plain_state(self.model, plain)

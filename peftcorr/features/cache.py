@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import torch
 from filelock import FileLock
@@ -125,6 +126,8 @@ class Shelf:
         self._shape, self._size, self._mode = shape, store.size, store.mode
         self._sound: set[_File] = set()
         self._index: dict[str, _File] = {}
+        self._damaged: set[_File] = set()
+        self._changing = Lock()  # of the index: one thread reads ahead while another keeps what is new
         self._scan()
 
     def __contains__(self, key: str) -> bool:
@@ -177,7 +180,7 @@ class Shelf:
                 temporary.replace(path)
                 file = _File(path, file_stamp(path))
                 self._sound.add(file)
-                self._index.update(dict.fromkeys(new, file))
+                self._enter(list(new), file)
         except (OSError, SafetensorError) as error:
             raise PeftCorrError(
                 f"Cannot keep features below {self._folder} ({error}): free some space, set PEFTCORR_CACHE to "
@@ -190,12 +193,16 @@ class Shelf:
 
     def _scan(self) -> None:
         """Read the headers of the files that are new since the last time."""
-        known = set(self._index.values())
+        known = {*self._index.values(), *self._damaged}
         for path in sorted(self._folder.glob("*.safetensors")):
             with suppress(FileNotFoundError):  # another process found it damaged and deleted it
                 file = _File(path, file_stamp(path))
                 if file not in known:
-                    self._index.update(dict.fromkeys(self._header(file), file))
+                    self._enter(self._header(file), file)
+
+    def _enter(self, keys: list[str], file: _File) -> None:
+        with self._changing:
+            self._index.update(dict.fromkeys(keys, file))
 
     def _header(self, file: _File) -> list[str]:
         """Keys of the images in a file; none, and no file any more, if it is damaged or another encoder's."""
@@ -243,7 +250,9 @@ class Shelf:
 
     def _discard(self, file: _File) -> None:
         """Forget a file that cannot be trusted, and delete it unless another process has replaced it already."""
-        self._index = {key: other for key, other in self._index.items() if other != file}
+        with self._changing:
+            self._damaged.add(file)  # it may be there for a while: until whoever writes gives the lock away
+            self._index = {key: other for key, other in self._index.items() if other != file}
         with suppress(OSError), FileLock(self._folder / ".lock"):
             if file_stamp(file.path) == file.stamp:
                 file.path.unlink()

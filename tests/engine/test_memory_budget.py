@@ -133,7 +133,7 @@ def test_three_times_the_pairs_hold_no_more(
 def test_the_room_is_shared_out() -> None:
     shape = (32, 32, 384)
     plenty = Room.of(2 << 30, shape, 16)
-    assert (plenty.batch, plenty.similarity) == (16, 32 << 20)
+    assert (plenty.batch, plenty.similarity) == (16, 4 << 20)
     little = Room.of(16 << 20, shape, 16)
     assert little.batch == 2
     assert little.similarity == 4 << 20

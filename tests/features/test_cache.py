@@ -9,6 +9,7 @@ import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from peftcorr.data.images import ImageStore, ResizeMode
 from peftcorr.engine.evaluate import Split, predict
 from peftcorr.errors import PeftCorrError
 from peftcorr.features import cache as cache_module
-from peftcorr.features.cache import FeatureCache
+from peftcorr.features.cache import FeatureCache, Shelf
 from peftcorr.features.encode import Encoder
 from peftcorr.features.identity import encoder_identity
 from peftcorr.matching.predictors import Argmax, Predictor, Softargmax
@@ -325,3 +326,30 @@ def test_what_a_killed_process_left_is_tidied_up(desk: Desk) -> None:
     desk.files()[0].unlink()
     desk.score()
     assert not left.exists()
+
+
+def test_a_damaged_file_that_is_still_there_is_not_taken_in_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread has found it damaged and is about to delete it, while another writes and looks around."""
+    desk.score()
+    _flip(desk.files()[0], -5)
+    discard, looked = Shelf._discard, []
+
+    def discard_while_another_looks(self: Shelf, file: Any) -> None:
+        unlink = Path.unlink
+
+        def look_first(path: Path, missing_ok: bool = False) -> None:
+            looked.append(path)
+            self._scan()
+            unlink(path, missing_ok)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", look_first)
+            discard(self, file)
+
+    monkeypatch.setattr(Shelf, "_discard", discard_while_another_looks)
+    assert desk.score()[1] > 0
+    assert looked
+    monkeypatch.undo()
+    assert desk.score()[1] == 0
