@@ -36,7 +36,11 @@ def measure(settings: Settings) -> tuple[Result, dict[str, Any]]:
     """
     root = write(settings.work / "spair-sized", settings.quick)
     opened = dataset("pairs", root, "test", settings.work / "cache")
-    once, thrice = (_child(root, split, "vit", settings) for split in ("test", "trn"))
+    every = [
+        [_child(root, split, "vit", settings) for split in ("test", "trn")]
+        for _ in range(settings.repetitions)
+    ]
+    once, thrice = every[0]
     rest = _child(root, "test", "free", settings)
     rest_thrice = _child(root, "trn", "free", settings)
     result = compare(Case("spair-sized", "pairs", "", SIZE, 0, 0), opened, vit(SIZE), settings)
@@ -44,8 +48,8 @@ def measure(settings: Settings) -> tuple[Result, dict[str, Any]]:
         "pairs": len(opened),
         "forwards": once["forwards"],
         "forwards_tripled": thrice["forwards"],
-        "peak_bytes": once["peak_bytes"],
-        "peak_bytes_tripled": thrice["peak_bytes"],
+        "peak_bytes": [single["peak_bytes"] for single, _ in every],
+        "peak_bytes_tripled": [tripled["peak_bytes"] for _, tripled in every],
         "seconds": once["seconds"],
         "encoder_seconds": once["encoder_seconds"],
         "rest_seconds": rest["seconds"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +16,7 @@ from peftcorr.data.images import Frame, ImageStore
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Codes = NDArray[np.int32]  # of what there is one of for each correspondence
 
 _BETWEEN = "\0"  # before every letter, so that names sort by category first
 
@@ -42,10 +44,10 @@ class Correspondences:
     source: Ints
     target: Ints
     reference_length: Floats
-    pair: Ints
+    pair: Codes
     source_points: Floats
     target_points: Floats
-    keypoint: Ints
+    keypoint: Codes
     keypoint_names: list[str]
     pair_ids: pa.StringArray
 
@@ -106,7 +108,7 @@ class Geometry:
 
 def correspondences(dataset: PairDataset) -> Correspondences:
     """Flatten a split, without a Python object per pair or keypoint."""
-    table = dataset.table.with_format("arrow")[:]
+    table = _mapped_anew(dataset.table).with_format("arrow")[:]
     code, names = _numbered(
         pa.concat_arrays([_keys(table, "source_image"), _keys(table, "target_image")]).dictionary_encode()
     )
@@ -115,20 +117,33 @@ def correspondences(dataset: PairDataset) -> Correspondences:
     sizes = pa.concat_arrays([_list(table, "source_size"), _list(table, "target_size")])
     keypoints = _list(table, "keypoint_ids")
     identity, identities = _numbered(keypoints.flatten().dictionary_encode())
-    return Correspondences(
+    flat = Correspondences(
         images=[name.split(_BETWEEN)[1] for name in names],
         categories=[name.split(_BETWEEN)[0] for name in names],
         sizes=[size or [] for size in sizes.take(pa.array(first)).to_pylist()],
         source=source,
         target=target,
         reference_length=table.column("reference_length").to_numpy(),
-        pair=np.repeat(np.arange(len(table)), np.diff(keypoints.offsets.to_numpy())),
+        pair=np.repeat(np.arange(len(table), dtype=np.int32), np.diff(keypoints.offsets.to_numpy())),
         source_points=_points(table, "source_keypoints"),
         target_points=_points(table, "target_keypoints"),
-        keypoint=identity,
+        keypoint=identity.astype(np.int32),
         keypoint_names=identities,
         pair_ids=pa.array(_list(table, "pair_id"), pa.string()),
     )
+    del table, code, sizes, keypoints
+    pa.default_memory_pool().release_unused()  # memory for the encoder, which comes next
+    return flat
+
+
+def _mapped_anew(table: datasets.Dataset) -> datasets.Dataset:
+    """The same table in a mapping of its own, whose pages leave memory when it does."""
+    if len(table.cache_files) != 1:
+        return table  # it is in memory
+    anew = datasets.Dataset.from_file(table.cache_files[0]["filename"])
+    ids = (one.with_format("arrow")[:].column("pair_id") for one in (anew, table))
+    same = anew.column_names == table.column_names and next(ids).equals(next(ids))
+    return anew if same else table  # else it is a choice of the file's rows
 
 
 def _keys(table: pa.Table, side: str) -> pa.Array:

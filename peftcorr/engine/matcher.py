@@ -69,7 +69,8 @@ class Matcher:
                 if filled == 0:
                     first = row
                 count = min(end - row, len(self._maps) - filled)
-                queries = self._queries[self._query[self._rows[row : row + count]] - self._needless]
+                wanted = self._query[self._rows[row : row + count]]
+                queries = self._queries[wanted - self._needless]
                 torch.mm(queries, feature, out=self._maps[filled : filled + count].flatten(1))
                 row, filled = row + count, filled + count
         if filled:

@@ -13,7 +13,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-from peftcorr.data.correspondences import Correspondences, Floats, Ints
+from peftcorr.data.correspondences import Codes, Correspondences, Floats, Ints
+
+_CHUNK = 1 << 14  # correspondences looked at together: what a plan takes while it is made stays small
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Queries:
 
     image: Ints
     points: Floats
-    of: Ints
+    of: Codes
     start: Ints
     needless: Ints
 
@@ -60,7 +62,7 @@ class Schedule:
     waits: np.ndarray
     most_waiting: int
     targets: list[Ints]
-    rows: Ints
+    rows: Codes
     first_row: Ints
     count: Ints
 
@@ -87,16 +89,17 @@ def schedule(data: Correspondences, batch: int, process: int = 0, processes: int
     mine = order[process::processes]
     own = np.zeros(images, dtype=bool)
     own[mine] = True
-    rows = np.flatnonzero(own[data.target[data.pair]])
-    target = data.target[data.pair[rows]]
-    in_turn = np.lexsort((place[target], ripe[target]))
-    rows, target = rows[in_turn], target[in_turn]
-    count = np.bincount(target, minlength=images)
+    in_turn = np.lexsort((place, ripe))
+    turn = np.empty(images, dtype=np.int32)
+    turn[in_turn] = np.arange(images)
+    rows = np.flatnonzero(own[data.target][data.pair]).astype(np.int32)
+    rows = rows[np.argsort(turn[data.target][data.pair[rows]], kind="stable")]
+    of_pair = np.bincount(data.pair, minlength=len(data.target))
+    count = np.bincount(data.target, of_pair * own[data.target], minlength=images).astype(np.int64)
     first_row = np.zeros(images, dtype=np.int64)
-    first_row[target[::-1]] = np.arange(len(rows))[::-1]  # of several assignments the last one stays
+    first_row[in_turn] = np.cumsum(count[in_turn]) - count[in_turn]
 
-    by_ripeness = mine[np.lexsort((place[mine], ripe[mine]))]
-    by_ripeness = by_ripeness[count[by_ripeness] > 0]
+    by_ripeness = in_turn[count[in_turn] > 0]
     waits = ripe > window
     return Schedule(
         windows=_split(mine, window[mine], windows),
@@ -121,23 +124,45 @@ def _order(data: Correspondences) -> Ints:
 
 
 def _queries(data: Correspondences, place: Ints, window: Ints, ripe: Ints, windows: int) -> Queries:
-    source = data.source[data.pair]
-    keys = (data.source_points[:, 1], data.source_points[:, 0], place[source])
-    order = np.lexsort(keys)
-    new = np.ones(len(order), dtype=bool)
-    new[1:] = np.logical_or.reduce([key[order[1:]] != key[order[:-1]] for key in keys])
-    of = np.empty(len(order), dtype=np.int64)
-    of[order] = np.cumsum(new) - 1
-    chosen = order[new]
+    chosen, of = _distinct(data, place)
+    source = data.source[data.pair[chosen]]
     last = np.full(len(chosen), -1)
-    np.maximum.at(last, of, ripe[data.target[data.pair]])
+    np.maximum.at(last, of, ripe.astype(np.int32)[data.target][data.pair])
     return Queries(
-        image=source[chosen],
+        image=source,
         points=data.source_points[chosen],
         of=of,
-        start=np.searchsorted(window[source[chosen]], np.arange(windows + 1)),
+        start=np.searchsorted(window[source], np.arange(windows + 1)),
         needless=np.searchsorted(np.maximum.accumulate(last), np.arange(windows), side="right"),
     )
+
+
+def _distinct(data: Correspondences, place: Ints) -> tuple[Ints, Codes]:
+    """One correspondence of each query, in the order of `place`, and the query of every correspondence.
+
+    Few are distinct: each chunk is thinned out first, then what all chunks have left.
+    """
+
+    def thinned(rows: Ints) -> tuple[Ints, Ints]:
+        x, y = data.source_points[rows].T
+        keys = (y, x, place[data.source[data.pair[rows]]])
+        order = np.lexsort(keys)
+        new = np.ones(len(order), dtype=bool)
+        new[1:] = np.logical_or.reduce([key[order[1:]] != key[order[:-1]] for key in keys])
+        number = np.empty(len(order), dtype=np.int64)
+        number[order] = np.cumsum(new) - 1
+        return rows[order[new]], number
+
+    left: list[Ints] = [np.empty(0, dtype=np.int64)]
+    of = np.empty(len(data), dtype=np.int32)
+    before = 0
+    for start in range(0, len(data), _CHUNK):
+        chosen, number = thinned(np.arange(start, min(start + _CHUNK, len(data))))
+        of[start : start + _CHUNK] = number + before
+        left.append(chosen)
+        before += len(chosen)
+    chosen, number = thinned(np.concatenate(left))
+    return chosen, number.astype(np.int32)[of]
 
 
 def _split(images: Ints, window: Ints, windows: int) -> list[Ints]:
