@@ -34,11 +34,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--archive", type=Path, nargs="+", default=[], metavar="FILE",
-        help="prepare from its published archives in these files, without a network",
+        help="files that it is published as and that are here already; the others are downloaded (prepare)",
     )  # fmt: skip
     parser.add_argument(
         "--sha256", nargs="+", default=[], metavar="HEX",
-        help="what each archive must hash to, where the first download is not to be trusted (prepare)",
+        help="what these files must hash to; else the first download is trusted (prepare)",
     )  # fmt: skip
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="key=value",

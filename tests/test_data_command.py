@@ -29,15 +29,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def evaluate(name: str, output: Path, *more: str) -> int:
-    """Score the frozen embedded backbone; returns the number of pairs."""
+def evaluate(name: str, output: Path, *more: str) -> None:
+    """Score the frozen embedded backbone on a few pairs, as a user would."""
     command = ["run", "--strategy", "frozen", "--backbone", "tiny", "--dataset", name, "--image-size", "112"]
     assert main([*command, "--limit-pairs", "6", "--output", str(output), *more]) == 0
     [record] = Store(output).records()
-    assert record.status == "ok"
+    assert (record.status, record.dataset) == ("ok", name)
     [by_predictor] = record.scores.values()
     assert 0 <= by_predictor["argmax"].per_keypoint["0.1"] <= 100
-    return record.dataset == name
 
 
 def row(text: str, split: str) -> list[str]:
@@ -96,15 +95,23 @@ def test_spair_from_its_address_to_a_score(
 def test_check_of_damage(cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "prepare", "pf_willow", "--archive", str(willow_archive(tmp_path))]) == 0
     assert main(["data", "check", "pf_willow"]) == 0
-    images = sorted((cache / "datasets" / "pf_willow" / "PF-dataset").glob("*/*.png"))
-    images[0].unlink()
-    for image in images[1:13]:
-        image.write_bytes(b"no image")
     capsys.readouterr()
+    images = sorted((cache / "datasets" / "pf_willow" / "PF-dataset").glob("*/*.png"))
+    for image in images[:12]:
+        image.write_bytes(b"no image")
     assert main(["data", "check", "pf_willow"]) == 1
     out = capsys.readouterr().out
-    assert "Not everything could be read" in out
-    assert "test: " in out
+    assert row(out, "test")[-2:] == ["0", "12"]
+    assert out.count("cannot be decoded") == 10
+    assert "test: and 2 more." in out
+    assert "Not everything could be read, but the figures are those published." in out
+
+    images[0].unlink()
+    assert main(["data", "check", "pf_willow"]) == 1
+    out = capsys.readouterr().out
+    assert row(out, "test")[1] == "- ≠ 900 published"
+    assert "car_000.mat: no image of that name beside it" in out
+    assert "Not everything could be read, and the figures are not those published." in out
 
 
 def test_check_of_a_folder_of_ones_own(
@@ -137,7 +144,7 @@ def test_a_split_that_is_not_there(cache: Path, spair_root: Path, capsys: pytest
         (("prepare", "spair71k", "--archive", "nowhere.tar.gz"), "Cannot read nowhere.tar.gz: No such file"),
         (
             ("prepare", "spair71k", "--archive", "a", "b"),
-            "published as SPair-71k.tar.gz: give --archive one value",
+            "--archive has 2 values, but spair71k is published as SPair-71k",
         ),
         (("check", "spair71"), "Did you mean 'spair71k'?"),
         (("check", "spair71k"), "or have it made by peftcorr data prepare spair71k."),

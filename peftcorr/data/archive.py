@@ -121,9 +121,7 @@ class _Writer:
         if source is None:
             raise _Refusal(f"its member {member.name!r} is no file")
         with _writing(path, member):
-            target = path.open(
-                "xb", buffering=0
-            )  # what a full disk refuses is then lost at once, not on closing
+            target = path.open("xb", buffering=0)  # a full disk then says so here, not on closing
         with source, target:
             self._copy(source, target, path, member)
 

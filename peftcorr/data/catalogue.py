@@ -20,15 +20,15 @@ class Archive:
     Attributes:
         file: its name.
         address: where it is downloaded from; None if only people can fetch it.
-        folder: folder at its top.
-        placed: what that folder is called in the prepared dataset, if not so.
+        folder: folder at its top; None for a plain file, which is no archive.
+        placed: what the folder is called in the prepared dataset, if not so, or where the plain file goes.
         size: bytes, where published.
         sha256: checksum in hexadecimal digits, where published.
     """
 
     file: str
     address: str | None
-    folder: str
+    folder: str | None
     placed: str | None = None
     size: int | None = None
     sha256: str | None = None
@@ -144,23 +144,33 @@ _ENTRIES = (
         ),
         needs=(
             "PF-dataset-PASCAL/JPEGImages",
+            "PF-dataset-PASCAL/Annotations",
             *(f"image_pairs/{split}_pairs.csv" for split in ("trn", "val", "test")),
         ),
         largest=2 * 10**9,
         members=50_000,
         splits={
-            "trn": Figures(pairs=2_940),
+            # Its list has 2,940 rows, of which many repeat or mirror a pair: how many pairs that are is not published.
+            "trn": Figures(),
             "val": Figures(pairs=308),
             "test": Figures(pairs=299),
         },
     ),
     # Yu et al., NeurIPS 2021 (Datasets and Benchmarks). Its README links a file of Google Drive, which answers with a
-    # page for people. Which pairs there are is for the protocol to draw.
+    # page for people. The crowd list is that of GeoAware-SC (Zhang et al., CVPR 2024), whose protocol draws the pairs.
     Published(
         name="ap10k",
         page="https://github.com/AlexTheBad/AP-10K",
-        archives=(Archive("ap-10k.zip", None, "ap-10k"),),
-        needs=("ap-10k/annotations", "ap-10k/data"),
+        archives=(
+            Archive("ap-10k.zip", None, "ap-10k"),
+            Archive(
+                "ap-10k_is_crowd.txt",
+                "https://raw.githubusercontent.com/Junyi42/GeoAware-SC/master/data/ap-10k_is_crowd.txt",
+                None,
+                placed="ap-10k/ap-10k_is_crowd.txt",
+            ),
+        ),
+        needs=("ap-10k/annotations", "ap-10k/data", "ap-10k/ap-10k_is_crowd.txt"),
         largest=20 * 10**9,  # the archive has 3.4 GB
         members=200_000,
     ),

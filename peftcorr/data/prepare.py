@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import zip_longest
 from pathlib import Path
 
 from filelock import FileLock
@@ -29,8 +30,8 @@ def prepare(
     Args:
         dataset: what to prepare.
         folder: the dataset's folder, new or empty.
-        given: its archives where they are here already; else they are downloaded.
-        pinned: sha256 of each archive, in the order of `given` or of the catalogue; empty to trust the first download.
+        given: its files that are here already, in the catalogue's order; those after them are downloaded.
+        pinned: sha256 of its files in that order; of those after them the first download is trusted.
         progress: where progress and checksums are shown.
 
     Returns:
@@ -41,9 +42,11 @@ def prepare(
             the folder cannot be written. The folder then is as it was.
     """
     for what, values in (("--archive", given), ("--sha256", pinned)):
-        if values and len(values) != len(dataset.archives):
-            files = " and ".join(archive.file for archive in dataset.archives)
-            raise PeftCorrError(f"{dataset.name} is published as {files}: give {what} one value for each.")
+        if len(values) > len(dataset.archives):
+            files = ", then ".join(archive.file for archive in dataset.archives)
+            raise PeftCorrError(
+                f"{what} has {len(values)} values, but {dataset.name} is published as {files}."
+            )
     for value in pinned:
         if not re.fullmatch("[0-9a-fA-F]{64}", value):
             raise PeftCorrError(f"--sha256 {value} is no SHA-256: it has 64 hexadecimal digits.")
@@ -66,38 +69,40 @@ def prepare(
 def _make(
     dataset: Published, folder: Path, given: Sequence[Path], pinned: Sequence[str], progress: Progress
 ) -> None:
-    sums = [*pinned] if pinned else [archive.sha256 for archive in dataset.archives]
-    if given:
-        files = {
-            path: _verified(path, expected, progress) for path, expected in zip(given, sums, strict=True)
-        }
-    else:
-        paths = [folder.parent / archive.file for archive in dataset.archives]
-        files = {
-            path: _downloaded(dataset, archive, path, expected, progress)
-            for archive, path, expected in zip(dataset.archives, paths, sums, strict=True)
-        }
+    files: dict[Path, Archive] = {}
+    found: dict[Path, str] = {}  # sha256 of what was downloaded
+    for archive, own, pin in zip_longest(dataset.archives, given, pinned):
+        expected = pin or archive.sha256
+        path = own or folder.parent / archive.file
+        files[path] = archive
+        if own is not None:
+            _verify(path, expected, progress)
+        else:
+            found[path] = _downloaded(dataset, archive, path, expected, progress)
     try:
-        _unpack(dataset, folder, list(files), progress)
+        _unpack(dataset, folder, files, progress)
     except ArchiveRefused:
-        if not given:
-            for path in files:
-                path.unlink()  # or the next call would take them again
+        for path in found:
+            path.unlink()  # or the next call would take them again
         raise
-    if not given:
-        for path, found in files.items():
-            _trusted(path).write_text(f"{found}  {path.name}\n", encoding="utf-8")
-            path.unlink()
+    for path, sha256 in found.items():
+        _trusted(path).write_text(f"{sha256}  {path.name}\n", encoding="utf-8")
+        path.unlink()
 
 
-def _unpack(dataset: Published, folder: Path, files: list[Path], progress: Progress) -> None:
+def _unpack(dataset: Published, folder: Path, files: Mapping[Path, Archive], progress: Progress) -> None:
+    bound = Bound(dataset.largest, dataset.members)
     with _new_folder(folder) as temporary:
-        for path in files:
+        for path, archive in files.items():
+            placed = temporary / (archive.placed or "")
+            if archive.folder is None:
+                placed.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, placed)
+                continue
             with progress.reporting(f"unpack {path.name}", "MB") as report:
-                unpack(path, temporary, Bound(dataset.largest, dataset.members), _megabytes(report))
-        for archive in dataset.archives:
+                unpack(path, temporary, bound, _megabytes(report))
             if archive.placed is not None and (temporary / archive.folder).is_dir():
-                (temporary / archive.folder).rename(temporary / archive.placed)
+                (temporary / archive.folder).rename(placed)
         if lacking := dataset.lacking(temporary):
             names = " and ".join(str(path) for path in files)
             raise ArchiveRefused(
@@ -105,14 +110,13 @@ def _unpack(dataset: Published, folder: Path, files: list[Path], progress: Progr
             )
 
 
-def _verified(path: Path, expected: str | None, progress: Progress) -> str:
+def _verify(path: Path, expected: str | None, progress: Progress) -> None:
     found = hash_file(path)
     if expected is not None and found != expected:
         raise PeftCorrError(
             f"The sha256 of {path} is {found} where it must be {expected}: it is another file, or damaged."
         )
     progress.say(f"sha256 {found}  {path.name}")
-    return found
 
 
 def _downloaded(

@@ -29,14 +29,6 @@ def test_a_split_is_counted_and_every_image_opened(spair_root: Path, tmp_path: P
     assert check == SplitCheck("val", FOUND)
 
 
-def test_an_image_of_two_categories_counts_twice_and_is_opened_once(
-    spair: SpairMaker, tmp_path: Path
-) -> None:
-    """SPair-71k lists a few photographs under two categories; each has its file in both folders."""
-    root = spair.write()
-    assert check_split(source("pairs", root, tmp_path), "test", QUIET).found == FOUND
-
-
 def test_missing_and_unreadable_images(spair_root: Path, tmp_path: Path) -> None:
     opened = source("spair71k", spair_root, tmp_path)
     opened.load("test")
@@ -70,7 +62,7 @@ def test_differences() -> None:
     assert check.differences(None) == []
 
 
-def test_datasets_without_a_folder_and_of_one_split(make_willow: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_dataset_of_one_split(make_willow: Callable[..., Path], tmp_path: Path) -> None:
     willow = check_split(source("pf_willow", make_willow(), tmp_path), "test", QUIET)
     assert willow.found == Figures(pairs=12, categories=2, images=6, keypoints=120)
     assert not willow.problems

@@ -74,28 +74,46 @@ def test_what_must_be_there_is_what_the_loaders_read(tmp_path: Path) -> None:
     for name, dataset in CATALOGUE.items():
         assert name == dataset.name
         assert dataset.page.startswith("https://")
-        folders = [archive.placed or archive.folder for archive in dataset.archives]
-        assert all(need.split("/")[0] in folders for need in dataset.needs)
+        placed = [(archive.placed or archive.folder or "").split("/")[0] for archive in dataset.archives]
+        assert {need.split("/")[0] for need in dataset.needs} == set(placed)
         assert all(
             archive.address is None or archive.address.endswith(archive.file) for archive in dataset.archives
         )
 
 
+def make_zip(path: Path, *names: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "content")
+    return path
+
+
 def test_two_archives_make_one_folder(tmp_path: Path) -> None:
     """PF-Pascal's lists of pairs are published apart, in a folder of another name."""
-    dataset = published("pf_pascal")
-    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
-        archive.writestr("PF-dataset-PASCAL/JPEGImages/2008_000001.jpg", b"")
-    with zipfile.ZipFile(tmp_path / "lists.zip", "w") as archive:
-        for split in ("trn", "val", "test"):
-            archive.writestr(f"pf-pascal_image_pairs/{split}_pairs.csv", "source_image")
-    given = [tmp_path / "images.zip", tmp_path / "lists.zip"]
-    assert get(dataset, tmp_path / "pascal", given)[0]
+    folders = ("PF-dataset-PASCAL/JPEGImages/1.jpg", "PF-dataset-PASCAL/Annotations/cat/1.mat")
+    lists = [f"pf-pascal_image_pairs/{split}_pairs.csv" for split in ("trn", "val", "test")]
+    given = [make_zip(tmp_path / "a.zip", *folders), make_zip(tmp_path / "b.zip", *lists)]
+    assert get(published("pf_pascal"), tmp_path / "pascal", given)[0]
     assert left(tmp_path / "pascal") == ["PF-dataset-PASCAL", "image_pairs"]
     with pytest.raises(
-        PeftCorrError, match=r"is published as PF-dataset-PASCAL.zip and pf-pascal_image_pairs.zip: "
+        PeftCorrError, match=r"--archive has 3 values, but pf_pascal is published as PF-dataset-P"
     ):
-        get(dataset, tmp_path / "again", given[:1])
+        get(published("pf_pascal"), tmp_path / "again", [*given, tmp_path])
+
+
+def test_what_is_not_given_is_downloaded(tmp_path: Path) -> None:
+    """AP-10K: people fetch the archive, the list of crowds has an address."""
+    dataset = published("ap10k")
+    first, second = dataset.archives
+    archive = make_zip(tmp_path / "my.zip", "ap-10k/annotations/a.json", "ap-10k/data/1.jpg")
+    with serving(b"000000022657\n") as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "*")
+        dataset = replace(dataset, archives=(first, replace(second, address=server.address)))
+        assert get(dataset, tmp_path / "sets" / "ap10k", [archive])[0]
+    crowds = tmp_path / "sets" / "ap10k" / "ap-10k" / "ap-10k_is_crowd.txt"
+    assert crowds.read_bytes() == b"000000022657\n"
+    assert left(tmp_path / "sets") == ["ap-10k_is_crowd.txt.sha256", "ap10k"]
+    assert get(dataset, tmp_path / "other", [archive, crowds])[0], "without a network"
 
 
 def test_a_download_leaves_its_checksum_and_the_dataset(tmp_path: Path) -> None:
