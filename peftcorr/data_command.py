@@ -117,7 +117,8 @@ def _table(title: str, checks: list[SplitCheck], published: Mapping[str, Figures
     for check in checks:
         figures = published.get(check.split)
         cells = [_cell(getattr(check.found, name, None), getattr(figures, name, None)) for name in names]
-        table.add_row(check.split, *cells, f"{check.missing:,}", f"{check.unreadable:,}")
+        images = (None, None) if check.found is None else (check.missing, check.unreadable)
+        table.add_row(check.split, *cells, *map(count, images))
     return table
 
 

@@ -110,6 +110,7 @@ def test_check_of_damage(cache: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["data", "check", "pf_willow"]) == 1
     out = capsys.readouterr().out
     assert row(out, "test")[1] == "- ≠ 900 published"
+    assert row(out, "test")[-2:] == ["-", "-"]
     assert "car_000.mat: no image of that name beside it" in out
     assert "Not everything could be read, and the figures are not those published." in out
 

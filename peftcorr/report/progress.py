@@ -109,4 +109,4 @@ class Progress:
     def say(self, text: str) -> None:
         """Print one line."""
         if self.console is not None:
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
