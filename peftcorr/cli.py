@@ -1,4 +1,4 @@
-"""The command line: ``peftcorr run | ls | params | compile | validate | export | cache``."""
+"""The command line: ``peftcorr run | ls | params | compile | validate | export | cache | data``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from peftcorr.cache_command import add_options as add_cache_options
+from peftcorr.data_command import add_options as add_data_options
 from peftcorr.errors import PeftCorrError
 from peftcorr.report.numbers import parse_bytes
 
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR")
     export.add_argument("--weights", type=Path, metavar="PATH", help="what the run was trained from")
     add_cache_options(add("cache", _cache, "List or delete what the cache folder holds."))
+    add_data_options(add("data", _data, "Prepare a published dataset, or check a dataset's folder."))
     return parser
 
 
@@ -251,6 +253,12 @@ def _export(parsed: argparse.Namespace, arguments: list[str]) -> int:
 
 def _cache(parsed: argparse.Namespace, arguments: list[str]) -> int:
     from peftcorr.cache_command import run
+
+    return run(parsed, cache_folder())
+
+
+def _data(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    from peftcorr.data_command import run
 
     return run(parsed, cache_folder())
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from peftcorr.backbones import Backbone, Weights
 from peftcorr.data import DATASETS
 from peftcorr.data.base import DatasetSource
+from peftcorr.data.catalogue import CATALOGUE, prepared_folder
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.images import ImageStore
 from peftcorr.engine.evaluate import MEMORY, Split
@@ -50,19 +51,26 @@ class Workbench:
         """The dataset that a recipe's section names.
 
         Raises:
-            PeftCorrError: if it needs a folder and none was given.
+            PeftCorrError: if it needs a folder, and none was given or prepared.
         """
         name = section["name"]
         cls = DATASETS.get(name)
         root = self.data_roots.get(name, self.data_roots.get(""))
         if cls.needs_root and root is None:
-            raise PeftCorrError(f"The dataset {name!r} needs its folder: give --data-root {name}=PATH.")
+            root = prepared_folder(self.cache, name)
+            if not root.is_dir():
+                raise PeftCorrError(f"The dataset {name!r} needs its folder: {self._how_to_get(name)}.")
         return cls(
             cls.Config(**options(section)),
             root if cls.needs_root else None,
             self.cache,
             self.progress.callback(f"prepare {name}"),
         )
+
+    @staticmethod
+    def _how_to_get(name: str) -> str:
+        give = f"give --data-root {name}=PATH"
+        return f"{give}, or have it made by peftcorr data prepare {name}" if name in CATALOGUE else give
 
     def split(self, section: Section, split: str, size: int, mode: str, limit: int | None) -> Split:
         """A split with its images at one size, loaded once a process."""

@@ -17,7 +17,7 @@ from peftcorr.data.base import PAIR_FEATURES, DatasetSource, PairDataset, Progre
 from peftcorr.errors import PeftCorrError
 
 _LOADER = "pf-willow-1"  # raise it when the reader gives other values for the same files
-_ARCHIVE_FOLDER = "PF-dataset-WILLOW"
+_ARCHIVE_FOLDERS = ("PF-dataset", "PF-dataset-WILLOW")  # at the top of the published archive, and renamed
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _LARGEST = 1_000_000  # pixels
 
@@ -33,7 +33,7 @@ class _Photograph:
 class PfWillow(DatasetSource):
     """PF-Willow from the authors' folders: all ordered pairs of different images inside a class.
 
-    The data root is ``PF-dataset-WILLOW`` or the folder it was unpacked in. The category is the class
+    The data root is ``PF-dataset`` (``PF-dataset-WILLOW``) or the folder it was unpacked in. The category is the class
     folder's name, ``car(G)`` for example.
     """
 
@@ -177,5 +177,4 @@ def _existing_root(root: Path | None) -> Path:
         raise PeftCorrError("pf_willow is read from a folder: give it with --data-root pf_willow=PATH.")
     if not root.is_dir():
         raise PeftCorrError(f"The data root {root} is not a folder: mend --data-root pf_willow=PATH.")
-    inner = root / _ARCHIVE_FOLDER
-    return inner if inner.is_dir() else root
+    return next((root / name for name in _ARCHIVE_FOLDERS if (root / name).is_dir()), root)

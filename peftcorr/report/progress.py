@@ -90,7 +90,23 @@ class Progress:
 
         return report
 
+    @contextmanager
+    def reporting(self, description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+        """As `callback`; the bar goes away however the block ends."""
+        bars: list[Bar] = []
+
+        def report(done: int, total: int) -> None:
+            if not bars:
+                bars.append(Bar(self.console, description, total, unit))
+            bars[0].update(done)
+
+        try:
+            yield report
+        finally:
+            for bar in bars:
+                bar.close()
+
     def say(self, text: str) -> None:
         """Print one line."""
         if self.console is not None:
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,224 @@
+"""Downloading one file: gone on with after a break, and never taken for whole when it is not."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import requests
+import urllib3
+
+from peftcorr.data.base import Progress
+from peftcorr.errors import PeftCorrError
+
+_CHUNK = 1 << 20
+_TIMEOUT = (20, 60)  # seconds to connect, and between two pieces
+
+
+def download(
+    address: str,
+    goal: Path,
+    *,
+    largest: int,
+    size: int | None = None,
+    sha256: str | None = None,
+    progress: Progress | None = None,
+) -> str:
+    """Download a file, unless it is there, and compare its size and checksum.
+
+    It grows as ``<goal>.part`` and gets its name when it is whole and right. A break keeps the part, and the next call
+    asks for the rest of it alone; the server gives that only while the file there is the same (If-Range, RFC 9110).
+
+    Args:
+        address: what to download.
+        goal: file to write.
+        largest: bytes that the file may have at most.
+        size: bytes that it must have, if known.
+        sha256: what it must hash to, if known.
+        progress: called with bytes (done, total) where the server says how many there are.
+
+    Returns:
+        The file's sha256 in hexadecimal digits.
+
+    Raises:
+        PeftCorrError: if the server cannot be reached or refuses, the file has another size or checksum, or the disk is
+            full.
+    """
+    if not goal.is_file():
+        try:
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            _fetch(address, goal, largest, size, progress)
+        except requests.exceptions.RequestException as error:
+            raise PeftCorrError(
+                f"Cannot download {address} ({_reason(error)}): check the network, or fetch it elsewhere and give it "
+                "with --archive FILE."
+            ) from error
+        except (urllib3.exceptions.HTTPError, ConnectionError) as error:
+            raise PeftCorrError(
+                f"The download of {address} broke off ({_reason(error)}): the same command goes on from there."
+            ) from error
+        except OSError as error:
+            raise unwritable(goal, error) from error
+        return _finish(address, goal, size, sha256)
+    found = hash_file(goal)
+    if sha256 is not None and found != sha256:
+        raise PeftCorrError(
+            f"{goal} is there already, but its sha256 is {found} and must be {sha256}: delete it to download it anew."
+        )
+    return found
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal digits.
+
+    Raises:
+        PeftCorrError: if it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while piece := stream.read(_CHUNK):
+                digest.update(piece)
+    except OSError as error:
+        raise PeftCorrError(f"Cannot read {path}: {error.strerror or error}.") from error
+    return digest.hexdigest()
+
+
+def unwritable(path: Path, error: OSError) -> PeftCorrError:
+    """The one sentence for a file that cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return PeftCorrError(
+            f"The disk of {path.parent} is full: free some space or choose another place with --data-root, then run "
+            "the same command again."
+        )
+    return PeftCorrError(f"Cannot write {error.filename or path}: {error.strerror or error}.")
+
+
+def _part(goal: Path) -> Path:
+    return goal.with_name(f"{goal.name}.part")
+
+
+def _version(goal: Path) -> Path:
+    """What the server called the version of the file that the part is of."""
+    return goal.with_name(f"{goal.name}.part.version")
+
+
+def _drop(goal: Path) -> None:
+    for path in (_part(goal), _version(goal)):
+        path.unlink(missing_ok=True)
+
+
+def _fetch(address: str, goal: Path, largest: int, size: int | None, progress: Progress | None) -> None:
+    """Bring the part up to the whole file."""
+    part = _part(goal)
+    done = part.stat().st_size if part.is_file() else 0
+    headers = {"Accept-Encoding": "identity"}  # some servers else unpack a .tar.gz on the way
+    if done:
+        headers["Range"] = f"bytes={done}-"
+        with suppress(OSError):
+            headers["If-Range"] = _version(goal).read_text(encoding="latin-1")
+    with requests.get(address, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+        begin, total = _extent(response)
+        if response.status_code == requests.codes.requested_range_not_satisfiable and done:
+            if done != total:  # else killed between the last byte and the file's name
+                _drop(goal)
+                _fetch(address, goal, largest, size, progress)
+            return
+        if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
+            raise PeftCorrError(
+                f"{address} answers {response.status_code} {response.reason or ''}".rstrip()
+                + ": look for the file at its publisher's page and give it with --archive FILE."
+            )
+        if response.status_code == requests.codes.partial_content and begin != done:
+            raise PeftCorrError(
+                f"{address} sends bytes from {begin} where {done} was asked for: delete {part} to start anew."
+            )
+        if size is not None and total not in (None, size):
+            _drop(goal)
+            raise PeftCorrError(
+                f"{address} has {total} bytes where {size} are published: it is another file."
+            )
+        _receive(response, goal, begin, total, largest, progress)
+
+
+def _extent(response: requests.Response) -> tuple[int, int | None]:
+    """Where in the file an answer begins, and how many bytes the whole file has, if it says so."""
+    ranged = re.fullmatch(
+        r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "").strip()
+    )
+    if ranged is not None:
+        begin, total = ranged.groups()
+        return int(begin or 0), None if total == "*" else int(total)
+    length = response.headers.get("Content-Length", "")
+    return 0, int(length) if length.isdigit() else None
+
+
+def _receive(
+    response: requests.Response,
+    goal: Path,
+    begin: int,
+    total: int | None,
+    largest: int,
+    progress: Progress | None,
+) -> None:
+    """Write an answer's body to the part, from `begin` on: from 0 where the server knows no ranges."""
+    version = response.headers.get("ETag", "")
+    # A weak tag names files that may differ in bytes, which If-Range therefore must not carry (RFC 9110, 13.1.5).
+    version = (
+        response.headers.get("Last-Modified", "") if not version or version.startswith("W/") else version
+    )
+    if version:
+        _version(goal).write_text(version, encoding="latin-1")
+    else:
+        _version(goal).unlink(missing_ok=True)
+    done = begin
+    with _part(goal).open("ab" if begin else "wb") as stream:
+        for piece in response.raw.stream(_CHUNK, decode_content=False):
+            done += len(piece)
+            if done > largest:
+                break
+            stream.write(piece)
+            if progress is not None and total:
+                progress(done, total)
+    if done > largest:
+        _drop(goal)
+        raise PeftCorrError(
+            f"{response.url} sends more than the {largest} bytes that the file can have at most: nothing was kept."
+        )
+    if total is not None and done != total:
+        raise PeftCorrError(
+            f"The download of {response.url} broke off after {done} of {total} bytes: the same command goes on from "
+            "there."
+        )
+
+
+def _finish(address: str, goal: Path, size: int | None, sha256: str | None) -> str:
+    """Compare the whole part and give it the file's name."""
+    part = _part(goal)
+    found = hash_file(part)
+    length = part.stat().st_size
+    if size is not None and length != size:
+        _drop(goal)
+        raise PeftCorrError(f"{address} gave {length} bytes where {size} are published: nothing was kept.")
+    if sha256 is not None and found != sha256:
+        _drop(goal)
+        raise PeftCorrError(
+            f"The download of {address} has the sha256 {found} where it must have {sha256}: nothing was kept."
+        )
+    try:
+        part.replace(goal)
+    except OSError as error:
+        raise unwritable(goal, error) from error
+    _version(goal).unlink(missing_ok=True)
+    return found
+
+
+def _reason(error: Exception) -> str:
+    """The innermost reason that a library wraps, short enough for a sentence."""
+    reason: BaseException = error
+    while isinstance(inner := getattr(reason, "reason", None) or reason.__context__, BaseException):
+        reason = inner
+    return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
