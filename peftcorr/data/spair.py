@@ -66,6 +66,10 @@ class SpairFolder(DatasetSource):
         """Splits that have a layout file."""
         return [split for split in SPLITS if self._layout_file(split).is_file()]
 
+    def identity(self) -> dict[str, Any]:
+        """The folder's name."""
+        return {"folder": self.name}
+
     def load(self, split: str) -> PairDataset:
         """Read a split; the reference length s is the longer side of the target's bounding box.
 
