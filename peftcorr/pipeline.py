@@ -72,8 +72,8 @@ def _splits(recipe: Recipe, needs_training: bool) -> list[tuple[Section, str]]:
 
 
 def _identified(section: Section, bench: Workbench) -> Section:
-    """A dataset section with the name that its folder gives it, which two folders of one layout differ by."""
-    return {**section, "folder": bench.source(section).name} if "folder" in section else section
+    """A dataset section with what tells its folder from others: their names, say, or the pairs drawn from them."""
+    return {**section, **bench.source(section).identity()}
 
 
 def run(recipe: Recipe, bench: Workbench) -> Record:

@@ -30,7 +30,8 @@ def test_ls_names_everything(capsys: pytest.CaptureFixture[str], monkeypatch: py
     out = capsys.readouterr().out
     for name in (
         "frozen", "last_k", "lora", "adapter", "adaptformer", "dinov2_vits14", "dinov2_vitg14_reg", "tiny",
-        "spair71k", "pairs", "pf_willow", "synthetic", "argmax", "window_softargmax", "softargmax",
+        "spair71k", "pairs", "pf_willow", "pf_pascal", "ap10k", "coco", "synthetic",
+        "argmax", "window_softargmax", "softargmax",
     ):  # fmt: skip
         assert re.search(rf"│ {name} +│ peftcorr ", out), name
     assert "BROKEN" not in out

@@ -6,6 +6,15 @@ __all__ = ["DATASETS"]
 
 DATASETS.lazy("spair71k", "peftcorr.data.spair:Spair71k", "SPair-71k (Min et al., 2019), as published")
 DATASETS.lazy("pairs", "peftcorr.data.spair:SpairFolder", "Any folder in SPair-71k's layout")
+DATASETS.lazy(
+    "pf_pascal", "peftcorr.data.pf_pascal:PfPascal", "PF-Pascal (Ham et al., 2017), the published pairs"
+)
+DATASETS.lazy(
+    "ap10k", "peftcorr.data.ap10k:Ap10k", "AP-10K (Yu et al., 2021) in the three settings of GeoAware-SC"
+)
+DATASETS.lazy(
+    "coco", "peftcorr.data.coco:Coco", "Any folder in COCO's keypoint format, pairs drawn from a seed"
+)
 DATASETS.lazy("pf_willow", "peftcorr.data.pf_willow:PfWillow", "PF-Willow (Ham et al., 2016), all 900 pairs")
 DATASETS.lazy(
     "synthetic", "peftcorr.data.synthetic_source:Synthetic", "Articulated objects rendered on the CPU"

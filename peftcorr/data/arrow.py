@@ -105,6 +105,29 @@ def cached_table(
         raise PeftCorrError(f"The cache {final} cannot be read back ({error}): is the disk sound?") from error
 
 
+def write_once(folder: Path, name: str, ending: str, content: bytes) -> Path:
+    """Write a file of the cache whose `ending` stands for its content, unless it is there; returns its path.
+
+    Raises:
+        PeftCorrError: if the folder cannot be written.
+    """
+    path = folder / (_file_name(name) + ending)
+    if path.is_file() and path.stat().st_size == len(content):
+        return path
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writing-", delete=False) as stream:
+            temporary = Path(stream.name)
+            try:
+                stream.write(content)
+                stream.flush()
+                temporary.chmod(0o644)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+    return path
+
+
 def _open(folder: Path) -> datasets.Dataset:
     """Memory-map a cache after comparing its length and checksum with its seal."""
     path = folder / _TABLE

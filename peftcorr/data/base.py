@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import datasets
 from pydantic import BaseModel, ConfigDict
@@ -95,6 +96,14 @@ class DatasetSource(ABC):
     @abstractmethod
     def splits(self) -> list[str]:
         """Splits that are there to be loaded."""
+
+    def identity(self) -> dict[str, Any]:
+        """Options that tell this dataset from others of its class; a run writes them into its recipe.
+
+        Raises:
+            PeftCorrError: as `load`.
+        """
+        return {}
 
     @abstractmethod
     def load(self, split: str) -> PairDataset:

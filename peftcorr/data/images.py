@@ -60,6 +60,22 @@ def decode(path: Path, annotated_size: tuple[int, int] | None = None) -> NDArray
         raise PeftCorrError(f"The image {path} cannot be decoded ({reason}): copy it again.") from error
 
 
+def stored_size(path: Path) -> tuple[int, int]:
+    """(W, H) of an image file as its header gives it; the pixels are not read.
+
+    Raises:
+        PeftCorrError: if the file is missing or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except FileNotFoundError:
+        raise PeftCorrError(f"The image {path} is missing.") from None
+    except Exception as error:  # as in `decode`
+        reason = str(error) or type(error).__name__
+        raise PeftCorrError(f"The image {path} cannot be decoded ({reason}): copy it again.") from error
+
+
 def _oriented(image: Image.Image, annotated_size: tuple[int, int] | None, path: Path) -> Image.Image:
     if annotated_size is None or image.size == tuple(annotated_size):
         return image

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
-from scipy.io import loadmat
 
 from peftcorr.data.arrow import Columns, cached_table, scan, stamp
 from peftcorr.data.base import PAIR_FEATURES, DatasetSource, PairDataset, Progress
+from peftcorr.data.fields import LARGEST
+from peftcorr.data.mat_file import read_numbers, shape_of
 from peftcorr.errors import PeftCorrError
 
 _LOADER = "pf-willow-1"  # raise it when the reader gives other values for the same files
 _ARCHIVE_FOLDERS = ("PF-dataset", "PF-dataset-WILLOW")  # at the top of the published archive, and renamed
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-_LARGEST = 1_000_000  # pixels
 
 
 @dataclass(frozen=True)
@@ -121,22 +121,13 @@ def read_points(path: Path) -> NDArray[np.float64]:
     Raises:
         PeftCorrError: if the file is no MATLAB file or ``pts_coord`` is not a finite 2 x K array.
     """
-    try:
-        content = loadmat(path, variable_names=["pts_coord"])
-    except Exception as error:  # scipy raises errors of a dozen kinds on damaged files
-        raise PeftCorrError(
-            f"{path} is no readable MATLAB file ({error or type(error).__name__})."
-        ) from error
-    if "pts_coord" not in content:
-        raise PeftCorrError(f"{path}: the variable pts_coord is missing.")
-    values = np.asarray(content["pts_coord"])
-    if values.dtype.kind not in "iuf":
-        raise PeftCorrError(f"{path}: pts_coord holds {values.dtype.name} values; it must hold numbers.")
+    values = read_numbers(path, "pts_coord")
     if values.ndim != 2 or values.shape[0] != 2 or values.shape[1] == 0:
-        shape = " x ".join(str(length) for length in values.shape)
-        raise PeftCorrError(f"{path}: pts_coord is {shape}; it must be 2 x K, a row of x and a row of y.")
-    points = np.ascontiguousarray(values.T, dtype=np.float64)
-    if not (np.abs(points) <= _LARGEST).all():  # NaN fails the comparison too
+        raise PeftCorrError(
+            f"{path}: pts_coord is {shape_of(values)}; it must be 2 x K, a row of x and a row of y."
+        )
+    points = np.ascontiguousarray(values.T)
+    if not (np.abs(points) <= LARGEST).all():  # NaN fails the comparison too
         raise PeftCorrError(
             f"{path}: pts_coord holds a value that is no pixel position (NaN, infinite or huge)."
         )

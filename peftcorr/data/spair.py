@@ -15,8 +15,10 @@ from pydantic import BaseModel, Field
 
 from peftcorr.data.arrow import Columns, cached_table, scan, stamp
 from peftcorr.data.base import PAIR_FEATURES, DatasetSource, PairDataset, Progress
-from peftcorr.data.spair_annotation import PairAnnotation, read_annotation, single_name
-from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.data.fields import single_name
+from peftcorr.data.image_files import ImageFiles
+from peftcorr.data.spair_annotation import PairAnnotation, read_annotation
+from peftcorr.errors import PeftCorrError
 
 SPLITS = ("trn", "val", "test")
 _LOADER = "spair-1"  # raise it when the reader gives other values for the same files
@@ -63,6 +65,10 @@ class SpairFolder(DatasetSource):
     def splits(self) -> list[str]:
         """Splits that have a layout file."""
         return [split for split in SPLITS if self._layout_file(split).is_file()]
+
+    def identity(self) -> dict[str, Any]:
+        """The folder's name."""
+        return {"folder": self.name}
 
     def load(self, split: str) -> PairDataset:
         """Read a split; the reference length s is the longer side of the target's bounding box.
@@ -151,14 +157,14 @@ class _SplitReader:
     def blocks(self, progress: Progress | None) -> Iterator[Columns]:
         """Yield the pairs as blocks of columns."""
         names = self.pair_names()
-        images = _ImageListing(self.root / "JPEGImages")
+        images = ImageFiles(self.root / "JPEGImages")
         for start in range(0, len(names), _BLOCK):
             columns: dict[str, list[Any]] = {column: [] for column in PAIR_FEATURES}
             for name in names[start : start + _BLOCK]:
                 path = self.annotations / f"{name}.json"
                 annotation = read_annotation(path)
-                images.require(annotation.category, annotation.src_imname, path, "src_imname")
-                images.require(annotation.category, annotation.trg_imname, path, "trg_imname")
+                _require(images, annotation.category, annotation.src_imname, path, "src_imname")
+                _require(images, annotation.category, annotation.trg_imname, path, "trg_imname")
                 _append(columns, name, annotation)
             yield columns
             if progress is not None:
@@ -190,25 +196,11 @@ def _append(columns: dict[str, list[Any]], name: str, pair: PairAnnotation) -> N
         columns[column].append(value)
 
 
-class _ImageListing:
-    """Which images there are: a category's folder is listed once, no file is opened."""
-
-    def __init__(self, root: Path):
-        self.root = root
-        self.names: dict[str, set[str]] = {}
-
-    def require(self, category: str, name: str, annotation: Path, field: str) -> None:
-        if category not in self.names:
-            folder = self.root / category
-            if not folder.is_dir():
-                raise PeftCorrError(f"{annotation}: category {category!r} has no folder {folder}.")
-            self.names[category] = {entry.name for entry in scan(folder)}
-        if name not in self.names[category]:
-            near = did_you_mean(name, self.names[category]) if len(self.names[category]) < 5000 else ""
-            near = near if near.startswith(" Did") else ""
-            raise PeftCorrError(
-                f"{annotation}: {field} names a missing image, {self.root / category / name}.{near}"
-            )
+def _require(images: ImageFiles, category: str, name: str, annotation: Path, field: str) -> None:
+    if not images.has_folder(category):
+        raise PeftCorrError(f"{annotation}: category {category!r} has no folder {images.root / category}.")
+    if problem := images.missing(f"{category}/{name}"):
+        raise PeftCorrError(f"{annotation}: {field} {problem}")
 
 
 def _existing_root(root: Path | None, archive_folder: str | None) -> Path:

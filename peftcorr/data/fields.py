@@ -1,0 +1,106 @@
+"""The values that annotation files hold, checked, and a wrong one told in one clause: for every layout's reader."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+
+from peftcorr.errors import PeftCorrError
+
+M = TypeVar("M", bound=BaseModel)
+
+_MUST = {  # pydantic's kind of error -> what the value must be
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "string_type": "text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "model_type": "a JSON object",
+    "literal_error": "{expected}",
+    "greater_than_equal": "at least {ge:.0f}",
+    "less_than_equal": "at most {le:.0f}",
+}
+LARGEST = 1_000_000  # pixels; beyond it a number is a mistake, and squared distances stay exact below it
+
+
+def single_name(name: str) -> str | None:
+    """Say what is wrong with `name` as the name of one file or folder; None if nothing is."""
+    if not name.strip():
+        return "is empty"
+    if name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
+        return f"is {name!r}; it must be a plain name, without a path"
+    return None
+
+
+def _plain(name: str) -> str:
+    if problem := single_name(name):
+        raise ValueError(problem)
+    return name
+
+
+def distinct(values: list[str]) -> list[str]:
+    """Refuse a value that is there twice (for pydantic's ``AfterValidator``)."""
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"has {value!r} twice")
+        seen.add(value)
+    return values
+
+
+Coordinate = Annotated[float, Field(allow_inf_nan=False, ge=-LARGEST, le=LARGEST)]  # pixels
+Side = Annotated[int, Field(ge=1, le=LARGEST)]  # of an image, pixels
+Name = Annotated[str, AfterValidator(_plain)]  # of one file or folder
+
+
+def read_json(model: type[M], path: Path) -> M:
+    """Read a JSON file and check it against a model.
+
+    Raises:
+        PeftCorrError: if the file cannot be read or a field is wrong, naming both.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise PeftCorrError(f"Cannot read {path}: {error.strerror or error}.") from error
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        raise PeftCorrError(f"{path}: {problem(error, content)}.") from error
+
+
+def problem(error: ValidationError, content: bytes = b"") -> str:
+    """First problem in one clause: the field and what is wrong with it.
+
+    Args:
+        error: what pydantic found.
+        content: the JSON text that was read, to tell a wrong encoding from wrong JSON.
+    """
+    first = error.errors(include_url=False)[0]
+    kind, found = first["type"], first["input"]
+    if kind == "json_invalid":
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError as wrong:
+            return f"not UTF-8 text (byte {wrong.start}): save it as UTF-8"
+        return f"not valid JSON ({first['ctx']['error']})"
+    field = ".".join(str(part) for part in first["loc"]) or "the file"
+    if kind == "missing":
+        return f"the field {field} is missing"
+    if kind == "value_error":
+        return f"{field} {first['ctx']['error']}"
+    if kind in ("too_short", "too_long"):
+        least = kind == "too_short"
+        bound = f"at least {first['ctx']['min_length']}" if least else f"at most {first['ctx']['max_length']}"
+        return f"{field} has {first['ctx']['actual_length']} entries; it must have {bound}"
+    if isinstance(found, float) and not math.isfinite(found):
+        return f"{field} is {found}; it must be a finite number"
+    shown = repr(found)
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    must = _MUST.get(kind)
+    wanted = must.format(**first.get("ctx", {})) if must else f"sound ({first['msg']})"
+    return f"{field} is {shown}; it must be {wanted}"
