@@ -1,4 +1,4 @@
-"""The command line: ``peftcorr run | ls | params | compile | validate | export | cache``."""
+"""The command line: ``peftcorr run | ls | params | compile | validate | export | cache | tune-predictor``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from peftcorr.cache_command import add_options as add_cache_options
 from peftcorr.errors import PeftCorrError
 from peftcorr.report.numbers import parse_bytes
+from peftcorr.tune_command import add_options as add_tune_options
 
 
 def console() -> None:
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR")
     export.add_argument("--weights", type=Path, metavar="PATH", help="what the run was trained from")
     add_cache_options(add("cache", _cache, "List or delete what the cache folder holds."))
+    add_tune_options(add("tune-predictor", _tune, "Choose the window's radius and temperature on val."))
     return parser
 
 
@@ -253,6 +255,12 @@ def _cache(parsed: argparse.Namespace, arguments: list[str]) -> int:
     from peftcorr.cache_command import run
 
     return run(parsed, cache_folder())
+
+
+def _tune(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    from peftcorr.tune_command import run
+
+    return run(parsed, _data_roots(parsed.data_root), cache_folder())
 
 
 if __name__ == "__main__":
