@@ -50,15 +50,17 @@ class _OfTarget(Predictor):
         best = maps.new_full((len(maps),), -torch.inf)
         where = torch.zeros(len(maps), dtype=torch.int64, device=maps.device)
         chunk = max(1, _CHUNK_BYTES // (4 * stride * width * stride))
-        for first in range(0, height * stride, stride):
-            band = down[first : first + stride]
-            length = squared_length(self._products, band, across).clamp_min(_EPSILON**2).sqrt()
+        for row in range(height):  # the pixels of a row of cells depend on that row and its neighbours
+            near = slice(max(0, row - 1), row + 2)
+            band = down[row * stride : (row + 1) * stride]
+            inverse = 1 / squared_length(self._products, band, across).clamp_min(_EPSILON**2).sqrt()
             for start in range(0, len(maps), chunk):
                 part = slice(start, start + chunk)
-                found, place = ((band @ maps[part] @ across.T) / length).flatten(1).max(1)
-                better = found > best[part]
-                best[part] = torch.where(better, found, best[part])
-                where[part] = torch.where(better, place + first * width * stride, where[part])
+                found = (band[:, near] @ (maps[part, near] @ across.T)).mul_(inverse).flatten(1)
+                top = found.amax(1)
+                better = torch.nonzero(top > best[part]).squeeze(1)
+                best[start + better] = top[better]
+                where[start + better] = found[better].argmax(1) + row * stride * width * stride
         pixels = torch.stack((where % (width * stride), where // (width * stride)), -1)
         return pixels.double().view(*similarity.shape[:-2], 2)
 
