@@ -19,11 +19,10 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import matplotlib
-from accelerate import Accelerator
 from matplotlib.figure import Figure
 from rich.console import Console
 from timing import page
-from timing.settings import PROJECT, WEIGHTS, available, shared
+from timing.settings import PROJECT, WEIGHTS, accelerator, available, shared
 from transformers.utils import logging
 
 from peftcorr.backbones import Backbone
@@ -38,7 +37,11 @@ from peftcorr.tuning import RADII, TEMPERATURES, grid, scored, tune
 from peftcorr.workbench import Workbench
 
 RECIPE = PROJECT / "recipes" / "animal-pairs" / "frozen.yaml"
-QUICK = ("dataset.images={trn: 3, val: 4, test: 4}", "dataset.pairs={trn: 2, val: 4, test: 4}")
+QUICK = (
+    "dataset.categories=[car, chair]",
+    "dataset.images={trn: 3, val: 4, test: 4}",
+    "dataset.pairs={trn: 2, val: 4, test: 4}",
+)
 
 # Shape and shade tell radii apart on paper and without colour.
 MARKERS = ("", "o", "s", "^", "D", "v", "P", "X", "*")
@@ -106,14 +109,14 @@ def _measure(
     recipe: Recipe, backbone: Backbone, run_id: str | None, bench: Workbench, console: Console
 ) -> dict[str, Any]:
     """PCK per keypoint of every setting on val, and of argmax and the chosen one on test."""
-    accelerator = Accelerator()
-    found = tune(recipe, backbone, bench, accelerator, grid(RADII, TEMPERATURES), ALPHAS)
+    process = accelerator()
+    found = tune(recipe, backbone, bench, process, grid(RADII, TEMPERATURES), ALPHAS)
     print_tuning(found, ALPHA, console)
     best = found.best(ALPHA)
     _, config = recipe.backbone_class()
     test = bench.split(recipe.dataset, "test", config.image_size, config.resize, None)
     predictors = [Argmax(Argmax.Config()), WindowSoftargmax(best)]
-    argmax, chosen = scored(recipe, backbone, test, predictors, bench, accelerator, ALPHAS)
+    argmax, chosen = scored(recipe, backbone, test, predictors, bench, process, ALPHAS)
     return {
         "backbone": recipe.backbone,
         "weights_id": bench.weights_of(*recipe.backbone_class()).id,

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from peftcorr.errors import PeftCorrError
+
+if TYPE_CHECKING:
+    from peftcorr.backbones import Backbone
+    from peftcorr.recipe import Recipe
+    from peftcorr.tuning import Tuning
+    from peftcorr.workbench import Workbench
 
 # What deciding the window looks at by default: a window moves a point by a part of a cell, which the strictest
 # threshold sees best.
@@ -89,7 +95,7 @@ def run(parsed: argparse.Namespace, data_roots: dict[str, Path], cache: Path) ->
     return 0
 
 
-def _model(parsed: argparse.Namespace, bench: Any) -> tuple[Any, Any]:
+def _model(parsed: argparse.Namespace, bench: Workbench) -> tuple[Recipe, Backbone]:
     """The recipe and the backbone, adapted as a finished run left it, or as it comes."""
     from peftcorr.recipe import Recipe, resolve
     from peftcorr.strategies.base import apply_checked
@@ -133,7 +139,7 @@ def _command_line(parsed: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
-def print_tuning(found: Any, alpha: float, console: Console) -> None:
+def print_tuning(found: Tuning, alpha: float, console: Console) -> None:
     """The other predictors, and of each radius the temperature that is best at a threshold."""
     from peftcorr.metrics.aggregate import alpha_key
 

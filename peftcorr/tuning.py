@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -33,7 +34,7 @@ def grid(radii: Sequence[int], temperatures: Sequence[float]) -> list[Setting]:
     Raises:
         PeftCorrError: if a value is impossible.
     """
-    if not radii or not temperatures or min(radii) < 0 or not min(temperatures) > 0:
+    if not radii or not temperatures or min(radii) < 0 or not all(0 < t < math.inf for t in temperatures):
         raise PeftCorrError(
             "A grid needs --radius of 0 or more and --temperature above 0, at least one of each."
         )

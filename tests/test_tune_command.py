@@ -70,10 +70,8 @@ def test_the_best_on_val_is_kept_and_later_runs_use_it(
         None,
     )
 
-    split, backbone = (
-        load_split(commands.photographs, commands.folder / "cache2", "val"),
-        build(Small, commands.weights),
-    )
+    split = load_split(commands.photographs, commands.folder / "cache2", "val")
+    backbone = build(Small, commands.weights)
     categories = [split.data.categories[number] for number in split.data.target[split.data.pair]]
     expected = {}
     for setting in grid([0, 1, 2], [5, 40]):
@@ -177,7 +175,7 @@ def test_a_choice_for_another_backbone_is_not_used(
 def test_the_grid_has_argmax_once_and_small_windows_first() -> None:
     settings = grid([2, 0, 1, 1], [40, 5])
     assert [(s.radius, s.temperature) for s in settings] == [(0, 5), (1, 5), (1, 40), (2, 5), (2, 40)]
-    for radii, temperatures in (([], [1.0]), ([1], []), ([1], [float("nan")])):
+    for radii, temperatures in (([], [1.0]), ([1], []), ([1], [5, float("nan")])):
         with pytest.raises(PeftCorrError):
             grid(radii, temperatures)
 

@@ -91,8 +91,7 @@ def overlap(
     exact, bits, thumbnails = _parts(trained)
     kinds = {"identical": 0, "near": 0}
     examples: list[list[str]] = []
-    for path, *print_ in zip(tested_paths, *_parts(tested), strict=True):
-        own_exact, own_bits, own_thumbnail = print_
+    for path, own_exact, own_bits, own_thumbnail in zip(tested_paths, *_parts(tested), strict=True):
         kind, found = "identical", np.flatnonzero(exact == own_exact)
         if not len(found):
             kind, found = "near", np.flatnonzero(np.bitwise_count(bits ^ own_bits) <= MOST_BITS)
