@@ -1,4 +1,4 @@
-"""The command line: ``peftcorr run | ls | params | compile | validate | export | cache | data``."""
+"""The command line: ``peftcorr run`` and what there is beside it (``peftcorr --help``)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from peftcorr.cache_command import add_options as add_cache_options
 from peftcorr.data_command import add_options as add_data_options
 from peftcorr.errors import PeftCorrError
 from peftcorr.report.numbers import parse_bytes
+from peftcorr.tune_command import add_options as add_tune_options
 
 
 def console() -> None:
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--weights", type=Path, metavar="PATH", help="what the run was trained from")
     add_cache_options(add("cache", _cache, "List or delete what the cache folder holds."))
     add_data_options(add("data", _data, "Prepare a published dataset, or check a dataset's folder."))
+    add_tune_options(add("tune-predictor", _tune, "Choose the window's radius and temperature on val."))
     return parser
 
 
@@ -261,6 +263,12 @@ def _data(parsed: argparse.Namespace, arguments: list[str]) -> int:
     from peftcorr.data_command import run
 
     return run(parsed, cache_folder())
+
+
+def _tune(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    from peftcorr.tune_command import run
+
+    return run(parsed, _data_roots(parsed.data_root), cache_folder())
 
 
 if __name__ == "__main__":

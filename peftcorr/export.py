@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from peftcorr.backbones import Backbone
 from peftcorr.errors import PeftCorrError
 from peftcorr.recipe import Recipe
-from peftcorr.results.record import Record
 from peftcorr.results.store import Store
-from peftcorr.strategies.base import apply_checked
+from peftcorr.trained import adapted_backbone, finished_run
 
 _TOLERANCE = 1e-4
 
@@ -34,11 +30,11 @@ def export(run_id: str, folder: Path, output: Path, given: Path | None) -> str:
         PeftCorrError: if there is no such run, the weights are others, the strategy has no exact merge, the family
             has no format of its own, or the folder is not empty.
     """
-    record = _trained_run(run_id, Store(output))
+    record = finished_run(run_id, Store(output))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PeftCorrError(f"{folder} is there already: give a new or empty folder.")
     recipe = Recipe.model_validate(record.recipe)
-    backbone = _adapted(recipe, record, Store(output), given)
+    backbone = adapted_backbone(recipe, record, Store(output), given)
     size = backbone.config.image_size
     images = torch.randn((1, 3, size, size), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -57,35 +53,3 @@ def export(run_id: str, folder: Path, output: Path, given: Path | None) -> str:
         f"{folder}: {record.strategy} merged into {record.backbone} ({record.weights_id}); features differ by "
         f"{difference:.1e} of their size from the unmerged model's."
     )
-
-
-def _trained_run(run_id: str, store: Store) -> Record:
-    record = store.read(run_id)
-    if record is None or record.status != "ok":
-        known = ", ".join(r.run_id for r in store.records() if r.status == "ok") or "none"
-        raise PeftCorrError(f"There is no finished run {run_id} in {store.root}: it has {known}.")
-    return record
-
-
-def _adapted(recipe: Recipe, record: Record, store: Store, given: Path | None) -> Backbone:
-    """The run's backbone with its adapter, in evaluation mode on the CPU."""
-    cls, config = recipe.backbone_class()
-    weights = cls.find_weights(config, given)
-    if (weights.id, weights.sha256) != (record.weights_id, record.weights_sha256):
-        raise PeftCorrError(
-            f"The run {record.run_id} was trained from {record.weights_id}, not from {weights.id} as it is here: give "
-            "the same weights with --weights."
-        )
-    backbone = cls.build(config, weights)
-    strategy = recipe.make_strategy()
-    apply_checked(strategy, backbone)
-    if strategy.trains():
-        path = store.adapter_path(record.run_id)
-        try:
-            strategy.load_state_dict(backbone, load_file(path))
-        except (OSError, SafetensorError) as error:
-            raise PeftCorrError(
-                f"The adapter {path} cannot be read ({error}): train the run again."
-            ) from error
-    backbone.eval()
-    return backbone

@@ -13,8 +13,11 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from safetensors.torch import save_file
 
-from peftcorr.backbones import Backbone
+from peftcorr.backbones import Backbone, Weights
+from peftcorr.data.guard import selecting
+from peftcorr.data.leakage import warnings
 from peftcorr.engine.evaluate import Split, predict, prediction_table
+from peftcorr.engine.leakage import leakage
 from peftcorr.engine.train import Trained, Trainer
 from peftcorr.errors import PeftCorrError
 from peftcorr.features.cache import FeatureCache
@@ -23,19 +26,21 @@ from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import label
 from peftcorr.metrics.aggregate import score_predictions
 from peftcorr.recipe import Recipe, Section, Training, WeightsIdentity
+from peftcorr.results.choice import chosen_predictor
 from peftcorr.results.environment import PeakMemory, environment
 from peftcorr.results.predictions import write_predictions
-from peftcorr.results.record import Cost, Record, Scores
+from peftcorr.results.record import Cost, Leakage, Record, Scores
 from peftcorr.results.store import atomic_path
 from peftcorr.strategies.base import Strategy, apply_checked
 from peftcorr.workbench import Workbench
 
 
 def finalise(recipe: Recipe, bench: Workbench) -> Recipe:
-    """Write into a recipe what decides its numbers here: the weights' hash, dataset folders' names, the learning rate.
+    """Write into a recipe what decides its numbers here: the weights' hash, dataset folders' names, the learning rate,
+    the setting of a predictor that was tuned.
 
     Raises:
-        PeftCorrError: if weights, folder or split are missing: said before any cell starts.
+        PeftCorrError: if weights, folder, split or the setting are missing: said before any cell starts.
     """
     weights = bench.weights_of(*recipe.backbone_class())
     strategy = recipe.make_strategy()
@@ -62,8 +67,19 @@ def finalise(recipe: Recipe, bench: Workbench) -> Recipe:
             "training": training,
             "dataset": _identified(recipe.dataset, bench),
             "eval_on": [_identified(section, bench) for section in recipe.eval_on],
+            "predictors": _predictors(recipe, weights, bench),
         }
     )
+
+
+def _predictors(recipe: Recipe, weights: Weights, bench: Workbench) -> list[Section]:
+    """The recipe's predictors, ``tuned`` replaced by what was chosen for the backbone."""
+    found = [section for section in recipe.predictors if section["name"] != "tuned"]
+    if len(found) < len(recipe.predictors):
+        chosen = chosen_predictor(recipe.backbone, weights.id, weights.sha256, bench.store)
+        if chosen not in found:
+            found.insert(recipe.predictors.index({"name": "tuned"}), chosen)
+    return found
 
 
 def _splits(recipe: Recipe, needs_training: bool) -> list[tuple[Section, str]]:
@@ -104,13 +120,13 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
     memory.reset()
     set_seed(recipe.seed)
     cls, config = recipe.backbone_class()
-    strategy = recipe.make_strategy()
 
-    backbone = cls.build(config, bench.weights_of(cls, config))
-    apply_checked(strategy, backbone)
-    backbone.to(accelerator.device)
-
-    trained = train(recipe, bench, backbone, strategy, accelerator)
+    with selecting():
+        strategy = recipe.make_strategy()
+        backbone = cls.build(config, bench.weights_of(cls, config))
+        apply_checked(strategy, backbone)
+        backbone.to(accelerator.device)
+        trained = train(recipe, bench, backbone, strategy, accelerator)
 
     begun = time.monotonic()
     # Not the training's precision: rows are to differ by what was trained alone.
@@ -118,6 +134,7 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
         backbone, None, accelerator.device, autocast(recipe.score_precision, accelerator.device)
     )
     tables = []
+    leaks: dict[str, Leakage] = {}
     # What was trained is scored once; a frozen backbone's features serve every later run with other predictors.
     frozen = not strategy.trains()
     cache = FeatureCache(bench.cache, record.weights_id) if bench.keep_features and frozen else None
@@ -137,6 +154,11 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
             cache,
         )
         tables.append(prediction_table(split, predicted, names))
+        if trained.steps:
+            trn = bench.split(recipe.dataset, "trn", config.image_size, config.resize, None)
+            leaks[f"{split.dataset.name}/{split.dataset.split}"] = leakage(trn, split, accelerator)
+    for line in warnings(leaks):
+        bench.progress.say(line)
     scores: dict[str, dict[str, Scores]] = {}
     for table in tables:
         scores |= score_predictions(table, recipe.alphas)
@@ -153,6 +175,7 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
             "best_step": trained.best_step,
             "learning_rate": trained.learning_rate,
             "learning_rate_search": trained.search,
+            "leakage": leaks or None,
             "cost": Cost(
                 train_seconds=trained.seconds,
                 eval_seconds=eval_seconds,

@@ -11,6 +11,7 @@ from peftcorr.data import DATASETS
 from peftcorr.data.base import DatasetSource
 from peftcorr.data.catalogue import CATALOGUE, prepared_folder
 from peftcorr.data.correspondences import correspondences
+from peftcorr.data.guard import require_open
 from peftcorr.data.images import ImageStore
 from peftcorr.engine.evaluate import MEMORY, Split
 from peftcorr.errors import PeftCorrError
@@ -73,7 +74,12 @@ class Workbench:
         return f"{give}, or have it made by peftcorr data prepare {name}" if name in CATALOGUE else give
 
     def split(self, section: Section, split: str, size: int, mode: str, limit: int | None) -> Split:
-        """A split with its images at one size, loaded once a process."""
+        """A split with its images at one size, loaded once a process.
+
+        Raises:
+            PeftCorrError: if it cannot be loaded, or is the test split while a run still trains or selects.
+        """
+        require_open(split)  # an earlier run may have loaded it
         key = json.dumps([section, split, size, mode, limit], sort_keys=True)
         if key not in self._splits:
             dataset = self.source(section).load(split).limited(limit)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import datasets
 from pydantic import BaseModel, ConfigDict
 
+from peftcorr.data.guard import require_open
 from peftcorr.registry import Registry
 
 _POINTS = datasets.List(datasets.List(datasets.Value("float64")))
@@ -82,6 +84,12 @@ class DatasetSource(ABC):
 
     needs_root: bool = True
 
+    def __init_subclass__(cls, **options: Any):
+        """Let every `load`, a plugin's too, refuse the test split while a run still trains or selects."""
+        super().__init_subclass__(**options)
+        if "load" in cls.__dict__:
+            cls.load = _guarded(cls.load)  # type: ignore[method-assign, assignment]
+
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         self.config = config
         self.root = root
@@ -112,6 +120,20 @@ class DatasetSource(ABC):
         Raises:
             PeftCorrError: if a file is missing or malformed, naming the file and the field.
         """
+
+
+Load = Callable[[Any, str], PairDataset]
+
+
+def _guarded(load: Load) -> Load:
+    @wraps(load)
+    def checked(self: DatasetSource, split: str) -> PairDataset:
+        require_open(split)
+        found = load(self, split)
+        require_open(found.split)  # whatever name it was asked for by
+        return found
+
+    return checked
 
 
 DATASETS: Registry[DatasetSource] = Registry("dataset", "peftcorr.datasets", lambda: DatasetSource)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from peftcorr.data.base import PairDataset
 from peftcorr.data.correspondences import Correspondences, Floats, Geometry, Ints
+from peftcorr.data.guard import require_open
 from peftcorr.data.images import Frame, ImageStore
 from peftcorr.engine.matcher import Matcher
 from peftcorr.engine.schedule import Queries, Schedule, schedule
@@ -76,11 +77,14 @@ def predict(
         cache: where features of earlier runs are, and where new ones are kept.
 
     Returns:
-        x, y in the target's original frame, (len(predictors), N, 2).
+        x, y in the target's original frame, (P, N, 2), in the order of the predictors, each of which gives its
+        `Predictor.points`.
 
     Raises:
-        PeftCorrError: if an image cannot be decoded, or a disk has no room for the maps beyond `memory` or the cache.
+        PeftCorrError: if an image cannot be decoded, a disk has no room for the maps beyond `memory` or the cache, or
+            it is a test split while a run still trains or selects.
     """
+    require_open(split.dataset.split)
     if cache is not None:  # what is kept for later processes must not come from pixels decoded long ago
         fresh_store = ImageStore(split.store.image_root, split.store.size, split.store.mode)
         split = replace(split, store=fresh_store)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from peftcorr.engine.schedule import Schedule
-from peftcorr.matching.predictors import Predictor
+from peftcorr.matching.predictors import Predictor, TargetPredictor
 
 
 class Matcher:
@@ -23,7 +23,8 @@ class Matcher:
         match_bytes: memory for similarity maps; one map is held at least.
 
     Attributes:
-        predicted: x, y in pixels of the input, (len(predictors), N, 2), float64; zero but in `plan.rows`.
+        predicted: x, y in pixels of the input, (P, N, 2), float64; zero but in `plan.rows`. P is the number of
+            predictors, of which a grid counts as many as it has settings.
     """
 
     def __init__(
@@ -36,7 +37,17 @@ class Matcher:
         match_bytes: int,
         device: torch.device,
     ):
-        self._plan, self._predictors, self._stride = plan, predictors, stride
+        self._plan, self._stride = plan, stride
+        self._predictors: list[tuple[slice, Predictor]] = []
+        self._of_targets: list[tuple[slice, TargetPredictor]] = []
+        points = 0
+        for predictor in predictors:
+            place = slice(points, points + predictor.points)
+            points = place.stop
+            if isinstance(predictor, TargetPredictor):
+                self._of_targets.append((place, predictor))
+            else:
+                self._predictors.append((place, predictor))
         height, width, channels = shape
         most = max(1, min(match_bytes // (4 * height * width), len(plan.rows)))
         self._maps = torch.empty((most, height, width), device=device)
@@ -44,9 +55,7 @@ class Matcher:
         self._query = torch.from_numpy(plan.queries.of).to(device)
         self._queries = torch.empty((0, channels), device=device)
         self._needless = 0
-        self.predicted = torch.zeros(
-            (len(predictors), correspondences, 2), dtype=torch.float64, device=device
-        )
+        self.predicted = torch.zeros((points, correspondences, 2), dtype=torch.float64, device=device)
 
     def add(self, queries: Tensor) -> None:
         """Keep the normalised queries (U', C) of the next window."""
@@ -55,11 +64,14 @@ class Matcher:
     def match(self, window: int, take: Callable[[int], Tensor]) -> None:
         """Match the targets that are ripe after a window; `take` gives the normalised map (h, w, C) of an image.
 
-        Each map is multiplied with all its queries at once; the predictors run over the maps of many targets.
+        Each map is multiplied with all its queries at once; the predictors run over the maps of many targets, but for
+        those that look at the target itself.
         """
         first = filled = 0
         for target in self._plan.targets[window]:
-            feature = take(target).flatten(0, 1).T
+            taken = take(target)
+            own = [(place, predictor.for_target(taken)) for place, predictor in self._of_targets]
+            feature = taken.flatten(0, 1).T
             row = int(self._plan.first_row[target])
             end = row + int(self._plan.count[target])
             while row < end:
@@ -71,7 +83,9 @@ class Matcher:
                 count = min(end - row, len(self._maps) - filled)
                 wanted = self._query[self._rows[row : row + count]]
                 queries = self._queries[wanted - self._needless]
-                torch.mm(queries, feature, out=self._maps[filled : filled + count].flatten(1))
+                maps = self._maps[filled : filled + count]
+                torch.mm(queries, feature, out=maps.flatten(1))
+                self._enter(own, maps, row)
                 row, filled = row + count, filled + count
         if filled:
             self._predict(first, filled)
@@ -80,6 +94,9 @@ class Matcher:
         self._needless = needless
 
     def _predict(self, first: int, count: int) -> None:
-        for index, predictor in enumerate(self._predictors):
-            points = predictor.predict(self._maps[:count], self._stride)
-            self.predicted[index, self._rows[first : first + count]] = points.to(self.predicted.dtype)
+        self._enter(self._predictors, self._maps[:count], first)
+
+    def _enter(self, predictors: Sequence[tuple[slice, Predictor]], maps: Tensor, first: int) -> None:
+        for place, predictor in predictors:
+            points = predictor.predict(maps, self._stride)
+            self.predicted[place, self._rows[first : first + len(maps)]] = points.to(self.predicted.dtype)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +22,8 @@ class Predictor(ABC):
 
         model_config = ConfigDict(extra="forbid", frozen=True)
 
+    points: int = 1  # for each map; a grid of settings predicts more, (points, ..., 2)
+
     def __init__(self, config: BaseModel):
         self.config = config
 
@@ -36,7 +40,32 @@ class Predictor(ABC):
         """
 
 
+class TargetPredictor(Predictor):
+    """A predictor that looks at the target's features besides the similarity maps.
+
+    A plugin defines `for_target` in place of `predict`.
+    """
+
+    @abstractmethod
+    def for_target(self, feature: Tensor) -> Predictor:
+        """The predictor for the maps of one target image; asked for once an image.
+
+        Args:
+            feature: the target's normalised map (h, w, C).
+        """
+
+    def predict(self, similarity: Tensor, stride: int) -> Tensor:
+        """Refused: similarity maps alone do not tell where the point is.
+
+        Raises:
+            TypeError: always; `for_target` gives the predictor that can.
+        """
+        raise TypeError(f"{type(self).__name__} predicts by for_target(feature).predict(similarity, stride)")
+
+
 PREDICTORS: Registry[Predictor] = Registry("predictor", "peftcorr.predictors", lambda: Predictor)
+PREDICTORS.lazy("upsampled_argmax", "peftcorr.matching.upsampled:UpsampledArgmax")
+PREDICTORS.lazy("tuned", "peftcorr.matching.tuned:Tuned")
 
 
 @PREDICTORS.register("argmax")
@@ -62,18 +91,52 @@ class WindowSoftargmax(Predictor):
 
     def predict(self, similarity: Tensor, stride: int) -> Tensor:
         """See `Predictor.predict`."""
-        height, width = similarity.shape[-2:]
-        peak = _peak(similarity)
-        offsets = torch.arange(-self.config.radius, self.config.radius + 1, device=similarity.device)
-        rows = (peak // width).unsqueeze(-1) + offsets
-        columns = (peak % width).unsqueeze(-1) + offsets
-        inside = _within(rows, height).unsqueeze(-1) & _within(columns, width).unsqueeze(-2)
-        cells = rows.clamp(0, height - 1).unsqueeze(-1) * width + columns.clamp(0, width - 1).unsqueeze(-2)
-        values = similarity.flatten(-2).gather(-1, cells.flatten(-2)).double() * self.config.temperature
-        weights = values.masked_fill(~inside.flatten(-2), -torch.inf).softmax(-1).view(cells.shape)
-        x = (weights.sum(-2) * columns).sum(-1)
-        y = (weights.sum(-1) * rows).sum(-1)
+        return window_round_peak(similarity, self.config.radius).mean(self.config.temperature, stride)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The n x n cells round each map's peak, n = 2 radius + 1.
+
+    Attributes:
+        values: similarities in float64, row by row, (..., n n); those outside the map mean nothing.
+        inside: whether a cell lies on the map, (..., n, n).
+        rows, columns: of the cells, (..., n).
+    """
+
+    values: Tensor
+    inside: Tensor
+    rows: Tensor
+    columns: Tensor
+
+    def mean(self, temperature: float, stride: int) -> Tensor:
+        """x, y (..., 2): mean cell centre under softmax(temperature S), cells outside at minus infinity."""
+        values = self.values * temperature
+        weights = values.masked_fill(~self.inside.flatten(-2), -torch.inf).softmax(-1)
+        weights = weights.view(self.inside.shape)
+        x = (weights.sum(-2) * self.columns).sum(-1)
+        y = (weights.sum(-1) * self.rows).sum(-1)
         return (torch.stack((x, y), -1) + 0.5) * stride - 0.5
+
+    def inner(self, radius: int) -> Window:
+        """The smaller window of `radius` round the same peaks."""
+        side = self.rows.shape[-1]
+        keep = slice(side // 2 - radius, side // 2 + radius + 1)
+        values = self.values.view(self.inside.shape)[..., keep, keep].flatten(-2)
+        return Window(values, self.inside[..., keep, keep], self.rows[..., keep], self.columns[..., keep])
+
+
+def window_round_peak(similarity: Tensor, radius: int) -> Window:
+    """Gather the window of each map (..., h, w)."""
+    height, width = similarity.shape[-2:]
+    peak = _peak(similarity)
+    offsets = torch.arange(-radius, radius + 1, device=similarity.device)
+    rows = (peak // width).unsqueeze(-1) + offsets
+    columns = (peak % width).unsqueeze(-1) + offsets
+    inside = _within(rows, height).unsqueeze(-1) & _within(columns, width).unsqueeze(-2)
+    cells = rows.clamp(0, height - 1).unsqueeze(-1) * width + columns.clamp(0, width - 1).unsqueeze(-2)
+    values = similarity.flatten(-2).gather(-1, cells.flatten(-2)).double()
+    return Window(values, inside, rows, columns)
 
 
 def _within(index: Tensor, count: int) -> Tensor:
@@ -94,6 +157,40 @@ class Softargmax(Predictor):
     def predict(self, similarity: Tensor, stride: int) -> Tensor:
         """See `Predictor.predict`."""
         return expected_point(similarity * self.config.beta, stride)
+
+
+@PREDICTORS.register("kernel_softmax")
+class KernelSoftmax(Predictor):
+    """Softmax times a Gaussian round the peak, renormalised (kernel soft-argmax: Lee et al., SFNet, CVPR 2019)."""
+
+    class Config(Predictor.Config):
+        """Options of ``kernel_softmax``; sigma and beta default to SD4Match's and INSID3's 7 and 1 / 0.04."""
+
+        sigma: float = Field(default=7.0, gt=0, description="of the Gaussian, in patches")
+        beta: float = Field(default=25.0, gt=0, description="the map is multiplied by it before the softmax")
+        kernel_on: Literal["weights", "scores"] = Field(
+            default="weights",
+            description="what the Gaussian multiplies: the softmax's weights, or the similarities before it",
+        )
+
+    config: Config
+
+    def predict(self, similarity: Tensor, stride: int) -> Tensor:
+        """See `Predictor.predict`.
+
+        ``scores`` is what the code of SD4Match (Li et al., CVPR 2024) and INSID3 does: far from the peak the
+        similarity becomes 0, whose weight exp(0) is not, so that a whole map of such cells pulls the point to the
+        middle of the image. ``weights`` fades them out.
+        """
+        height, width = similarity.shape[-2:]
+        peak = _peak(similarity)
+        rows = torch.arange(height, device=similarity.device) - (peak // width).unsqueeze(-1)
+        columns = torch.arange(width, device=similarity.device) - (peak % width).unsqueeze(-1)
+        distance = (rows**2).unsqueeze(-1) + (columns**2).unsqueeze(-2)
+        fading = -distance.double() / (2 * self.config.sigma**2)
+        if self.config.kernel_on == "scores":
+            return expected_point(similarity * fading.exp() * self.config.beta, stride)
+        return expected_point(similarity.double() * self.config.beta + fading, stride)
 
 
 def expected_point(logits: Tensor, stride: int) -> Tensor:
@@ -117,5 +214,8 @@ def _centres(index: Tensor, width: int, stride: int) -> Tensor:
 
 def label(name: str, config: BaseModel) -> str:
     """Name of a configured predictor in scores and predictions, for example ``window_softargmax(radius=2,...)``."""
-    options = ",".join(f"{key}={value:g}" for key, value in config.model_dump().items())
+    options = ",".join(
+        f"{key}={value}" if isinstance(value, str) else f"{key}={value:g}"
+        for key, value in config.model_dump().items()
+    )
     return f"{name}({options})" if options else name

@@ -89,8 +89,25 @@ class SearchPoint(_Strict):
     pck: float
 
 
+class Leakage(_Strict):
+    """Images of a test set that were trained on too, by what the network saw of them.
+
+    `identical` and `near` count tested images whose input equals a trained one's to the last bit, and those that are a
+    copy saved again or at another size (`peftcorr.data.leakage`); `examples` has a few [trained, tested] paths.
+    """
+
+    trained_images: int
+    tested_images: int
+    identical: int
+    near: int
+    examples: list[list[str]] = []
+
+
 class Record(_Strict):
-    """One run. `recipe` is the resolved recipe without any path; `run_id` is its hash."""
+    """One run. `recipe` is the resolved recipe without any path; `run_id` is its hash.
+
+    `leakage` is by "<dataset>/<split>" like `scores`; it is null for a run that trained on nothing.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     run_id: str
@@ -112,5 +129,6 @@ class Record(_Strict):
     best_step: int | None = None
     learning_rate: float | None = None
     learning_rate_search: list[SearchPoint] = []
+    leakage: dict[str, Leakage] | None = None
     cost: Cost | None = None
     environment: Environment | None = None

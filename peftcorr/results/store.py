@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.results.record import Record
 
 # What runs and the leaderboard write below an output folder; all of it can be told from the source by name.
-GENERATED = ("records", "predictions", "adapters", "state", "figures", "README.md")
+GENERATED = ("records", "predictions", "adapters", "state", "predictors", "figures", "README.md")
 
 
 @contextmanager
@@ -49,7 +50,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 class Store:
-    """The output folder: ``records/``, ``predictions/``, ``adapters/`` and ``state/``, each by run id."""
+    """The output folder: ``records/``, ``predictions/``, ``adapters/`` and ``state/``, each by run id.
+
+    ``predictors/`` has what was chosen for each backbone.
+    """
 
     def __init__(self, root: Path):
         self.root = root
@@ -73,6 +77,11 @@ class Store:
     def state_path(self, run_id: str) -> Path:
         """Folder with the resumable state of a training under way."""
         return self.root / "state" / run_id
+
+    def predictor_path(self, backbone: str, weights_id: str, image_size: int) -> Path:
+        """Predictor chosen for a backbone with some weights at one input size, whose maps a radius in cells fits."""
+        name = re.sub(r"[^\w.+-]", "_", f"{backbone}-{weights_id}-{image_size}px")
+        return self.root / "predictors" / f"{name}.json"
 
     def read(self, run_id: str) -> Record | None:
         """The record of a run, or None if there is none."""

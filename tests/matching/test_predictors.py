@@ -12,6 +12,7 @@ from torch import Tensor
 from peftcorr.matching.predictors import (
     PREDICTORS,
     Argmax,
+    KernelSoftmax,
     Predictor,
     Softargmax,
     WindowSoftargmax,
@@ -31,6 +32,10 @@ def window(radius: int = 2, temperature: float = 10.0) -> Predictor:
 
 def softargmax(beta: float = 20.0) -> Predictor:
     return Softargmax(Softargmax.Config(beta=beta))
+
+
+def kernel(sigma: float = 7.0, beta: float = 25.0, kernel_on: str = "weights") -> Predictor:
+    return KernelSoftmax(KernelSoftmax.Config(sigma=sigma, beta=beta, kernel_on=kernel_on))  # type: ignore[arg-type]
 
 
 def peaked(row: int, column: int, height: int = 5, width: int = 7) -> Tensor:
@@ -109,7 +114,48 @@ def test_softargmax_of_a_flat_map_is_the_middle_of_the_image() -> None:
     assert softargmax().predict(torch.zeros(4, 6), 10).tolist() == pytest.approx([29.5, 19.5])
 
 
-@pytest.mark.parametrize("predictor", [argmax(), window(), softargmax()], ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kernel_on", ["weights", "scores"])
+@pytest.mark.parametrize(("sigma", "beta"), [(0.5, 10.0), (2.0, 25.0), (7.0, 3.0), (7.0, 300.0)])
+def test_a_gaussian_round_the_peak(seed: int, kernel_on: str, sigma: float, beta: float) -> None:
+    """Cell by cell: the kernel times the softmax and the sum of both, or the softmax of the kernel times the map."""
+    values = torch.rand((6, 9), generator=torch.Generator().manual_seed(seed)) - 0.3
+    peak_row, peak_column = divmod(int(values.argmax()), 9)
+    total = x = y = 0.0
+    for row in range(6):
+        for column in range(9):
+            squared = (row - peak_row) ** 2 + (column - peak_column) ** 2
+            gaussian = math.exp(-squared / (2 * sigma**2))
+            value = float(values[row, column])
+            weight = (
+                gaussian * math.exp(beta * (value - 1))
+                if kernel_on == "weights"
+                else math.exp(beta * (gaussian * value - 1))
+            )
+            total += weight
+            x += weight * ((column + 0.5) * STRIDE - 0.5)
+            y += weight * ((row + 0.5) * STRIDE - 0.5)
+    found = kernel(sigma, beta, kernel_on).predict(values, STRIDE).tolist()
+    assert found == pytest.approx((x / total, y / total), abs=1e-4)
+
+
+def test_a_kernel_on_the_weights_fades_a_second_peak_out() -> None:
+    values = peaked(1, 1, 6, 30)
+    values[4, 28] = 0.999
+    near = kernel(2.0).predict(values, STRIDE)
+    assert near.tolist() == pytest.approx(argmax().predict(values, STRIDE).tolist(), abs=0.1)
+    assert softargmax().predict(values, STRIDE)[0] > 150
+
+
+def test_a_kernel_on_the_scores_leaves_far_cells_the_weight_of_a_similarity_of_nought() -> None:
+    values = 0.1 * peaked(0, 0, 20, 20)
+    assert kernel(1.0).predict(values, STRIDE)[0] < 20
+    assert kernel(1.0, kernel_on="scores").predict(values, STRIDE)[0] > 100
+
+
+@pytest.mark.parametrize(
+    "predictor", [argmax(), window(), softargmax(), kernel()], ids=lambda p: type(p).__name__
+)
 def test_any_number_of_maps_at_once(predictor: Predictor) -> None:
     maps = torch.rand(2, 5, 6, 9)
     points = predictor.predict(maps, STRIDE)
@@ -134,6 +180,9 @@ def test_labels_name_the_options() -> None:
         label("window_softargmax", WindowSoftargmax.Config()) == "window_softargmax(radius=2,temperature=10)"
     )
     assert label("softargmax", Softargmax.Config(beta=0.5)) == "softargmax(beta=0.5)"
+    assert (
+        label("kernel_softmax", KernelSoftmax.Config()) == "kernel_softmax(sigma=7,beta=25,kernel_on=weights)"
+    )
 
 
 def test_men_et_al_are_the_defaults() -> None:

@@ -1,0 +1,35 @@
+"""The images of two splits compared, each process fingerprinting its share of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from peftcorr.data.leakage import BYTES, Fingerprints, fingerprints, overlap
+from peftcorr.engine.evaluate import Split
+from peftcorr.results.record import Leakage
+
+
+def leakage(trained: Split, tested: Split, accelerator: Accelerator) -> Leakage:
+    """Which images of `tested` were trained on; the same in every process.
+
+    Raises:
+        PeftCorrError: if an image cannot be decoded.
+    """
+    trained_paths, trained_prints = _of(trained, accelerator)
+    tested_paths, tested_prints = _of(tested, accelerator)
+    return overlap(trained_prints, trained_paths, tested_prints, tested_paths)
+
+
+def _of(split: Split, accelerator: Accelerator) -> tuple[list[str], Fingerprints]:
+    sizes = dict(zip(split.data.images, split.data.sizes, strict=True))
+    paths = list(sizes)  # a file of two categories is one image
+    own = paths[accelerator.process_index :: accelerator.num_processes]
+    prints = fingerprints(split.store, own, [sizes[path] for path in own])
+    if accelerator.num_processes == 1:
+        return paths, prints
+    every = np.zeros((len(paths), BYTES), np.uint8)
+    every[accelerator.process_index :: accelerator.num_processes] = prints
+    shared = torch.from_numpy(every).to(accelerator.device)
+    return paths, accelerator.reduce(shared, "sum").cpu().numpy()
