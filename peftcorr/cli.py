@@ -1,4 +1,4 @@
-"""The command line: ``peftcorr run | ls | params | compile | validate | export | cache``."""
+"""The command line: ``peftcorr run | ls | params | compile | validate | export | cache | score``."""
 
 from __future__ import annotations
 
@@ -95,6 +95,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR")
     export.add_argument("--weights", type=Path, metavar="PATH", help="what the run was trained from")
     add_cache_options(add("cache", _cache, "List or delete what the cache folder holds."))
+    score = add("score", _score, "Score saved predictions by any preset and threshold, without the model.")
+    score.add_argument("predictions", type=Path, metavar="PREDICTIONS.parquet")
+    score.add_argument(
+        "--preset", nargs="+", default=["peftcorr"], metavar="NAME", help="definitions of correct"
+    )
+    score.add_argument("--alphas", type=float, nargs="+", default=[0.05, 0.1, 0.2], metavar="A")
+    score.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all scores there too, by category as well"
+    )
     return parser
 
 
@@ -253,6 +262,12 @@ def _cache(parsed: argparse.Namespace, arguments: list[str]) -> int:
     from peftcorr.cache_command import run
 
     return run(parsed, cache_folder())
+
+
+def _score(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    from peftcorr.score_command import run
+
+    return run(parsed.predictions, parsed.preset, parsed.alphas, parsed.json)
 
 
 if __name__ == "__main__":

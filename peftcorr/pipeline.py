@@ -22,6 +22,7 @@ from peftcorr.features.encode import Encoder, autocast
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import label
 from peftcorr.metrics.aggregate import score_predictions
+from peftcorr.metrics.presets import preset_named
 from peftcorr.recipe import Recipe, Section, Training, WeightsIdentity
 from peftcorr.results.environment import PeakMemory, environment
 from peftcorr.results.predictions import write_predictions
@@ -139,7 +140,7 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
         tables.append(prediction_table(split, predicted, names))
     scores: dict[str, dict[str, Scores]] = {}
     for table in tables:
-        scores |= score_predictions(table, recipe.alphas)
+        scores |= score_predictions(table, recipe.alphas, preset_named(recipe.preset))
     eval_seconds = time.monotonic() - begun
 
     forwards = torch.tensor(encoder.forwards, device=accelerator.device)
@@ -224,6 +225,7 @@ def _blank_record(recipe: Recipe, bench: Workbench) -> Record:
         official_weights=weights.official,
         dataset=bench.source(recipe.dataset).name,
         seed=recipe.seed,
+        protocol=preset_named(recipe.preset),
     )
 
 
