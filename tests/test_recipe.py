@@ -301,7 +301,7 @@ def test_the_default_preset_leaves_run_ids_as_they_were() -> None:
     other = resolve({}, ["preset=sd4match"], None)
     assert other.model_dump(mode="json")["preset"] == "sd4match"
     assert other.run_id() != recipe.run_id()
-    with pytest.raises(PeftCorrError, match="Did you mean .geoaware."):
+    with pytest.raises(PeftCorrError, match=r"Did you mean .geoaware.\?"):
         resolve({}, ["preset=geoawar"], None)
     with pytest.raises(PeftCorrError, match="Unknown preset"):
         resolve({}, ["preset=[dift]"], None)

@@ -58,7 +58,7 @@ def test_an_annotated_box_goes_before_another_rectangle_as_long() -> None:
 
 
 def test_rounding_of_a_box_given_by_its_corner_and_sides() -> None:
-    x, width = 0.1, 33.3
+    x, width = 300.7, 33.3
     assert (x + width) - x != width
     [found] = sides(table_of({"reference_length": width, "target_box": [x, 1.0, x + width, 2.0]}))
     assert found == pytest.approx([width, 1.0], rel=1e-12)
