@@ -30,10 +30,8 @@ PREDICTION_SCHEMA = pa.schema(
         ("reference_length", pa.float64()),
         ("target_width", pa.int32()),  # of the original target image
         ("target_height", pa.int32()),
-        (
-            "reference_width",
-            pa.float64(),
-        ),  # of the rectangle whose longer side reference_length is; null if unknown
+        # Of the rectangle whose longer side reference_length is; null if there is none that is known.
+        ("reference_width", pa.float64()),
         ("reference_height", pa.float64()),
     ]
 )
