@@ -99,6 +99,15 @@ def _parser() -> argparse.ArgumentParser:
     add_cache_options(add("cache", _cache, "List or delete what the cache folder holds."))
     add_data_options(add("data", _data, "Prepare a published dataset, or check a dataset's folder."))
     add_tune_options(add("tune-predictor", _tune, "Choose the window's radius and temperature on val."))
+    score = add("score", _score, "Score saved predictions by any preset and threshold, without the model.")
+    score.add_argument("predictions", type=Path, metavar="PREDICTIONS.parquet")
+    score.add_argument(
+        "--preset", nargs="+", default=["peftcorr"], metavar="NAME", help="definitions of correct"
+    )
+    score.add_argument("--alphas", type=float, nargs="+", default=[0.05, 0.1, 0.2], metavar="A")
+    score.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all scores there too, by category as well"
+    )
     return parser
 
 
@@ -269,6 +278,12 @@ def _tune(parsed: argparse.Namespace, arguments: list[str]) -> int:
     from peftcorr.tune_command import run
 
     return run(parsed, _data_roots(parsed.data_root), cache_folder())
+
+
+def _score(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    from peftcorr.score_command import run
+
+    return run(parsed.predictions, parsed.preset, parsed.alphas, parsed.json)
 
 
 if __name__ == "__main__":

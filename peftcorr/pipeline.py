@@ -25,6 +25,7 @@ from peftcorr.features.encode import Encoder, autocast
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import label
 from peftcorr.metrics.aggregate import score_predictions
+from peftcorr.metrics.presets import preset_named
 from peftcorr.recipe import Recipe, Section, Training, WeightsIdentity
 from peftcorr.results.choice import chosen_predictor
 from peftcorr.results.environment import PeakMemory, environment
@@ -161,7 +162,7 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
         bench.progress.say(line)
     scores: dict[str, dict[str, Scores]] = {}
     for table in tables:
-        scores |= score_predictions(table, recipe.alphas)
+        scores |= score_predictions(table, recipe.alphas, preset_named(recipe.preset))
     eval_seconds = time.monotonic() - begun
 
     forwards = torch.tensor(encoder.forwards, device=accelerator.device)
@@ -247,6 +248,7 @@ def _blank_record(recipe: Recipe, bench: Workbench) -> Record:
         official_weights=weights.official,
         dataset=bench.source(recipe.dataset).name,
         seed=recipe.seed,
+        protocol=preset_named(recipe.preset),
     )
 
 

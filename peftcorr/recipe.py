@@ -19,6 +19,7 @@ from peftcorr.data import DATASETS
 from peftcorr.errors import PeftCorrError, did_you_mean
 from peftcorr.matching.loss import LossConfig
 from peftcorr.matching.predictors import PREDICTORS, Predictor
+from peftcorr.metrics.presets import preset_named
 from peftcorr.registry import Registry
 from peftcorr.strategies import STRATEGIES, Strategy
 
@@ -95,6 +96,11 @@ class Recipe(BaseModel):
         default=[{"name": "argmax"}, {"name": "window_softargmax"}], min_length=1, validate_default=True
     )
     alphas: list[float] = Field(default=[0.05, 0.1, 0.2], min_length=1)
+    preset: str = Field(
+        default="peftcorr",
+        exclude_if=lambda value: value == "peftcorr",
+        description="when a test keypoint is correct (peftcorr/metrics/presets.py); val is scored by peftcorr's always",
+    )
     training: Training = Training()
     seed: int = Field(default=0, ge=0)
     precision: Literal["no", "bf16", "fp16"] = "no"
@@ -132,6 +138,11 @@ class Recipe(BaseModel):
     @classmethod
     def _predictors(cls, value: object) -> list[Section]:
         return [_complete(PREDICTORS, item) for item in _as_list(value)]
+
+    @field_validator("preset", mode="before")
+    @classmethod
+    def _preset(cls, value: object) -> str:
+        return preset_named(value).name
 
     @field_validator("alphas")
     @classmethod

@@ -19,6 +19,7 @@ from peftcorr.engine.evaluate import predict
 from peftcorr.features.encode import Encoder
 from peftcorr.matching.predictors import Argmax
 from peftcorr.metrics.aggregate import score_predictions
+from peftcorr.metrics.presets import PRESETS
 from peftcorr.results.predictions import read_predictions
 from peftcorr.results.record import Record
 from peftcorr.workbench import Workbench
@@ -111,6 +112,19 @@ def test_the_score_follows_from_the_predictions_alone(commands: Commands) -> Non
     again = score_predictions(read_predictions(commands.store.predictions_path(record.run_id)), [0.05, 0.3])
     plain = {split: {name: s.model_dump() for name, s in by_name.items()} for split, by_name in again.items()}
     assert plain == scores(record)
+
+
+def test_a_run_scored_by_another_preset_keeps_its_definition(commands: Commands) -> None:
+    for preset in ("peftcorr", "sd4match"):
+        assert commands.run("--strategy", "frozen", assignments=[f"preset={preset}"]) == 0
+    own, other = sorted(commands.records(), key=lambda record: "preset" in record.recipe)
+    assert (own.protocol, other.protocol) == (PRESETS["peftcorr"], PRESETS["sd4match"])
+    assert scores(own) != scores(other)
+    table = read_predictions(commands.store.predictions_path(own.run_id))
+    again = score_predictions(table, other.recipe["alphas"], PRESETS["sd4match"])
+    assert again == other.scores
+    page = (commands.output / "README.md").read_text(encoding="utf-8")
+    assert "## photographs/test, preset sd4match" in page
 
 
 def test_a_saved_adapter_gives_the_predictions_of_its_record(commands: Commands, tmp_path: Path) -> None:

@@ -292,3 +292,16 @@ def test_a_run_id_is_the_same_in_another_process() -> None:
 def test_a_written_out_recipe_reads_back(write: Any) -> None:
     recipe = resolve({}, ["training.search={learning_rates: [0.1, 0.2], steps: 3}"], None)
     assert resolve({}, [], write("r.yaml", recipe.model_dump(mode="json"))) == recipe
+
+
+def test_the_default_preset_leaves_run_ids_as_they_were() -> None:
+    recipe = resolve({}, ["preset=peftcorr"], None)
+    assert "preset" not in recipe.model_dump(mode="json")
+    assert recipe.run_id() == resolve({}, [], None).run_id()
+    other = resolve({}, ["preset=sd4match"], None)
+    assert other.model_dump(mode="json")["preset"] == "sd4match"
+    assert other.run_id() != recipe.run_id()
+    with pytest.raises(PeftCorrError, match=r"Did you mean .geoaware.\?"):
+        resolve({}, ["preset=geoawar"], None)
+    with pytest.raises(PeftCorrError, match="Unknown preset"):
+        resolve({}, ["preset=[dift]"], None)

@@ -218,6 +218,25 @@ class ImageStore:
         self.add([path], [size])
         return self._frames[path]
 
+    def sizes(self, paths: Sequence[str], sizes: Sequence[Sequence[int]]) -> NDArray[np.int32]:
+        """W, H of images as `decode` gives them, (len(paths), 2), without decoding one.
+
+        Args:
+            paths: image paths below the image root.
+            sizes: annotated [W, H] of each, empty for an image without one.
+
+        Raises:
+            PeftCorrError: if an image whose size is neither annotated nor known yet cannot be read.
+        """
+        found = np.empty((len(paths), 2), dtype=np.int32)
+        for index, (path, size) in enumerate(zip(paths, sizes, strict=True)):
+            frame = self._frames.get(path)
+            if frame is not None:
+                found[index] = frame.width, frame.height
+            else:  # decoded by another process, or not at all where its features were kept
+                found[index] = _annotated(size) or _header_size(self.image_root / path)
+        return found
+
     def _decode(self, path: str, size: tuple[int, int] | None, slot: int) -> None:
         image = decode(self.image_root / path, size)
         frame = Frame(image.shape[1], image.shape[0], self.size, self.mode)
@@ -246,6 +265,16 @@ class ImageStore:
                 f"The image {self.image_root / path} is {frame.width} x {frame.height}, but one of its "
                 f"annotations says {size[0]} x {size[1]}."
             )
+
+
+def _header_size(path: Path) -> tuple[int, int]:
+    """W, H of an image whose annotation has none; its pixels come as stored, so the header says it."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except Exception:  # of many kinds, which `decode` puts into words
+        height, width = decode(path).shape[:2]
+        return width, height
 
 
 def _annotated(size: Sequence[int]) -> tuple[int, int] | None:

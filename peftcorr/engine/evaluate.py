@@ -26,6 +26,7 @@ from peftcorr.data.base import PairDataset
 from peftcorr.data.correspondences import Correspondences, Floats, Geometry, Ints
 from peftcorr.data.guard import require_open
 from peftcorr.data.images import Frame, ImageStore
+from peftcorr.data.reference import reference_sides
 from peftcorr.engine.matcher import Matcher
 from peftcorr.engine.schedule import Queries, Schedule, schedule
 from peftcorr.features.cache import FeatureCache, Kept, Shelf
@@ -35,7 +36,7 @@ from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import Predictor
 from peftcorr.matching.similarity import normalise, sample_at
 from peftcorr.report.progress import Progress
-from peftcorr.results.predictions import PREDICTION_SCHEMA
+from peftcorr.results.predictions import PREDICTION_SCHEMA, SIZE_COLUMNS
 
 MEMORY = 2 << 30  # bytes of features held at once, by default
 _MATCH_BYTES = 4 << 20  # similarity maps held at once: more would gain no speed
@@ -249,6 +250,8 @@ def prediction_table(split: Split, predicted: Floats, labels: Sequence[str]) -> 
     images = pa.array(data.images, pa.string())
     category, category_code = np.unique(data.categories, return_inverse=True)
     source, target = data.source[data.pair], data.target[data.pair]
+    sizes = split.store.sizes(data.images, data.sizes)
+    sides = reference_sides(split.dataset.table, data, sizes)[data.pair]
     shared = {
         "dataset": _coded(np.zeros(rows), [split.dataset.name]),
         "split": _coded(np.zeros(rows), [split.dataset.split]),
@@ -263,9 +266,13 @@ def prediction_table(split: Split, predicted: Floats, labels: Sequence[str]) -> 
         "truth_x": data.target_points[:, 0],
         "truth_y": data.target_points[:, 1],
         "reference_length": data.reference_length[data.pair],
+        "target_width": sizes[target, 0],
+        "target_height": sizes[target, 1],
+        "reference_width": sides[:, 0],
+        "reference_height": sides[:, 1],
     }
     shared = {
-        name: pa.array(column, PREDICTION_SCHEMA.field(name).type)
+        name: pa.array(column, PREDICTION_SCHEMA.field(name).type, from_pandas=name in SIZE_COLUMNS)
         if isinstance(column, np.ndarray)
         else column
         for name, column in shared.items()

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from peftcorr.errors import PeftCorrError
+from peftcorr.metrics.presets import PEFTCORR, PRESETS, Preset
 from peftcorr.results.record import CategoryMean, CategoryScores, Scores
 
 Floats = NDArray[np.float64]
@@ -30,11 +31,14 @@ def aggregate(
     categories: ArrayLike,
     alphas: Sequence[float],
     pair_names: NDArray[Any] | None = None,
+    preset: Preset = PEFTCORR,
+    target_sizes: ArrayLike | None = None,
+    reference_sides: ArrayLike | None = None,
 ) -> Scores:
     """Score N keypoints of one predictor on one split.
 
-    A keypoint is correct when its distance to the truth is at most ``alpha * reference_length``, in float64.
-    The result does not depend on the order of the keypoints, to the last bit.
+    A keypoint is correct when its distance to the truth is at most ``alpha * reference_length``, in float64, or as
+    the preset says. The result does not depend on the order of the keypoints, to the last bit.
 
     Args:
         predictions: (N, 2) x, y in pixels of the original target image.
@@ -44,19 +48,28 @@ def aggregate(
         categories: (N,) name of the category of each keypoint's pair.
         alphas: thresholds as a share of the reference length.
         pair_names: (N,) what an error calls the pair; `pairs` when None.
+        preset: when a keypoint is correct.
+        target_sizes: (N, 2) W, H of the original target image; for presets that need sizes.
+        reference_sides: (N, 2) width and height of the rectangle whose longer side the reference length is; likewise.
 
     Raises:
-        PeftCorrError: if there is nothing to score, a number is not finite, a reference length is not
-            positive, the inputs differ in length, or the keypoints of one pair carry two categories.
+        PeftCorrError: if there is nothing to score, a number is not finite, a reference length or a size is not
+            positive, the inputs differ in length, the keypoints of one pair carry two categories, or the preset
+            needs sizes and there are none.
     """
     _check_alphas(alphas)
     predicted, truth = _points(predictions, "predictions"), _points(references, "references")
+    frame = None
+    if preset.needs_sizes:
+        if target_sizes is None or reference_sides is None:
+            raise PeftCorrError(f"The preset {preset.name!r} needs target_sizes and reference_sides.")
+        frame = _points(target_sizes, "target_sizes"), _points(reference_sides, "reference_sides")
     lengths = np.asarray(reference_lengths, dtype=np.float64).reshape(-1)
     pair_of, category_of = np.asarray(pairs).reshape(-1), np.asarray(categories).reshape(-1)
-    sizes = {len(predicted), len(truth), len(lengths), len(pair_of), len(category_of)}
+    sizes = {len(part) for part in (predicted, truth, lengths, pair_of, category_of, *(frame or ()))}
     if len(sizes) != 1:
         raise PeftCorrError(
-            f"Predictions, references, lengths, pairs and categories differ in number: {sizes}."
+            f"Predictions, references, lengths, pairs, categories and sizes differ in number: {sizes}."
         )
     if not len(predicted):
         raise PeftCorrError("There are no keypoints to score.")
@@ -64,10 +77,14 @@ def aggregate(
     _check_values(np.isfinite(predicted).all(axis=1), "prediction is not finite", names)
     _check_values(np.isfinite(truth).all(axis=1), "annotated keypoint is not finite", names)
     _check_values(np.isfinite(lengths) & (lengths > 0), "reference length is no positive number", names)
+    if frame is not None:
+        good = np.isfinite(frame[0]) & (frame[0] > 0)
+        _check_values(good.all(axis=1), "target size is no positive number", names)
+        good = np.isfinite(frame[1]) & (frame[1] >= 0)
+        _check_values(good.all(axis=1) & (frame[1] > 0).any(axis=1), "reference rectangle has no size", names)
 
-    offset = predicted - truth
-    distance = np.hypot(offset[:, 0], offset[:, 1])
-    correct = distance <= np.asarray(alphas, dtype=np.float64)[:, None] * lengths  # (A, N)
+    distance, lengths = preset.measure(predicted - truth, lengths, *(frame or (None, None)))
+    correct = preset.correct(distance, np.asarray(alphas, dtype=np.float64)[:, None] * lengths)  # (A, N)
 
     pair_index = _codes(pair_of)[1]
     category_names, category_index = _codes(category_of)
@@ -106,12 +123,15 @@ def aggregate(
     )
 
 
-def score_predictions(table: pa.Table, alphas: Sequence[float]) -> dict[str, dict[str, Scores]]:
+def score_predictions(
+    table: pa.Table, alphas: Sequence[float], preset: Preset = PEFTCORR
+) -> dict[str, dict[str, Scores]]:
     """Score every dataset, split and predictor of a predictions table.
 
     Args:
         table: columns of `peftcorr.results.predictions.PREDICTION_SCHEMA`.
         alphas: thresholds as a share of the reference length.
+        preset: when a keypoint is correct.
 
     Returns:
         ``{"<dataset>/<split>": {"<predictor>": scores}}`` in the order of first appearance in the table.
@@ -130,6 +150,7 @@ def score_predictions(table: pa.Table, alphas: Sequence[float]) -> dict[str, dic
             np.stack([rows.column(f"{kind}_{axis}").to_numpy() for axis in "xy"], axis=1)
             for kind in ("prediction", "truth")
         )
+        target_sizes, reference_sides = _sizes(rows, preset, f"{dataset}/{split}")
         category_names, categories = _strings(rows, "category")
         pair_names, pair_codes = _strings(rows, "pair_id")
         scores.setdefault(f"{dataset}/{split}", {})[predictor] = aggregate(
@@ -140,8 +161,32 @@ def score_predictions(table: pa.Table, alphas: Sequence[float]) -> dict[str, dic
             category_names[categories],
             alphas,
             pair_names=pair_names[pair_codes],
+            preset=preset,
+            target_sizes=target_sizes,
+            reference_sides=reference_sides,
         )
     return scores
+
+
+def _sizes(rows: pa.Table, preset: Preset, where: str) -> tuple[Floats | None, Floats | None]:
+    """Target sizes and reference sides, (N, 2) each, of rows that are scored by a preset that needs them."""
+    if not preset.needs_sizes:
+        return None, None
+    found = []
+    for kind, reason in (
+        ("target", "were written before target sizes were kept"),
+        ("reference", "have a reference length that is no side of the target's box, image or keypoints' box"),
+    ):
+        names = [f"{kind}_{side}" for side in ("width", "height")]
+        if any(name not in rows.column_names or rows.column(name).null_count for name in names):
+            others = [name for name, other in PRESETS.items() if not other.needs_sizes]
+            raise PeftCorrError(
+                f"The preset {preset.name!r} needs {names[0]} and {names[1]}, but the predictions of {where} {reason}: "
+                f"score them with {', '.join(others)}"
+                + (", or run again to write them." if kind == "target" else ".")
+            )
+        found.append(np.stack([rows.column(name).to_numpy() for name in names], axis=1).astype(np.float64))
+    return found[0], found[1]
 
 
 def _rows(table: pa.Table, numbers: Integers) -> pa.Table:

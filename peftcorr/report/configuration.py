@@ -12,7 +12,7 @@ from peftcorr.report.numbers import MISSING
 from peftcorr.results.record import Record
 
 # What is asked of a trained model does not make it another model.
-_ASKED = ("eval_on", "predictors", "alphas")
+_ASKED = ("eval_on", "predictors", "alphas", "preset")
 _TRAINING = ("dataset", "training")
 _SCORE_TOLERANCE = 1e-9
 
@@ -96,7 +96,7 @@ def _agree(records: Sequence[Record]) -> bool:
         for dataset, predictors in record.scores.items():
             for predictor, scores in predictors.items():
                 for alpha, value in scores.per_keypoint.items():
-                    key = (seed, dataset, predictor, alpha)
+                    key = (seed, record.protocol, dataset, predictor, alpha)
                     if abs(seen.setdefault(key, value) - value) > _SCORE_TOLERANCE:
                         return False
     return True
@@ -130,7 +130,7 @@ def _strategy_options(record: Record) -> dict[str, Any]:
 
 def _rest(record: Record) -> dict[str, Any]:
     """What can tell two rows apart that show the same strategy, backbone, image size and training data."""
-    hidden = {"strategy", "seed", "limit_pairs", *(() if is_trained(record) else _TRAINING)}
+    hidden = {"strategy", "seed", "limit_pairs", "preset", *(() if is_trained(record) else _TRAINING)}
     rest = flatten({key: value for key, value in record.recipe.items() if key not in hidden})
     rest = {key: value for key, value in rest.items() if not key.startswith("backbone.weights")}
     return {**rest, "weights": record.weights_id, "sha256": (record.weights_sha256 or "")[:8]}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from peftcorr.metrics.presets import PEFTCORR, PRESETS, Preset
 from peftcorr.report.configuration import (
     Configuration,
     backbone_label,
@@ -55,10 +57,11 @@ class Board:
 
 @dataclass(frozen=True)
 class Section:
-    """One split of one dataset, or one subset of it, with a board per predictor."""
+    """One split of one dataset, or one subset of it, scored by one definition, with a board per predictor."""
 
     dataset: str
     title: str
+    protocol: Preset
     subset: bool
     n_pairs: int
     n_keypoints: int
@@ -76,8 +79,12 @@ class Leaderboard:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """What was scored; equal for the same pairs alone, so a subset is never ranked with its whole."""
+    """What was scored, and how; equal for the same pairs and the same definition alone.
 
+    So a subset is never ranked with its whole, nor what one preset calls correct with what another does.
+    """
+
+    protocol: Preset
     dataset: str
     n_pairs: int
     n_keypoints: int
@@ -110,10 +117,14 @@ def _sections(rows: dict[_Pairs, dict[str, list[Row]]], whole: dict[_Pairs, bool
         if whole[pairs]:
             full[pairs.dataset] = max(full.get(pairs.dataset, 0), pairs.n_pairs)
     sections = []
-    for pairs in sorted(rows, key=lambda p: (p.dataset, -p.n_pairs, -p.n_keypoints)):
+    for pairs in sorted(
+        rows, key=lambda p: (p.dataset, protocol_label(p.protocol), -p.n_pairs, -p.n_keypoints)
+    ):
         subset = not whole[pairs] or pairs.n_pairs < full[pairs.dataset]
-        namesakes = [other for other in rows if other.dataset == pairs.dataset]
-        title = pairs.dataset
+        namesakes = [
+            other for other in rows if (other.dataset, other.protocol) == (pairs.dataset, pairs.protocol)
+        ]
+        title = ", ".join(filter(None, (pairs.dataset, protocol_label(pairs.protocol))))
         if subset:
             of = f" of {full[pairs.dataset]:,}" if pairs.dataset in full else ""
             title += f", subset: {pairs.n_pairs:,}{of} pairs"
@@ -121,9 +132,31 @@ def _sections(rows: dict[_Pairs, dict[str, list[Row]]], whole: dict[_Pairs, bool
             title += f", {pairs.n_keypoints:,} keypoints"
         boards = [_board(predictor, rows[pairs][predictor]) for predictor in sorted(rows[pairs])]
         sections.append(
-            Section(pairs.dataset, title, subset, pairs.n_pairs, pairs.n_keypoints, tuple(boards))
+            Section(
+                pairs.dataset,
+                title,
+                pairs.protocol,
+                subset,
+                pairs.n_pairs,
+                pairs.n_keypoints,
+                tuple(boards),
+            )
         )
     return tuple(sections)
+
+
+def protocol_label(protocol: Preset) -> str:
+    """What a title says of the definition that scores follow: nothing of peftcorr's own, another one's name.
+
+    A record may carry a definition that this version has not, or has under the same name with other content: it is
+    told apart by its hash.
+    """
+    if protocol == PEFTCORR:
+        return ""
+    if protocol == PRESETS.get(protocol.name):
+        return f"preset {protocol.name}"
+    digest = hashlib.sha256(protocol.model_dump_json().encode()).hexdigest()[:8]
+    return f"preset {protocol.name} [{digest}]"
 
 
 def _board(predictor: str, rows: Sequence[Row]) -> Board:
@@ -149,7 +182,8 @@ def _samples(configuration: Configuration) -> dict[tuple[_Pairs, str], list[tupl
         seed = record.seed if is_trained(record) else None
         for dataset, predictors in record.scores.items():
             for predictor, scores in predictors.items():
-                per_seed = found[_Pairs(dataset, scores.n_pairs, scores.n_keypoints), predictor]
+                pairs = _Pairs(record.protocol, dataset, scores.n_pairs, scores.n_keypoints)
+                per_seed = found[pairs, predictor]
                 kept = per_seed.get(seed)
                 if kept is None or len(scores.per_keypoint) > len(kept[1].per_keypoint):
                     per_seed[seed] = (record, scores)
@@ -173,7 +207,7 @@ def _row(configuration: Configuration, samples: Sequence[tuple[Record, Scores]])
         train_seconds=statistics.fmean(cost.train_seconds for cost in costs) if costs else None,
         peak_memory=max((cost.peak_memory_bytes for cost in costs), default=None),
         seeds=tuple(sorted(record.seed for record in records)) if is_trained(first) else (),
-        run_ids=tuple(record.run_id for record in configuration.records),
+        run_ids=tuple(record.run_id for record in configuration.records if record.protocol == first.protocol),
     )
 
 

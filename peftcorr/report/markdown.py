@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from peftcorr.metrics.presets import Preset
 from peftcorr.report import numbers
 from peftcorr.report.configuration import backbone_label, image_size, is_trained, trained_on
-from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section
+from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, protocol_label
 from peftcorr.results.record import Record
 
 # The first line of every generated page: a page without it was written by hand and is not overwritten.
@@ -53,6 +54,8 @@ def render(leaderboard: Leaderboard, figures: Mapping[str, str]) -> str:
 def _section(section: Section, figure: str | None) -> str:
     lines = [f"## {_text(section.title)}", ""]
     lines += [f"{section.n_pairs:,} image pairs, {section.n_keypoints:,} keypoints.", ""]
+    if protocol_label(section.protocol):
+        lines += [f"**{_text(_protocol(section.protocol))}**: not comparable with another definition.", ""]
     if section.subset:
         lines += ["**A subset of the split**: not comparable with results on all of it.", ""]
     if figure is not None:
@@ -63,6 +66,13 @@ def _section(section: Section, figure: str | None) -> str:
     for board in section.boards:
         lines += [f"### {_text(section.title)}, {_text(board.predictor)}", "", _board(board), ""]
     return "\n".join(lines)
+
+
+def _protocol(protocol: Preset) -> str:
+    return (
+        f"Correct as the preset {protocol.name} defines it ({protocol.source}): distance {protocol.comparator} "
+        f"a times s in the frame: {protocol.frame}; s is {protocol.normaliser}"
+    )
 
 
 def _board(board: Board) -> str:

@@ -1,4 +1,4 @@
-"""Every prediction of a run in one Parquet file: any threshold or aggregate is scored from it alone."""
+"""Every prediction of a run in one Parquet file: any threshold, aggregate or preset is scored from it alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from peftcorr.errors import PeftCorrError
 from peftcorr.results.store import atomic_path
 
 PREDICTION_SCHEMA = pa.schema(
@@ -27,8 +28,15 @@ PREDICTION_SCHEMA = pa.schema(
         ("prediction_x", pa.float64()),
         ("prediction_y", pa.float64()),
         ("reference_length", pa.float64()),
+        ("target_width", pa.int32()),  # of the original target image
+        ("target_height", pa.int32()),
+        # Of the rectangle whose longer side reference_length is; null if there is none that is known.
+        ("reference_width", pa.float64()),
+        ("reference_height", pa.float64()),
     ]
 )
+# Null in files of before these columns were known.
+SIZE_COLUMNS = ("target_width", "target_height", "reference_width", "reference_height")
 
 
 def write_predictions(table: pa.Table, path: Path) -> None:
@@ -38,5 +46,36 @@ def write_predictions(table: pa.Table, path: Path) -> None:
 
 
 def read_predictions(path: Path) -> pa.Table:
-    """Read what `write_predictions` wrote."""
-    return pq.read_table(path, schema=PREDICTION_SCHEMA)
+    """Read what `write_predictions` wrote; the `SIZE_COLUMNS` are null where an older file lacks them.
+
+    Raises:
+        PeftCorrError: if the file is missing or no Parquet, or a column is missing, of another type or has gaps.
+    """
+    if not path.is_file():
+        raise PeftCorrError(f"{path}: there is no such file of predictions.")
+    try:
+        names = pq.read_schema(path).names
+    except (pa.ArrowException, OSError) as error:
+        raise PeftCorrError(f"{path} is no readable Parquet file ({_first_line(error)}).") from error
+    needed = [name for name in PREDICTION_SCHEMA.names if name not in SIZE_COLUMNS]
+    missing = [name for name in needed if name not in names]
+    if missing:
+        raise PeftCorrError(
+            f"{path} has no column {', '.join(missing)}: give the predictions that a run wrote."
+        )
+    try:
+        # No partitioning: folders named like a=b above the file are no columns of it.
+        table = pq.read_table(path, schema=PREDICTION_SCHEMA, partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        raise PeftCorrError(
+            f"{path} cannot be read as predictions ({_first_line(error)}): it is damaged, or a column has "
+            "another type."
+        ) from error
+    gaps = [name for name in needed if table.column(name).null_count]
+    if gaps:
+        raise PeftCorrError(f"{path}: the column {gaps[0]} has empty values, so it cannot be scored.")
+    return table
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

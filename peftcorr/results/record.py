@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from peftcorr.metrics.presets import PEFTCORR, Aggregate, Preset
+
 SCHEMA_VERSION: Literal[1] = 1
 
 Threshold = Annotated[str, StringConstraints(pattern=r"^[0-9.]+(e[-+]?[0-9]+)?$")]
@@ -29,6 +31,15 @@ class Scores(_Strict):
     category_mean: CategoryMean
     n_pairs: int
     n_keypoints: int
+
+    def aggregates(self) -> dict[Aggregate, dict[str, float]]:
+        """Every aggregate over the whole split, each by threshold."""
+        return {
+            "per_keypoint": self.per_keypoint,
+            "per_image": self.per_image,
+            "category_mean_per_keypoint": self.category_mean.per_keypoint,
+            "category_mean_per_image": self.category_mean.per_image,
+        }
 
 
 class CategoryScores(_Strict):
@@ -107,6 +118,7 @@ class Record(_Strict):
     """One run. `recipe` is the resolved recipe without any path; `run_id` is its hash.
 
     `leakage` is by "<dataset>/<split>" like `scores`; it is null for a run that trained on nothing.
+    `protocol` is the definition that `scores` follow; the learning rate and step were chosen by peftcorr's.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -121,6 +133,7 @@ class Record(_Strict):
     official_weights: bool
     dataset: str
     seed: int
+    protocol: Preset = PEFTCORR
     trainable_parameters: int | None = None
     total_parameters: int | None = None
     adapter_bytes: int | None = None

@@ -278,3 +278,22 @@ def test_store_starts_afresh_in_a_forked_process(album: Path, monkeypatch: pytes
     store.get(["1.png"])
     assert store._file is not before
     assert (store.get(["0.png"])[0].numpy() == resize(decode(album / "0.png"), 32).transpose(2, 0, 1)).all()
+
+
+def test_sizes_are_told_without_decoding(tmp_path: Path, photograph: Photograph) -> None:
+    photograph(60, 40).save(tmp_path / "plain.jpg")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    photograph(30, 20).save(tmp_path / "turned.jpg", exif=turned)
+    photograph(50, 10).save(tmp_path / "known.jpg")
+    store = ImageStore(tmp_path, 16)
+    store.add(["known.jpg"])
+    names = ["plain.jpg", "turned.jpg", "turned.jpg", "known.jpg"]
+    found = store.sizes(names, [[], [], [20, 30], []])
+    assert found.dtype == np.int32
+    assert found.tolist() == [[60, 40], [30, 20], [20, 30], [50, 10]]
+    assert (store.decodes, len(store)) == (1, 1)
+    for name, annotated, size in zip(names, [None, None, (20, 30), None], found.tolist(), strict=True):
+        assert list(decode(tmp_path / name, annotated).shape[1::-1]) == size
+    with pytest.raises(PeftCorrError, match=r"gone\.jpg is missing"):
+        store.sizes(["gone.jpg"], [[]])

@@ -163,3 +163,32 @@ def test_the_table_has_a_row_for_every_prediction(
     names = ("pair_id", "keypoint_id", "source_x", "source_y", "truth_x", "truth_y", "reference_length")
     assert [tuple(row[name] for name in names) for row in rows[: len(split.data)]] == expected
     assert (rows[3]["prediction_x"], rows[3]["prediction_y"]) == tuple(found[0, 3])
+
+
+def test_the_table_tells_target_sizes_and_what_s_belongs_to(
+    photographs: Path, small_weights: Path, tmp_path: Path
+) -> None:
+    split, backbone = load_split(photographs, tmp_path, "test"), build(Small, small_weights)
+    found, _ = evaluate(split, backbone)
+    decodes = split.store.decodes
+    for row in prediction_table(split, found, ["argmax", "window"]).to_pylist():
+        size = (row["target_width"], row["target_height"])
+        assert size == Image.open(split.dataset.image_root / row["target_image"]).size
+        # The boxes of these photographs leave a margin of 1 and 2 pixels.
+        assert (row["reference_width"], row["reference_height"]) == (size[0] - 3, size[1] - 3)
+        assert row["reference_length"] == max(size) - 3
+    assert split.store.decodes == decodes
+
+
+def test_a_length_that_belongs_to_nothing_leaves_its_sides_empty(
+    photographs: Path, small_weights: Path, tmp_path: Path
+) -> None:
+    split = load_split(photographs, tmp_path, "test")
+    odd = replace(split, data=replace(split.data, reference_length=split.data.reference_length + 0.5))
+    table = prediction_table(odd, np.zeros((1, len(odd.data), 2)), ["argmax"])
+    assert (
+        table.column("reference_width").null_count
+        == table.column("reference_height").null_count
+        == len(table)
+    )
+    assert table.column("target_width").null_count == 0

@@ -3,8 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
-from peftcorr.results.predictions import PREDICTION_SCHEMA, read_predictions, write_predictions
+from peftcorr.errors import PeftCorrError
+from peftcorr.results.predictions import PREDICTION_SCHEMA, SIZE_COLUMNS, read_predictions, write_predictions
 
 
 def test_predictions_come_back_to_the_last_bit(tmp_path: Path) -> None:
@@ -26,3 +29,50 @@ def test_predictions_come_back_to_the_last_bit(tmp_path: Path) -> None:
 
 def columns() -> tuple[list[str], list[pa.DataType]]:
     return PREDICTION_SCHEMA.names, PREDICTION_SCHEMA.types
+
+
+def old_table() -> pa.Table:
+    rows = [
+        {name: ("x" if pa.types.is_dictionary(kind) else 7) for name, kind in zip(*columns(), strict=True)}
+        for _ in range(3)
+    ]
+    return pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA)
+
+
+def test_a_file_of_before_sizes_were_kept_has_empty_ones(tmp_path: Path) -> None:
+    path = tmp_path / "a=1" / "old.parquet"
+    path.parent.mkdir()
+    pq.write_table(old_table().drop_columns(list(SIZE_COLUMNS)), path)
+    table = read_predictions(path)
+    assert table.schema.equals(PREDICTION_SCHEMA)
+    assert table.drop_columns(list(SIZE_COLUMNS)).equals(old_table().drop_columns(list(SIZE_COLUMNS)))
+    assert [table.column(name).null_count for name in SIZE_COLUMNS] == [3, 3, 3, 3]
+
+
+def test_files_that_are_no_predictions(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+
+    def refused(match: str) -> None:
+        with pytest.raises(PeftCorrError, match=match) as caught:
+            read_predictions(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    refused("no such file")
+    path.write_text("dataset,split\n")
+    refused("no readable Parquet file")
+    pq.write_table(old_table().drop_columns(["truth_x", "pair"]), path)
+    refused("has no column pair, truth_x")
+    whole = old_table()
+    for name, values, match in (
+        ("truth_y", pa.array([1.0, None, 2.0]), "column truth_y has empty values"),
+        ("category", pa.array(["a", None, "b"]), "column category has empty values"),
+        ("truth_y", pa.array(["a", "b", "c"]), "cannot be read as predictions"),
+    ):
+        pq.write_table(whole.set_column(whole.column_names.index(name), name, values), path)
+        refused(match)
+    pq.write_table(whole, path)
+    damaged = bytearray(path.read_bytes())
+    damaged[20:200] = b"\xff" * 180
+    path.write_bytes(bytes(damaged))
+    refused("cannot be read")

@@ -1,0 +1,128 @@
+"""How far presets and aggregates move the score of the very same predictions.
+
+    python benchmarks/protocols.py leaderboard/predictions/RUN.parquet --output leaderboard
+
+writes ``protocols.md`` into the output folder from the predictions of one run, without its model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from peftcorr.errors import PeftCorrError
+from peftcorr.metrics.presets import AGGREGATES, PRESETS
+from peftcorr.report.configuration import backbone_label, image_size, trained_on
+from peftcorr.results.record import Record, Scores
+from peftcorr.results.store import Store, atomic_path
+from peftcorr.score_command import aggregate_title, score_by_presets
+
+_INTRODUCTION = """\
+# One set of predictions, every protocol
+
+The same predictions, scored by every preset and averaged in every way: no number here differs by what was predicted.
+Each table holds one threshold; **bold** is what the preset's own source publishes. *Spread* is the largest less the
+smallest value of a row or column, in points, and in the corner that of the whole table. A number without its preset
+and its aggregate is uncertain by that much.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the page; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("predictions", type=Path, metavar="PREDICTIONS.parquet")
+    parser.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR")
+    parser.add_argument("--alphas", type=float, nargs="+", default=[0.05, 0.1, 0.2], metavar="A")
+    parsed = parser.parse_args(arguments)
+    path: Path = parsed.predictions
+    page: Path = parsed.output / "protocols.md"
+    try:
+        scored = score_by_presets(path, list(PRESETS.values()), sorted(set(parsed.alphas)))
+        record = Store(path.resolve().parents[1]).read(path.stem)
+        with atomic_path(page) as temporary:
+            temporary.write_text(render(scored, path.stem, record), encoding="utf-8", newline="\n")
+    except PeftCorrError as error:
+        print(f"protocols: {error}", file=sys.stderr)
+        return 2
+    print(page)
+    return 0
+
+
+def render(
+    scored: Mapping[str, Mapping[str, Mapping[str, Scores]]], run_id: str, record: Record | None
+) -> str:
+    """Return the page.
+
+    Args:
+        scored: what `score_by_presets` gives for all presets.
+        run_id: the run whose predictions they are.
+        record: the run's record, if there is one.
+    """
+    lines = [
+        _INTRODUCTION,
+        f"Predictions of run `{run_id}`{_about(record)}.",
+        f"Written by `python benchmarks/protocols.py leaderboard/predictions/{run_id}.parquet`.",
+        "",
+        "| preset | frame | correct when | s | source |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| `{preset.name}` | {preset.frame} | distance {preset.comparator.replace('<', '&lt;')} alpha · s "
+            f"| {preset.normaliser} | {preset.source} |"
+            for preset in PRESETS.values()
+        ),
+        "",
+    ]
+    for where, predictors in scored.items():
+        for predictor, by_preset in predictors.items():
+            one = next(iter(by_preset.values()))
+            lines += [
+                f"## {where}, {predictor}",
+                "",
+                f"{one.n_pairs:,} pairs, {one.n_keypoints:,} keypoints, {len(one.per_category)} categories.",
+                "",
+            ]
+            for alpha in one.per_keypoint:
+                lines += [*_table(by_preset, alpha), ""]
+    return "\n".join(lines)
+
+
+def _table(by_preset: Mapping[str, Scores], alpha: str) -> list[str]:
+    values = {
+        name: [scores.aggregates()[aggregate][alpha] for aggregate in AGGREGATES]
+        for name, scores in by_preset.items()
+    }
+    lines = [
+        f"| PCK@{alpha} | " + " | ".join(map(aggregate_title, AGGREGATES)) + " | spread |",
+        "| --- |" + " ---: |" * (len(AGGREGATES) + 1),
+    ]
+    for name, row in values.items():
+        cells = [
+            f"**{value:.2f}**" if aggregate in PRESETS[name].reports else f"{value:.2f}"
+            for aggregate, value in zip(AGGREGATES, row, strict=True)
+        ]
+        lines.append(f"| `{name}` | " + " | ".join(cells) + f" | {_spread(row)} |")
+    columns = list(zip(*values.values(), strict=True))
+    whole = [value for row in values.values() for value in row]
+    lines.append("| spread | " + " | ".join(map(_spread, columns)) + f" | **{_spread(whole)}** |")
+    return lines
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{max(values) - min(values):.2f}"
+
+
+def _about(record: Record | None) -> str:
+    if record is None:
+        return ""
+    size = image_size(record)
+    return (
+        f": {record.strategy} on {backbone_label(record)}"
+        + (f" at {size} px" if size else "")
+        + ("" if record.trainable_parameters == 0 else f", trained on {trained_on(record)}")
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

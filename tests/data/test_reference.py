@@ -1,0 +1,75 @@
+"""Which rectangle a reference length belongs to, on the loaders' own tables and on lengths that fit nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+
+from peftcorr.data.base import PAIR_FEATURES, PairDataset
+from peftcorr.data.correspondences import correspondences
+from peftcorr.data.pf_willow import PfWillow
+from peftcorr.data.reference import reference_sides
+from peftcorr.data.spair import SpairFolder
+
+
+def table_of(*pairs: dict[str, Any]) -> PairDataset:
+    rows = []
+    for number, pair in enumerate(pairs):
+        row: dict[str, Any] = dict.fromkeys(PAIR_FEATURES)
+        points = pair.pop("points", [[10.0, 20.0], [40.0, 25.0]])
+        row |= {
+            "pair_id": str(number), "category": "cat", "source_image": f"{2 * number:03d}.jpg",
+            "target_image": f"{2 * number + 1:03d}.jpg", "source_size": [], "target_size": [],
+            "source_keypoints": points, "target_keypoints": points,
+            "keypoint_ids": [str(k) for k in range(len(points))], "source_box": [], "target_box": [],
+        }  # fmt: skip
+        rows.append({**row, **pair})
+    return PairDataset("made", "test", Path(), datasets.Dataset.from_list(rows, features=PAIR_FEATURES))
+
+
+def sides(dataset: PairDataset, width: int = 100, height: int = 60) -> list[list[float]]:
+    data = correspondences(dataset)
+    sizes = np.tile(np.array([[width, height]], dtype=np.int32), (len(data.images), 1))
+    return reference_sides(dataset.table, data, sizes).tolist()
+
+
+def test_box_image_and_keypoints() -> None:
+    found = sides(
+        table_of(
+            {"reference_length": 31.5, "target_box": [5, 6, 25, 37.5]},
+            {"reference_length": 100.0, "target_box": [5, 6, 25, 37.5]},
+            {"reference_length": 30.0},
+            {"reference_length": 77.0, "target_box": [5, 6, 25, 37.5]},
+            {"reference_length": 30.0, "points": []},
+        )
+    )
+    assert found[:3] == [[20.0, 31.5], [100.0, 60.0], [30.0, 5.0]]
+    assert np.isnan(found[3:]).all()
+
+
+def test_an_annotated_box_goes_before_another_rectangle_as_long() -> None:
+    box = [0.0, 0.0, 30.0, 12.0]
+    assert sides(table_of({"reference_length": 30.0, "target_box": box})) == [[30.0, 12.0]]
+    assert sides(table_of({"reference_length": 30.0}), 30, 20) == [[30.0, 20.0]]
+
+
+def test_rounding_of_a_box_given_by_its_corner_and_sides() -> None:
+    x, width = 300.7, 33.3
+    assert (x + width) - x != width
+    [found] = sides(table_of({"reference_length": width, "target_box": [x, 1.0, x + width, 2.0]}))
+    assert found == pytest.approx([width, 1.0], rel=1e-12)
+
+
+def test_every_pair_of_the_loaders_has_one(spair: Any, willow_root: Path, tmp_path: Path) -> None:
+    farm = SpairFolder(SpairFolder.Config(), spair.write(), tmp_path / "cache").load("test")
+    assert sides(farm, 60, 40) == [[42.0, 25.0]] * len(farm)
+    assert sides(farm.limited(5), 60, 40) == [[42.0, 25.0]] * 5
+    willow = PfWillow(PfWillow.Config(), willow_root, tmp_path / "cache").load("test")
+    for found, row in zip(sides(willow, 60, 45), willow.table, strict=True):
+        xs, ys = zip(*row["target_keypoints"], strict=True)
+        assert found == [max(xs) - min(xs), max(ys) - min(ys)]
+        assert max(found) == row["reference_length"]
