@@ -8,5 +8,8 @@ DATASETS.lazy("spair71k", "peftcorr.data.spair:Spair71k", "SPair-71k (Min et al.
 DATASETS.lazy("pairs", "peftcorr.data.spair:SpairFolder", "Any folder in SPair-71k's layout")
 DATASETS.lazy("pf_willow", "peftcorr.data.pf_willow:PfWillow", "PF-Willow (Ham et al., 2016), all 900 pairs")
 DATASETS.lazy(
+    "tapvid_davis", "peftcorr.data.tapvid:TapvidDavis", "TAP-Vid DAVIS point tracking (Doersch et al., 2022)"
+)
+DATASETS.lazy(
     "synthetic", "peftcorr.data.synthetic_source:Synthetic", "Articulated objects rendered on the CPU"
 )

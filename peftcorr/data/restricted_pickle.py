@@ -7,7 +7,7 @@ import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,15 +19,17 @@ _MOST_DIMENSIONS = 8
 
 # What the pickles of arrays, dicts, lists, tuples, text, bytes and numbers are written with, in all protocols. Nothing
 # here makes an instance of a class by itself (INST, OBJ, NEWOBJ), takes one from outside (PERSID, EXT) or adds to sets.
-_CODES = frozenset(
-    getattr(pickle, name)[0]
-    for name in (
-        "PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT "
-        "BINFLOAT UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 "
-        "EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS PUT "
-        "BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD"
-    ).split()
-)
+_OPCODES = (
+    pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK, pickle.POP, pickle.POP_MARK, pickle.NONE,
+    pickle.NEWTRUE, pickle.NEWFALSE, pickle.INT, pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG,
+    pickle.LONG1, pickle.LONG4, pickle.FLOAT, pickle.BINFLOAT, pickle.UNICODE, pickle.BINUNICODE,
+    pickle.SHORT_BINUNICODE, pickle.BINUNICODE8, pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.BINBYTES8,
+    pickle.BYTEARRAY8, pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3,
+    pickle.EMPTY_LIST, pickle.LIST, pickle.APPEND, pickle.APPENDS, pickle.EMPTY_DICT, pickle.DICT,
+    pickle.SETITEM, pickle.SETITEMS, pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE,
+    pickle.GET, pickle.BINGET, pickle.LONG_BINGET, pickle.GLOBAL, pickle.STACK_GLOBAL, pickle.REDUCE,
+    pickle.BUILD,
+)  # fmt: skip
 
 _CORES = ("numpy.core", "numpy._core")  # numpy 1 and 2
 
@@ -59,7 +61,9 @@ def load_arrays(path: Path, largest: int = LARGEST) -> Any:
     except PeftCorrError:
         raise
     except KeyError as error:  # an opcode that is not admitted, or a memo that was never written
-        raise PeftCorrError(f"{path} is no pickle of numpy arrays alone (code {error}): get it again.") from error
+        raise PeftCorrError(
+            f"{path} is no pickle of numpy arrays alone (code {error}): get it again."
+        ) from error
     except Exception as error:  # a damaged or hostile pickle makes the unpickler raise anything
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PeftCorrError(f"{path} is no pickle of numpy arrays alone ({reason}): get it again.") from error
@@ -101,7 +105,7 @@ class _Type:
             raise pickle.UnpicklingError("a dtype with fields, or in another machine's byte order")
 
 
-class _Array(np.ndarray):  # type: ignore[type-arg]
+class _Array(np.ndarray):
     """An array under construction; what sets its state has been checked."""
 
     __slots__ = ()
@@ -111,7 +115,7 @@ class _Array(np.ndarray):  # type: ignore[type-arg]
         if self.ndim != 1 or self.size or not isinstance(raw, bytes):
             raise pickle.UnpicklingError("an array without its bytes")
         _check(kind, shape, len(raw))
-        super().__setstate__((1, shape, kind.dtype, bool(fortran), raw))
+        super().__setstate__((1, shape, kind.dtype, bool(fortran), raw))  # type: ignore[arg-type]
 
 
 def _check(kind: object, shape: object, size: int) -> None:
@@ -130,13 +134,18 @@ class _ArrayUnpickler(pickle._Unpickler):
     Array data outweighs all else in such a file by far, and is read in one piece either way.
     """
 
+    read: Callable[[int], bytes]  # both set while it loads
+    append: Callable[[object], None]
+
     def __init__(self, stream: Any, size: int):
         super().__init__(stream)
-        self._room = 2 * size  # bytes that arrays may take: text of an old protocol, then the array made of it
+        self._room = (
+            2 * size
+        )  # bytes that arrays may take: text of an old protocol, then the array made of it
 
     def find_class(self, module: str, name: str) -> Any:
         """Return this module's stand-in; nothing is imported."""
-        core, _, part = module.rpartition(".")
+        core = module.rpartition(".")[0]
         known: dict[tuple[str, str], _Stand] = {
             ("numpy", "ndarray"): _Stand(),
             ("numpy", "dtype"): _Stand(_Type),
@@ -180,7 +189,7 @@ class _ArrayUnpickler(pickle._Unpickler):
         (length,) = struct.unpack("<Q", self.read(8))
         self.append(self.read(length))
 
-    dispatch = {
-        **{code: load for code, load in pickle._Unpickler.dispatch.items() if code in _CODES},
+    dispatch: ClassVar[dict[int, Any]] = {
+        **{code: load for code, load in pickle._Unpickler.dispatch.items() if bytes([code]) in _OPCODES},
         pickle.BYTEARRAY8[0]: load_bytearray8,
     }

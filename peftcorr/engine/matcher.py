@@ -24,6 +24,7 @@ class Matcher:
 
     Attributes:
         predicted: x, y in pixels of the input, (len(predictors), N, 2), float64; zero but in `plan.rows`.
+        peaks: highest cosine similarity of each correspondence's map, (N,), float32; zero but in `plan.rows`.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Matcher:
         self.predicted = torch.zeros(
             (len(predictors), correspondences, 2), dtype=torch.float64, device=device
         )
+        self.peaks = torch.zeros(correspondences, device=device)
 
     def add(self, queries: Tensor) -> None:
         """Keep the normalised queries (U', C) of the next window."""
@@ -80,6 +82,8 @@ class Matcher:
         self._needless = needless
 
     def _predict(self, first: int, count: int) -> None:
+        maps, rows = self._maps[:count], self._rows[first : first + count]
+        self.peaks[rows] = maps.flatten(1).amax(1)
         for index, predictor in enumerate(self._predictors):
-            points = predictor.predict(self._maps[:count], self._stride)
-            self.predicted[index, self._rows[first : first + count]] = points.to(self.predicted.dtype)
+            points = predictor.predict(maps, self._stride)
+            self.predicted[index, rows] = points.to(self.predicted.dtype)

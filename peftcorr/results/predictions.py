@@ -27,6 +27,8 @@ PREDICTION_SCHEMA = pa.schema(
         ("prediction_x", pa.float64()),
         ("prediction_y", pa.float64()),
         ("reference_length", pa.float64()),
+        ("target_occluded", pa.bool_()),  # null where the dataset does not tell
+        ("similarity", pa.float32()),  # cosine, the highest of the map that the prediction was made from
     ]
 )
 
@@ -38,5 +40,5 @@ def write_predictions(table: pa.Table, path: Path) -> None:
 
 
 def read_predictions(path: Path) -> pa.Table:
-    """Read what `write_predictions` wrote."""
+    """Read what `write_predictions` wrote; columns that an earlier version did not write are null."""
     return pq.read_table(path, schema=PREDICTION_SCHEMA)

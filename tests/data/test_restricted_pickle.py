@@ -139,14 +139,18 @@ def test_whatever_is_no_plain_array_is_refused(tmp_path: Path, protocol: int, va
 
 @pytest.mark.parametrize("protocol", [2, 5])
 def test_every_truncation_is_refused(tmp_path: Path, protocol: int) -> None:
-    data = pickle.dumps({"points": np.arange(60.0).reshape(3, 20), "occluded": np.zeros((3, 20), bool)}, protocol)
+    data = pickle.dumps(
+        {"points": np.arange(60.0).reshape(3, 20), "occluded": np.zeros((3, 20), bool)}, protocol
+    )
     for length in [*range(0, 200, 7), *range(len(data) - 40, len(data))]:
         refuse(tmp_path, data[:length])
 
 
 @pytest.mark.parametrize("protocol", [2, 5])
 def test_mutated_bytes_never_trace_back(tmp_path: Path, protocol: int) -> None:
-    data = pickle.dumps({"points": np.arange(6.0).reshape(3, 2), "occluded": np.zeros((3, 2), bool)}, protocol)
+    data = pickle.dumps(
+        {"points": np.arange(6.0).reshape(3, 2), "occluded": np.zeros((3, 2), bool)}, protocol
+    )
     rng = np.random.default_rng(protocol)
     refused = 0
     for _ in range(400):
@@ -232,8 +236,9 @@ def test_arrays_that_contradict_their_state_are_refused(tmp_path: Path, data: by
 def test_one_text_is_not_made_bytes_without_end(tmp_path: Path) -> None:
     """Each call would be five bytes in the file and a megabyte in memory."""
     text = "x" * 1_000_000
-    once = b"c_codecs\nencode\nq\x00X" + struct.pack("<I", len(text)) + text.encode() + b"q\x01X\x06\x00\x00\x00latin1q\x020"
-    data = b"\x80\x02]" + once + b"00" + b"(" + b"h\x00h\x01h\x02\x86R" * 50 + b"e."
+    named = b"X" + struct.pack("<I", len(text)) + text.encode()
+    once = b"c_codecs\nencode\nq\x00" + named + b"q\x01X\x06\x00\x00\x00latin1q\x02000"
+    data = b"\x80\x02](" + once + b"h\x00h\x01h\x02\x86R" * 50 + b"e."
     refuse(tmp_path, data, "more bytes than the file has")
 
 
@@ -246,7 +251,7 @@ def test_a_large_file_is_not_opened(tmp_path: Path) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(PeftCorrError, match="Cannot read .*none.pkl: No such file"):
+    with pytest.raises(PeftCorrError, match=r"Cannot read .*none\.pkl: No such file"):
         load_arrays(tmp_path / "none.pkl")
 
 
