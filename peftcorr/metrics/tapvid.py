@@ -139,7 +139,7 @@ def _scores(rows: pa.Table, threshold: float, chosen: Literal["fixed", "val"]) -
         raise PeftCorrError(
             "Cannot score tracks: a prediction or the truth of a visible point is not finite."
         )
-    hidden = rows.column("similarity").to_numpy() < threshold
+    hidden = rows.column("similarity").to_numpy().astype(np.float64) < threshold
     found = track_scores(predictions, truths, hidden, occluded, videos, len(names))
     delta, jaccard, accuracy = (100 * found[key] for key in ("delta", "jaccard", "occlusion_accuracy"))
 
