@@ -20,6 +20,7 @@ KINDS = {
     "features": "features of frozen backbones",
     "pairs": "annotation tables",
     "synthetic": "rendered pictures",
+    "tapvid": "frames of videos",
 }
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import shutil
 import time
 
+import numpy as np
+import pyarrow as pa
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -26,11 +28,12 @@ from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import label
 from peftcorr.metrics.aggregate import score_predictions
 from peftcorr.metrics.presets import preset_named
+from peftcorr.metrics.tapvid import choose_on, score_tracking
 from peftcorr.recipe import Recipe, Section, Training, WeightsIdentity
 from peftcorr.results.choice import chosen_predictor
 from peftcorr.results.environment import PeakMemory, environment
 from peftcorr.results.predictions import write_predictions
-from peftcorr.results.record import Cost, Leakage, Record, Scores
+from peftcorr.results.record import Cost, Leakage, Record, Scores, TrackingScores
 from peftcorr.results.store import atomic_path
 from peftcorr.strategies.base import Strategy, apply_checked
 from peftcorr.workbench import Workbench
@@ -142,10 +145,13 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
     names = [
         label(s["name"], p.config) for s, p in zip(recipe.predictors, recipe.make_predictors(), strict=True)
     ]
-    for section in (recipe.dataset, *recipe.eval_on):
-        split = bench.split(section, "test", config.image_size, config.resize, recipe.limit_pairs)
+    tracking: dict[str, dict[str, TrackingScores]] = {}
+
+    def predictions(section: Section, split: str, limit: int | None) -> pa.Table:
+        scored = bench.split(section, split, config.image_size, config.resize, limit)
+        peaks = np.zeros(len(scored.data), dtype=np.float32)
         predicted = predict(
-            split,
+            scored,
             encoder,
             recipe.make_predictors(),
             accelerator,
@@ -153,11 +159,22 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
             bench.progress,
             bench.memory,
             cache,
+            peaks,
         )
-        tables.append(prediction_table(split, predicted, names))
+        return prediction_table(scored, predicted, names, peaks)
+
+    for section in (recipe.dataset, *recipe.eval_on):
+        threshold = section.get("occlusion_threshold")  # of the datasets whose points are tracked
+        chosen = choose_on(predictions(section, "val", None)) if threshold == "val" else threshold
+        tables.append(predictions(section, "test", recipe.limit_pairs))
+        if chosen is not None:
+            tracking |= score_tracking(tables[-1], chosen, "val" if threshold == "val" else "fixed")
         if trained.steps:
-            trn = bench.split(recipe.dataset, "trn", config.image_size, config.resize, None)
-            leaks[f"{split.dataset.name}/{split.dataset.split}"] = leakage(trn, split, accelerator)
+            trn, test = (
+                bench.split(recipe.dataset, "trn", config.image_size, config.resize, None),
+                bench.split(section, "test", config.image_size, config.resize, recipe.limit_pairs),
+            )
+            leaks[f"{test.dataset.name}/{test.dataset.split}"] = leakage(trn, test, accelerator)
     for line in warnings(leaks):
         bench.progress.say(line)
     scores: dict[str, dict[str, Scores]] = {}
@@ -172,6 +189,7 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
             "trainable_parameters": backbone.trainable_parameters(),
             "total_parameters": backbone.total_parameters(),
             "scores": scores,
+            "tracking": tracking,
             "validation": trained.validation,
             "best_step": trained.best_step,
             "learning_rate": trained.learning_rate,
@@ -188,8 +206,6 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
         }
     )
     if accelerator.is_main_process:
-        import pyarrow as pa
-
         write_predictions(pa.concat_tables(tables), bench.store.predictions_path(record.run_id))
         record = record.model_copy(update={"adapter_bytes": _save_adapter(strategy, backbone, bench, record)})
         bench.store.write(record)

@@ -17,5 +17,8 @@ DATASETS.lazy(
 )
 DATASETS.lazy("pf_willow", "peftcorr.data.pf_willow:PfWillow", "PF-Willow (Ham et al., 2016), all 900 pairs")
 DATASETS.lazy(
+    "tapvid_davis", "peftcorr.data.tapvid:TapvidDavis", "TAP-Vid DAVIS point tracking (Doersch et al., 2022)"
+)
+DATASETS.lazy(
     "synthetic", "peftcorr.data.synthetic_source:Synthetic", "Articulated objects rendered on the CPU"
 )

@@ -23,7 +23,7 @@ from peftcorr.errors import PeftCorrError
 
 Columns = Mapping[str, list[Any]]  # column of PAIR_FEATURES -> one value a pair
 
-_FORMAT = "1"  # raise it when PAIR_FEATURES or the files below change meaning
+_FORMAT = "2"  # raise it when PAIR_FEATURES or the files below change meaning
 _TABLE = "pairs.arrow"
 _SEAL = "seal.json"
 _CHUNK = 1 << 22

@@ -28,6 +28,9 @@ PAIR_FEATURES = datasets.Features(
         "target_size": datasets.List(datasets.Value("int32")),
         "source_keypoints": _POINTS,  # (K, 2) x, y in original pixels, pixel centres on integers
         "target_keypoints": _POINTS,
+        "target_occluded": datasets.List(
+            datasets.Value("bool")
+        ),  # (K,), null where the dataset does not tell
         "keypoint_ids": datasets.List(datasets.Value("string")),  # (K,)
         "source_box": _BOX,  # x1, y1, x2, y2; empty if not annotated
         "target_box": _BOX,

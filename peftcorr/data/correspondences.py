@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from peftcorr.data.base import PairDataset
 from peftcorr.data.images import Frame, ImageStore
+from peftcorr.errors import PeftCorrError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -36,6 +37,7 @@ class Correspondences:
         keypoint: which of `keypoint_names` each correspondence is, (N,).
         keypoint_names: identity of every keypoint there is, sorted.
         pair_ids: (P,).
+        occluded: whether the target hides each correspondence's point, (N,); None where the dataset does not tell.
     """
 
     images: list[str]
@@ -50,6 +52,7 @@ class Correspondences:
     keypoint: Codes
     keypoint_names: list[str]
     pair_ids: pa.StringArray
+    occluded: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.pair)
@@ -130,6 +133,7 @@ def correspondences(dataset: PairDataset) -> Correspondences:
         keypoint=identity.astype(np.int32),
         keypoint_names=identities,
         pair_ids=pa.array(_list(table, "pair_id"), pa.string()),
+        occluded=_occluded(table),
     )
     del table, code, sizes, keypoints
     pa.default_memory_pool().release_unused()  # memory for the encoder, which comes next
@@ -164,6 +168,16 @@ def _numbered(values: pa.DictionaryArray) -> tuple[Ints, list[str]]:
 def _list(table: pa.Table, name: str) -> pa.ListArray:
     column = table.column(name).combine_chunks()
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _occluded(table: pa.Table) -> NDArray[np.bool_] | None:
+    column = _list(table, "target_occluded")
+    if column.null_count == len(column):
+        return None
+    if column.null_count:
+        raise PeftCorrError("A dataset must give target_occluded for every pair or for none.")
+    flags: NDArray[np.bool_] = column.flatten().to_numpy(zero_copy_only=False)
+    return flags
 
 
 def _points(table: pa.Table, name: str) -> Floats:

@@ -182,6 +182,7 @@ def _append(columns: dict[str, list[Any]], name: str, pair: PairAnnotation) -> N
         "target_size": pair.trg_imsize[:2],
         "source_keypoints": pair.src_kps,
         "target_keypoints": pair.trg_kps,
+        "target_occluded": None,
         "keypoint_ids": pair.kps_ids,
         "source_box": pair.src_bndbox,
         "target_box": pair.trg_bndbox,

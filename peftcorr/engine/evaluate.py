@@ -62,6 +62,7 @@ def predict(
     progress: Progress,
     memory: int = MEMORY,
     cache: FeatureCache | None = None,
+    peaks: NDArray[np.float32] | None = None,
 ) -> Floats:
     """Predict every correspondence of a split with every predictor.
 
@@ -76,6 +77,7 @@ def predict(
             and similarity maps. Maps beyond it wait on disk. What the encoder needs inside does not count, and one
             image's map fits always.
         cache: where features of earlier runs are, and where new ones are kept.
+        peaks: (N,), filled with the highest cosine similarity of each correspondence's map.
 
     Returns:
         x, y in the target's original frame, (P, N, 2), in the order of the predictors, each of which gives its
@@ -120,6 +122,9 @@ def predict(
     ):  # in place: what a pair takes beside the features stays small
         rows = plan.rows[start : start + _CHUNK]
         predicted[:, rows] = geometry.to_original(predicted[:, rows], data.target[data.pair[rows]])
+    if peaks is not None:
+        shared = accelerator.num_processes > 1
+        peaks[:] = (accelerator.reduce(matcher.peaks, "sum") if shared else matcher.peaks).cpu().numpy()
     if accelerator.num_processes > 1:
         predicted = accelerator.reduce(torch.from_numpy(predicted).to(encoder.device), "sum").cpu().numpy()
     return predicted
@@ -240,8 +245,10 @@ def _sample(
     return sampled
 
 
-def prediction_table(split: Split, predicted: Floats, labels: Sequence[str]) -> pa.Table:
-    """Predictions of a split as rows of `PREDICTION_SCHEMA`, predictor by predictor.
+def prediction_table(
+    split: Split, predicted: Floats, labels: Sequence[str], peaks: NDArray[np.float32] | None = None
+) -> pa.Table:
+    """Predictions of a split as rows of `PREDICTION_SCHEMA`, predictor by predictor; `peaks` as of `predict`.
 
     Names are written as codes from the start: a column of 88,328 strings would take longer than the matching.
     """
@@ -270,13 +277,10 @@ def prediction_table(split: Split, predicted: Floats, labels: Sequence[str]) -> 
         "target_height": sizes[target, 1],
         "reference_width": sides[:, 0],
         "reference_height": sides[:, 1],
+        "target_occluded": data.occluded,
+        "similarity": peaks,
     }
-    shared = {
-        name: pa.array(column, PREDICTION_SCHEMA.field(name).type, from_pandas=name in SIZE_COLUMNS)
-        if isinstance(column, np.ndarray)
-        else column
-        for name, column in shared.items()
-    }
+    shared = {name: _column(name, column, rows) for name, column in shared.items()}
     parts = []
     for label, points in zip(labels, predicted, strict=True):
         columns = {
@@ -287,6 +291,15 @@ def prediction_table(split: Split, predicted: Floats, labels: Sequence[str]) -> 
         }
         parts.append(pa.table([columns[name] for name in PREDICTION_SCHEMA.names], schema=PREDICTION_SCHEMA))
     return pa.concat_tables(parts)
+
+
+def _column(name: str, values: Any, rows: int) -> pa.Array:
+    if isinstance(values, pa.DictionaryArray):
+        return values
+    kind = PREDICTION_SCHEMA.field(name).type
+    if values is None:
+        return pa.nulls(rows, kind)
+    return pa.array(values, kind, from_pandas=name in SIZE_COLUMNS)  # NaN is a size that is not known
 
 
 def _coded(codes: NDArray[Any], names: Any) -> pa.DictionaryArray:

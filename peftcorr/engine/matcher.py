@@ -25,6 +25,7 @@ class Matcher:
     Attributes:
         predicted: x, y in pixels of the input, (P, N, 2), float64; zero but in `plan.rows`. P is the number of
             predictors, of which a grid counts as many as it has settings.
+        peaks: highest cosine similarity of each correspondence's map, (N,), float32; zero but in `plan.rows`.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Matcher:
         self._queries = torch.empty((0, channels), device=device)
         self._needless = 0
         self.predicted = torch.zeros((points, correspondences, 2), dtype=torch.float64, device=device)
+        self.peaks = torch.zeros(correspondences, device=device)
 
     def add(self, queries: Tensor) -> None:
         """Keep the normalised queries (U', C) of the next window."""
@@ -94,7 +96,9 @@ class Matcher:
         self._needless = needless
 
     def _predict(self, first: int, count: int) -> None:
-        self._enter(self._predictors, self._maps[:count], first)
+        maps = self._maps[:count]
+        self.peaks[self._rows[first : first + count]] = maps.flatten(1).amax(1)
+        self._enter(self._predictors, maps, first)
 
     def _enter(self, predictors: Sequence[tuple[slice, Predictor]], maps: Tensor, first: int) -> None:
         for place, predictor in predictors:

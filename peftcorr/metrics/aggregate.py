@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from peftcorr.errors import PeftCorrError
@@ -128,6 +129,8 @@ def score_predictions(
 ) -> dict[str, dict[str, Scores]]:
     """Score every dataset, split and predictor of a predictions table.
 
+    Keypoints that the target hides are left out: their truth is no place in the image.
+
     Args:
         table: columns of `peftcorr.results.predictions.PREDICTION_SCHEMA`.
         alphas: thresholds as a share of the reference length.
@@ -145,7 +148,7 @@ def score_predictions(
     scores: dict[str, dict[str, Scores]] = {}
     for index, (dataset, split, predictor) in enumerate(group_names):
         # One group at a time: memory follows the largest, not how many predictors were asked.
-        rows = _rows(table, np.flatnonzero(group == index))
+        rows = _visible(_rows(table, np.flatnonzero(group == index)))
         predictions, references = (
             np.stack([rows.column(f"{kind}_{axis}").to_numpy() for axis in "xy"], axis=1)
             for kind in ("prediction", "truth")
@@ -194,6 +197,16 @@ def _rows(table: pa.Table, numbers: Integers) -> pa.Table:
     if numbers[-1] - numbers[0] + 1 == len(numbers):
         return table.slice(numbers[0], len(numbers))
     return table.take(pa.array(numbers))
+
+
+def _visible(table: pa.Table) -> pa.Table:
+    """The rows whose keypoint is not said to be occluded in the target."""
+    if "target_occluded" not in table.column_names:  # predictions of before it was known
+        return table
+    occluded = table.column("target_occluded")
+    if occluded.null_count == len(occluded):
+        return table
+    return table.filter(pc.invert(pc.fill_null(occluded, False)))
 
 
 def _groups(table: pa.Table, columns: Sequence[str]) -> tuple[list[tuple[str, ...]], Integers]:

@@ -20,6 +20,7 @@ from peftcorr.report.configuration import (
 )
 from peftcorr.report.numbers import Spread
 from peftcorr.report.pareto import pareto_front
+from peftcorr.report.tracking import Tracked, tracked, tracking_of
 from peftcorr.results.record import Record, Scores
 
 RANKING_ALPHA = "0.1"
@@ -42,6 +43,7 @@ class Row:
     peak_memory: int | None
     seeds: tuple[int, ...]
     run_ids: tuple[str, ...]
+    tracking: tuple[Tracked, ...] = ()
     on_front: bool = False
 
 
@@ -98,9 +100,12 @@ def build_leaderboard(records: Sequence[Record]) -> Leaderboard:
     whole: dict[_Pairs, bool] = defaultdict(bool)
     for configuration in configurations:
         for (pairs, predictor), samples in _samples(configuration).items():
-            rows[pairs][predictor].append(_row(configuration, samples))
+            rows[pairs][predictor].append(_row(configuration, samples, pairs.dataset, predictor))
             limit = pair_limit(samples[0][0])
-            whole[pairs] |= limit is None or limit > pairs.n_pairs
+            tracking = tracking_of(samples[0][0], pairs.dataset, predictor)
+            # Pairs that show none of the tracked points have no PCK, and still count to the limit.
+            asked = pairs.n_pairs if tracking is None else tracking.n_pairs
+            whole[pairs] |= limit is None or limit > asked
     runs = [
         (configuration.label, record) for configuration in configurations for record in configuration.records
     ]
@@ -190,7 +195,9 @@ def _samples(configuration: Configuration) -> dict[tuple[_Pairs, str], list[tupl
     return {key: list(per_seed.values()) for key, per_seed in found.items()}
 
 
-def _row(configuration: Configuration, samples: Sequence[tuple[Record, Scores]]) -> Row:
+def _row(
+    configuration: Configuration, samples: Sequence[tuple[Record, Scores]], dataset: str, predictor: str
+) -> Row:
     records = [record for record, _ in samples]
     first = records[0]
     costs = [record.cost for record in records if record.cost is not None]
@@ -208,6 +215,7 @@ def _row(configuration: Configuration, samples: Sequence[tuple[Record, Scores]])
         peak_memory=max((cost.peak_memory_bytes for cost in costs), default=None),
         seeds=tuple(sorted(record.seed for record in records)) if is_trained(first) else (),
         run_ids=tuple(record.run_id for record in configuration.records if record.protocol == first.protocol),
+        tracking=tracked(configuration.records, dataset, predictor, samples[0][1]),
     )
 
 

@@ -30,6 +30,11 @@ parameters. **Bold** is the best of a column; a value over several seeds is the 
 This page is made from the files in [`records/`](records/) alone: `peftcorr compile` rebuilds it.
 """
 
+_TRACKING = """\
+The same predictions as tracks, by TAP-Vid's metrics at 256 x 256 pixels in percent, mean over videos: δ_avg^x (visible
+points within 1, 2, 4, 8 and 16 pixels), OA (occlusion accuracy) and AJ (average Jaccard, which ranks the rows). A point
+is called occluded when its similarity is below the threshold."""
+
 
 def render(leaderboard: Leaderboard, figures: Mapping[str, str]) -> str:
     """Return the page.
@@ -65,6 +70,8 @@ def _section(section: Section, figure: str | None) -> str:
         lines += [f"![{_text(alternative)}]({figure})", ""]
     for board in section.boards:
         lines += [f"### {_text(section.title)}, {_text(board.predictor)}", "", _board(board), ""]
+        if any(row.tracking for row in board.rows):
+            lines += [_TRACKING, "", _tracking(board), ""]
     return "\n".join(lines)
 
 
@@ -102,6 +109,33 @@ def _board(board: Board) -> str:
             ]
         )
     return _table(header, rows, left=(0, 1, 2, 4, len(header) - 1))
+
+
+def _tracking(board: Board) -> str:
+    header = ["Strategy", "Backbone", "Image", "Trained on", "Trainable parameters"]
+    header += ["δ_avg^x", "OA", "AJ", "Occlusion threshold", "Seeds"]
+    found = sorted(
+        ((row, tracked) for row in board.rows for tracked in row.tracking),
+        key=lambda one: (-one[1].average_jaccard.mean, one[0].label, one[0].backbone, one[1].threshold),
+    )
+    scores = [
+        _emphasise([numbers.percentage(getattr(tracked, name)) for _, tracked in found])
+        for name in ("delta_avg", "occlusion_accuracy", "average_jaccard")
+    ]
+    rows = [
+        [
+            _text(row.label),
+            _text(row.backbone),
+            f"{row.image_size} px" if row.image_size else numbers.MISSING,
+            _text(row.trained_on),
+            numbers.count(row.trainable),
+            *(column[index] for column in scores),
+            tracked.threshold,
+            str(tracked.seeds) if row.seeds else numbers.MISSING,
+        ]
+        for index, (row, tracked) in enumerate(found)
+    ]
+    return _table(header, rows, left=(0, 1, 3, 8))
 
 
 def _pck(row: Row, alpha: str, aggregate: Callable[[Row], dict[str, numbers.Spread]]) -> str:

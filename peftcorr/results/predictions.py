@@ -33,10 +33,12 @@ PREDICTION_SCHEMA = pa.schema(
         # Of the rectangle whose longer side reference_length is; null if there is none that is known.
         ("reference_width", pa.float64()),
         ("reference_height", pa.float64()),
+        ("target_occluded", pa.bool_()),  # null where the dataset does not tell
+        ("similarity", pa.float32()),  # cosine, the highest of the map that the prediction was made from
     ]
 )
-# Null in files of before these columns were known.
 SIZE_COLUMNS = ("target_width", "target_height", "reference_width", "reference_height")
+LATER_COLUMNS = (*SIZE_COLUMNS, "target_occluded", "similarity")  # null in files of before they were known
 
 
 def write_predictions(table: pa.Table, path: Path) -> None:
@@ -46,7 +48,7 @@ def write_predictions(table: pa.Table, path: Path) -> None:
 
 
 def read_predictions(path: Path) -> pa.Table:
-    """Read what `write_predictions` wrote; the `SIZE_COLUMNS` are null where an older file lacks them.
+    """Read what `write_predictions` wrote; the `LATER_COLUMNS` are null where an older file lacks them.
 
     Raises:
         PeftCorrError: if the file is missing or no Parquet, or a column is missing, of another type or has gaps.
@@ -57,7 +59,7 @@ def read_predictions(path: Path) -> pa.Table:
         names = pq.read_schema(path).names
     except (pa.ArrowException, OSError) as error:
         raise PeftCorrError(f"{path} is no readable Parquet file ({_first_line(error)}).") from error
-    needed = [name for name in PREDICTION_SCHEMA.names if name not in SIZE_COLUMNS]
+    needed = [name for name in PREDICTION_SCHEMA.names if name not in LATER_COLUMNS]
     missing = [name for name in needed if name not in names]
     if missing:
         raise PeftCorrError(

@@ -58,6 +58,35 @@ class CategoryMean(_Strict):
     per_image: dict[Threshold, Percent]
 
 
+class VideoTracking(_Strict):
+    """Tracking in one video, in percent; null where the video has nothing to be counted."""
+
+    delta_avg: Percent | None
+    occlusion_accuracy: Percent | None
+    average_jaccard: Percent | None
+
+
+class TrackingScores(_Strict):
+    """Point tracking by TAP-Vid's definition, in percent, mean over videos; of one predictor on one split.
+
+    The keys of `delta` and `jaccard` are thresholds in pixels of a 256 x 256 frame; `delta_avg` and `average_jaccard`
+    are their means. A point is predicted to be occluded when its similarity is below `occlusion_threshold`, which was
+    fixed in the recipe or chosen on the val split, on other videos.
+    """
+
+    delta_avg: Percent
+    occlusion_accuracy: Percent
+    average_jaccard: Percent
+    delta: dict[Threshold, Percent]
+    jaccard: dict[Threshold, Percent]
+    per_video: dict[str, VideoTracking]
+    occlusion_threshold: float
+    threshold_chosen: Literal["fixed", "val"]
+    n_pairs: int
+    n_points: int
+    n_visible: int
+
+
 class Cost(_Strict):
     """What a run took. `encoder_forwards` counts images that went through the encoder in evaluation."""
 
@@ -138,6 +167,7 @@ class Record(_Strict):
     total_parameters: int | None = None
     adapter_bytes: int | None = None
     scores: dict[str, dict[str, Scores]] = {}
+    tracking: dict[str, dict[str, TrackingScores]] = Field(default={}, exclude_if=lambda value: not value)
     validation: list[ValidationPoint] = []
     best_step: int | None = None
     learning_rate: float | None = None

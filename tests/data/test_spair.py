@@ -44,6 +44,7 @@ def test_a_pair_is_read_as_annotated(spair_root: Path) -> None:
         "target_size": [60, 40],
         "source_keypoints": [[5.0, 10.0], [9.0, 12.0], [13.0, 14.0], [17.0, 16.0]],
         "target_keypoints": [[7.5, 11.0], [11.5, 13.0], [15.5, 15.0], [19.5, 17.0]],
+        "target_occluded": None,
         "keypoint_ids": ["0", "3", "6", "9"],
         "source_box": [3.0, 4.0, 50.0, 36.0],
         "target_box": [5.0, 6.0, 47.0, 31.0],

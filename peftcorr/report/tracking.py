@@ -1,0 +1,69 @@
+"""Rows of the leaderboard's small table of point tracking, by TAP-Vid's metrics."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from peftcorr.report.configuration import is_trained
+from peftcorr.report.numbers import Spread
+from peftcorr.results.record import Record, Scores, TrackingScores
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """Tracking of one configuration with one rule for the occlusion threshold; percent, mean over seeds.
+
+    Attributes:
+        threshold: similarity below which a point was called occluded, and how that was chosen.
+        seeds: how many runs the numbers are the mean of.
+    """
+
+    threshold: str
+    delta_avg: Spread
+    occlusion_accuracy: Spread
+    average_jaccard: Spread
+    seeds: int
+
+
+def tracked(records: Sequence[Record], dataset: str, predictor: str, scores: Scores) -> tuple[Tracked, ...]:
+    """Tracking in all runs of a configuration, one entry for each fixed threshold and one for chosen ones.
+
+    Args:
+        records: runs of the configuration, by run id; of two with the same seed the first counts.
+        dataset, predictor: keys of the records' scores.
+        scores: only runs that were scored on as many pairs and keypoints count.
+    """
+    found: dict[float | None, dict[int | None, TrackingScores]] = {}
+    for record in records:
+        own, tracking = record.scores.get(dataset, {}).get(predictor), tracking_of(record, dataset, predictor)
+        if own is None or tracking is None:
+            continue
+        if (own.n_pairs, own.n_keypoints) == (scores.n_pairs, scores.n_keypoints):
+            rule = None if tracking.threshold_chosen == "val" else tracking.occlusion_threshold
+            found.setdefault(rule, {}).setdefault(record.seed if is_trained(record) else None, tracking)
+    return tuple(
+        _tracked(list(by_seed.values()))
+        for _, by_seed in sorted(found.items(), key=lambda item: (item[0] is None, item[0] or 0.0))
+    )
+
+
+def tracking_of(record: Record, dataset: str, predictor: str) -> TrackingScores | None:
+    """What a run scored as tracks, if it did."""
+    return record.tracking.get(dataset, {}).get(predictor)
+
+
+def _tracked(runs: Sequence[TrackingScores]) -> Tracked:
+    def spread(values: Sequence[float]) -> Spread:
+        return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+    threshold = spread([run.occlusion_threshold for run in runs])
+    number = f"{threshold.mean:.3g}" if not threshold.sd else f"{threshold.mean:.3g} ± {threshold.sd:.2g}"
+    return Tracked(
+        threshold=f"{number} ({'chosen on val' if runs[0].threshold_chosen == 'val' else 'fixed'})",
+        delta_avg=spread([run.delta_avg for run in runs]),
+        occlusion_accuracy=spread([run.occlusion_accuracy for run in runs]),
+        average_jaccard=spread([run.average_jaccard for run in runs]),
+        seeds=len(runs),
+    )
