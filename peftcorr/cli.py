@@ -1,4 +1,4 @@
-"""The command line: ``peftcorr run | ls | params | compile | validate | export | cache``."""
+"""The command line: ``peftcorr run | ls | params | compile | validate | export | cache | compare | breakdown``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
+from peftcorr.breakdown_command import add_options as add_breakdown_options
 from peftcorr.cache_command import add_options as add_cache_options
+from peftcorr.compare_command import add_options as add_compare_options
 from peftcorr.errors import PeftCorrError
 from peftcorr.report.numbers import parse_bytes
 
@@ -95,6 +97,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR")
     export.add_argument("--weights", type=Path, metavar="PATH", help="what the run was trained from")
     add_cache_options(add("cache", _cache, "List or delete what the cache folder holds."))
+    add_compare_options(add("compare", _compare, "Compare two runs: difference, interval and p-value."))
+    add_breakdown_options(
+        add("breakdown", _breakdown, "Break one run's scores down by what makes pairs hard.")
+    )
     return parser
 
 
@@ -253,6 +259,18 @@ def _cache(parsed: argparse.Namespace, arguments: list[str]) -> int:
     from peftcorr.cache_command import run
 
     return run(parsed, cache_folder())
+
+
+def _compare(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    from peftcorr.compare_command import run
+
+    return run(parsed)
+
+
+def _breakdown(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    from peftcorr.breakdown_command import run
+
+    return run(parsed)
 
 
 if __name__ == "__main__":

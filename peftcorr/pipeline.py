@@ -22,6 +22,7 @@ from peftcorr.features.encode import Encoder, autocast
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import label
 from peftcorr.metrics.aggregate import score_predictions
+from peftcorr.metrics.bootstrap import add_intervals
 from peftcorr.recipe import Recipe, Section, Training, WeightsIdentity
 from peftcorr.results.environment import PeakMemory, environment
 from peftcorr.results.predictions import write_predictions
@@ -141,6 +142,8 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
     for table in tables:
         scores |= score_predictions(table, recipe.alphas)
     eval_seconds = time.monotonic() - begun
+    for table in tables:
+        add_intervals(scores, table, recipe.alphas)
 
     forwards = torch.tensor(encoder.forwards, device=accelerator.device)
     record = record.model_copy(

@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from peftcorr.data.base import PairDataset
+from peftcorr.data.base import FACTORS, PairDataset
 from peftcorr.data.correspondences import Correspondences, Floats, Geometry, Ints
 from peftcorr.data.images import Frame, ImageStore
 from peftcorr.engine.matcher import Matcher
@@ -266,6 +266,9 @@ def prediction_table(split: Split, predicted: Floats, labels: Sequence[str]) -> 
         else column
         for name, column in shared.items()
     }
+    for name in FACTORS:
+        factor = data.factors.get(name)
+        shared[name] = pa.nulls(rows, pa.int8()) if factor is None else factor.take(pa.array(data.pair))
     parts = []
     for label, points in zip(labels, predicted, strict=True):
         columns = {

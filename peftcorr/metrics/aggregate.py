@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from peftcorr.errors import PeftCorrError
+from peftcorr.metrics.rows import coded, groups, points
 from peftcorr.results.record import CategoryMean, CategoryScores, Scores
 
 Floats = NDArray[np.float64]
@@ -65,9 +66,7 @@ def aggregate(
     _check_values(np.isfinite(truth).all(axis=1), "annotated keypoint is not finite", names)
     _check_values(np.isfinite(lengths) & (lengths > 0), "reference length is no positive number", names)
 
-    offset = predicted - truth
-    distance = np.hypot(offset[:, 0], offset[:, 1])
-    correct = distance <= np.asarray(alphas, dtype=np.float64)[:, None] * lengths  # (A, N)
+    correct = within(predicted, truth, lengths, alphas)
 
     pair_index = _codes(pair_of)[1]
     category_names, category_index = _codes(category_of)
@@ -106,6 +105,14 @@ def aggregate(
     )
 
 
+def within(predicted: Floats, truth: Floats, lengths: Floats, alphas: Sequence[float]) -> NDArray[np.bool_]:
+    """Which keypoints (N, 2) are correct at each threshold, (A, N): the one place where PCK compares."""
+    offset = predicted - truth
+    distance = np.hypot(offset[:, 0], offset[:, 1])
+    correct: NDArray[np.bool_] = distance <= np.asarray(alphas, dtype=np.float64)[:, None] * lengths
+    return correct
+
+
 def score_predictions(table: pa.Table, alphas: Sequence[float]) -> dict[str, dict[str, Scores]]:
     """Score every dataset, split and predictor of a predictions table.
 
@@ -119,22 +126,13 @@ def score_predictions(table: pa.Table, alphas: Sequence[float]) -> dict[str, dic
     Raises:
         PeftCorrError: as `aggregate`.
     """
-    if not len(table):
-        raise PeftCorrError("There are no keypoints to score.")
-    group_names, group = _groups(table, ("dataset", "split", "predictor"))
     scores: dict[str, dict[str, Scores]] = {}
-    for index, (dataset, split, predictor) in enumerate(group_names):
-        # One group at a time: memory follows the largest, not how many predictors were asked.
-        rows = _rows(table, np.flatnonzero(group == index))
-        predictions, references = (
-            np.stack([rows.column(f"{kind}_{axis}").to_numpy() for axis in "xy"], axis=1)
-            for kind in ("prediction", "truth")
-        )
-        category_names, categories = _strings(rows, "category")
-        pair_names, pair_codes = _strings(rows, "pair_id")
+    for (dataset, split, predictor), rows in groups(table):
+        category_names, categories = coded(rows, "category")
+        pair_names, pair_codes = coded(rows, "pair_id")
         scores.setdefault(f"{dataset}/{split}", {})[predictor] = aggregate(
-            predictions,
-            references,
+            points(rows, "prediction"),
+            points(rows, "truth"),
             rows.column("reference_length").to_numpy(),
             rows.column("pair").to_numpy(),
             category_names[categories],
@@ -142,33 +140,6 @@ def score_predictions(table: pa.Table, alphas: Sequence[float]) -> dict[str, dic
             pair_names=pair_names[pair_codes],
         )
     return scores
-
-
-def _rows(table: pa.Table, numbers: Integers) -> pa.Table:
-    """Some rows of a table; a view where they follow one another, as a run's own predictions do."""
-    if numbers[-1] - numbers[0] + 1 == len(numbers):
-        return table.slice(numbers[0], len(numbers))
-    return table.take(pa.array(numbers))
-
-
-def _groups(table: pa.Table, columns: Sequence[str]) -> tuple[list[tuple[str, ...]], Integers]:
-    """The distinct combinations of values of `columns` in the order in which they appear, and each row's."""
-    code = np.zeros(len(table), dtype=np.int64)
-    values = []
-    for name in columns:
-        names, codes = _strings(table, name)
-        values.append(names)
-        code = code * len(names) + codes
-    distinct, first = np.unique(code, return_index=True)
-    order = np.argsort(first)
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    indices = np.unravel_index(distinct[order], [len(names) for names in values])
-    combinations = [
-        tuple(str(names[index]) for names, index in zip(values, row, strict=True))
-        for row in zip(*indices, strict=True)
-    ]
-    return combinations, rank[np.searchsorted(distinct, code)]
 
 
 def _points(values: ArrayLike, name: str) -> Floats:
@@ -211,14 +182,3 @@ def _codes(values: NDArray[Any]) -> tuple[NDArray[Any], Integers]:
 def _sums(values: NDArray[Any], index: Integers, length: int) -> Floats:
     """Sum the columns of `values` (A, N) that share an index: (A, length)."""
     return np.stack([np.bincount(index, weights=row, minlength=length) for row in values])
-
-
-def _strings(table: pa.Table, name: str) -> tuple[NDArray[Any], Integers]:
-    """Return the distinct strings of a column, and for each row the index of its own."""
-    column = table.column(name)
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    merged = column.unify_dictionaries().combine_chunks()
-    if isinstance(merged, pa.ChunkedArray):  # what pyarrow gives for a column without rows
-        return np.empty(0, dtype=object), np.empty(0, dtype=np.int64)
-    return np.asarray(merged.dictionary.to_pylist(), dtype=object), merged.indices.to_numpy().astype(np.int64)

@@ -18,7 +18,7 @@ from peftcorr.report.configuration import (
 )
 from peftcorr.report.numbers import Spread
 from peftcorr.report.pareto import pareto_front
-from peftcorr.results.record import Record, Scores
+from peftcorr.results.record import Aggregate, Record, Scores
 
 RANKING_ALPHA = "0.1"
 
@@ -168,8 +168,8 @@ def _row(configuration: Configuration, samples: Sequence[tuple[Record, Scores]])
         trained_on=trained_on(first),
         trainable=first.trainable_parameters,
         total=first.total_parameters,
-        per_keypoint=_spreads([scores.per_keypoint for _, scores in samples]),
-        per_image=_spreads([scores.per_image for _, scores in samples]),
+        per_keypoint=_spreads([scores.per_keypoint for _, scores in samples], samples, "per_keypoint"),
+        per_image=_spreads([scores.per_image for _, scores in samples], samples, "per_image"),
         train_seconds=statistics.fmean(cost.train_seconds for cost in costs) if costs else None,
         peak_memory=max((cost.peak_memory_bytes for cost in costs), default=None),
         seeds=tuple(sorted(record.seed for record in records)) if is_trained(first) else (),
@@ -177,13 +177,17 @@ def _row(configuration: Configuration, samples: Sequence[tuple[Record, Scores]])
     )
 
 
-def _spreads(by_seed: Sequence[dict[str, float]]) -> dict[str, Spread]:
-    """Mean and spread of every threshold that all seeds have."""
+def _spreads(
+    by_seed: Sequence[dict[str, float]], samples: Sequence[tuple[Record, Scores]], aggregate: Aggregate
+) -> dict[str, Spread]:
+    """Mean and spread of every threshold that all seeds have; the interval of a single one."""
+    intervals = (samples[0][1].intervals or {}) if len(samples) == 1 else {}
     shared = [alpha for alpha in by_seed[0] if all(alpha in scores for scores in by_seed)]
     return {
         alpha: Spread(
             statistics.fmean(scores[alpha] for scores in by_seed),
             statistics.stdev(scores[alpha] for scores in by_seed) if len(by_seed) > 1 else None,
+            intervals.get(aggregate, {}).get(alpha),
         )
         for alpha in shared
     }

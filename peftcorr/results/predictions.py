@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from peftcorr.errors import PeftCorrError
 from peftcorr.results.store import atomic_path
 
 PREDICTION_SCHEMA = pa.schema(
@@ -27,6 +28,13 @@ PREDICTION_SCHEMA = pa.schema(
         ("prediction_x", pa.float64()),
         ("prediction_y", pa.float64()),
         ("reference_length", pa.float64()),
+        (
+            "viewpoint_variation",
+            pa.int8(),
+        ),  # of the pair, as SPair-71k grades it; null where a dataset does not
+        ("scale_variation", pa.int8()),
+        ("truncation", pa.int8()),
+        ("occlusion", pa.int8()),
     ]
 )
 
@@ -38,5 +46,15 @@ def write_predictions(table: pa.Table, path: Path) -> None:
 
 
 def read_predictions(path: Path) -> pa.Table:
-    """Read what `write_predictions` wrote."""
-    return pq.read_table(path, schema=PREDICTION_SCHEMA)
+    """Read what `write_predictions` wrote; columns that an older file lacks are null.
+
+    Raises:
+        PeftCorrError: if there is no such file, it is no Parquet file, or a column has another type.
+    """
+    try:
+        return pq.read_table(path, schema=PREDICTION_SCHEMA)
+    except FileNotFoundError as error:
+        raise PeftCorrError(f"There is no predictions file {path}.") from error
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise PeftCorrError(f"{path} is no file of predictions that a run wrote: {reason}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -10,6 +10,10 @@ SCHEMA_VERSION: Literal[1] = 1
 
 Threshold = Annotated[str, StringConstraints(pattern=r"^[0-9.]+(e[-+]?[0-9]+)?$")]
 Percent = Annotated[float, Field(ge=0, le=100)]
+Aggregate = Literal[
+    "per_keypoint", "per_image", "category_mean_per_keypoint", "category_mean_per_image"
+]  # the aggregates of a whole split, as `Scores.intervals` names them
+AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 
 
 class _Strict(BaseModel):
@@ -20,7 +24,9 @@ class Scores(_Strict):
     """PCK in percent of one predictor on one split; the keys of the dictionaries are thresholds ("0.1").
 
     `per_keypoint` pools all keypoints, `per_image` is the mean over pairs of each pair's share,
-    `per_category` holds both for every category and their plain mean over categories.
+    `per_category` holds both for every category and their plain mean over categories. `intervals` are the 95 %
+    intervals [low, high] of `peftcorr.metrics.bootstrap`, without the aggregates that have none; None in records
+    from before there were any.
     """
 
     per_keypoint: dict[Threshold, Percent]
@@ -29,6 +35,9 @@ class Scores(_Strict):
     category_mean: CategoryMean
     n_pairs: int
     n_keypoints: int
+    intervals: dict[Aggregate, dict[Threshold, tuple[Percent, Percent]]] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
 
 
 class CategoryScores(_Strict):

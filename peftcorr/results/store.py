@@ -15,7 +15,7 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.results.record import Record
 
 # What runs and the leaderboard write below an output folder; all of it can be told from the source by name.
-GENERATED = ("records", "predictions", "adapters", "state", "figures", "README.md")
+GENERATED = ("records", "predictions", "adapters", "state", "figures", "breakdowns", "README.md")
 
 
 @contextmanager
