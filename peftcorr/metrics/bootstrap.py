@@ -114,11 +114,14 @@ def intervals(pairs: PairScores, resamples: int = RESAMPLES, seed: int = 0) -> F
 
     The means over categories get NaN where a category has fewer than four images: its part is not known.
     """
-    if pairs.images < FEWEST:
-        return None
+    return None if pairs.images < FEWEST else intervals_from(pairs, replicates(pairs, resamples, seed))
+
+
+def intervals_from(pairs: PairScores, drawn: Floats) -> Floats:
+    """`intervals` from the replicates (B, 4, A) of at least four images."""
     value = estimates(pairs)
     error, freedom = spread(pairs, influences(pairs).reshape(value.size, -1))
-    flat = replicates(pairs, resamples, seed).reshape(resamples, -1)
+    flat = drawn.reshape(len(drawn), -1)
     limits = np.array([0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
     ends = np.nanquantile(rescaled(flat, value.reshape(-1), error, freedom), limits, axis=0)
     found: Floats = np.clip(ends.T, 0.0, 100.0).reshape(*value.shape, 2)
