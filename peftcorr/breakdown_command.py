@@ -67,7 +67,7 @@ def run(parsed: argparse.Namespace) -> int:
     for split, predictors in found.items():
         for predictor, result in predictors.items():
             for sheet in sheets(result):
-                console.print(_table(f"{split}, {predictor}: {sheet.title.lower()}", sheet))
+                console.print(_table(f"{split}, {predictor}: {sheet.title}", sheet))
                 console.print()
     print(folder / f"{path.stem}.md")
     return 0

@@ -29,7 +29,7 @@ def sheets(found: Breakdown) -> list[Sheet]:
     header = ("pairs", "keypoints", *names, f"PCK@{alpha_key(found.alphas[shown])} per image")
     tables = [
         Sheet(
-            f"By {factor}" if factor != "keypoints" else "By number of keypoints",
+            f"by {factor}" if factor != "keypoints" else "by number of keypoints",
             (factor, *header),
             tuple(_row(group, shown) for group in (*groups, found.whole)),
         )
@@ -41,7 +41,7 @@ def sheets(found: Breakdown) -> list[Sheet]:
             for s in (*found.sides[1:], found.sides[0])
         )
         heading = ("category", "keypoints", "nearer to the mirrored keypoint", "share")
-        tables.append(Sheet("Left and right", heading, rows))
+        tables.append(Sheet("left and right", heading, rows))
     return tables
 
 
@@ -78,17 +78,15 @@ def page(run: str, found: Mapping[str, Mapping[str, Breakdown]], figures: Mappin
         )
         for predictor, result in predictors.items():
             for sheet in (*sheets(result), curve_sheet(result)):
-                parts.append(
-                    f"### {escaped(f'{split}, {predictor}: {sheet.title[0].lower()}{sheet.title[1:]}')}\n"
-                )
-                if sheet.title == "Left and right":
-                    parts.append(f"{LEFT_AND_RIGHT}\n")
-                cells = [[escaped(cell) for cell in row] for row in sheet.rows]
+                parts.append(f"### {escaped(f'{split}, {predictor}: {sheet.title}')}\n")
+                if sheet.title == "left and right":
+                    parts.append(f"{_LEFT_AND_RIGHT}\n")
+                cells = [[escaped(row[0]), *row[1:]] for row in sheet.rows]
                 parts.append(table([escaped(name) for name in sheet.header], cells, left=(0,)) + "\n")
     return "\n".join(parts)
 
 
-LEFT_AND_RIGHT = (
+_LEFT_AND_RIGHT = (
     "Keypoints whose mirror image is annotated in the target, and how many predictions lie nearer to it than to their "
     "own keypoint, however far from both."
 )

@@ -77,9 +77,9 @@ def test_predictors_are_paired_by_name_or_as_asked() -> None:
     [*named] = found(both, both, "argmax", "window")
     assert {one.predictors for one in named} == {("argmax", "window")}
     assert named[0].difference > 0
-    with pytest.raises(PeftCorrError, match="not scored with 'windw'.* Did you mean 'window'"):
+    with pytest.raises(PeftCorrError, match=r"not scored with 'windw'.* Did you mean 'window'"):
         found(both, both, "windw")
-    with pytest.raises(PeftCorrError, match="no predictor in common on farm/test.*--predictor"):
+    with pytest.raises(PeftCorrError, match=r"no predictor in common on farm/test.*--predictor"):
         found(rows, both[len(rows) :])
 
 

@@ -53,8 +53,8 @@ def test_it_is_right_on_average_whatever_brings_the_variance(images: float, own:
     )
     found = dyadic_variance(dyads, values)[0].mean()
     true = 22**2 * images**2 * 12 + 4 * 66 * own**2
-    # Without image effects the larger of two estimates is taken, which is above on average.
-    assert found / true == pytest.approx(1.0 if images else 1.13, abs=0.06)
+    # Without image effects the larger of two estimates is taken, which is above on average: by 37 % with 12 images.
+    assert found / true == pytest.approx(1.0 if images else 1.37, abs=0.06)
 
 
 def test_it_never_falls_below_that_of_independent_dyads() -> None:

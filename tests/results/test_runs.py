@@ -44,5 +44,5 @@ def test_what_is_not_there_is_an_error_that_says_what_is(output: Path, run: str,
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(PeftCorrError, match="There are no predictions in .*give --output"):
+    with pytest.raises(PeftCorrError, match=r"There are no predictions in .*give --output"):
         find_predictions("1f", tmp_path)
