@@ -11,7 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
+from peftcorr.breakdown_command import add_options as add_breakdown_options
 from peftcorr.cache_command import add_options as add_cache_options
+from peftcorr.compare_command import add_options as add_compare_options
 from peftcorr.data_command import add_options as add_data_options
 from peftcorr.errors import PeftCorrError
 from peftcorr.report.numbers import parse_bytes
@@ -107,6 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--alphas", type=float, nargs="+", default=[0.05, 0.1, 0.2], metavar="A")
     score.add_argument(
         "--json", type=Path, metavar="FILE", help="write all scores there too, by category as well"
+    )
+    add_compare_options(add("compare", _compare, "Compare two runs: difference, interval and p-value."))
+    add_breakdown_options(
+        add("breakdown", _breakdown, "Break one run's scores down by what makes pairs hard.")
     )
     return parser
 
@@ -284,6 +290,18 @@ def _score(parsed: argparse.Namespace, arguments: list[str]) -> int:
     from peftcorr.score_command import run
 
     return run(parsed.predictions, parsed.preset, parsed.alphas, parsed.json)
+
+
+def _compare(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    from peftcorr.compare_command import run
+
+    return run(parsed)
+
+
+def _breakdown(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    from peftcorr.breakdown_command import run
+
+    return run(parsed)
 
 
 if __name__ == "__main__":

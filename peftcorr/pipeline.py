@@ -27,6 +27,7 @@ from peftcorr.features.encode import Encoder, autocast
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import label
 from peftcorr.metrics.aggregate import score_predictions
+from peftcorr.metrics.bootstrap import add_intervals
 from peftcorr.metrics.presets import preset_named
 from peftcorr.metrics.tapvid import choose_on, score_tracking
 from peftcorr.recipe import Recipe, Section, Training, WeightsIdentity
@@ -181,6 +182,8 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
     for table in tables:
         scores |= score_predictions(table, recipe.alphas, preset_named(recipe.preset))
     eval_seconds = time.monotonic() - begun
+    for table in tables:
+        add_intervals(scores, table, recipe.alphas, preset_named(recipe.preset))
 
     forwards = torch.tensor(encoder.forwards, device=accelerator.device)
     record = record.model_copy(

@@ -44,10 +44,10 @@ def write_folder(root: Path, images: int = 4, seed: int = 0) -> Path:
                     "trg_kps": points[target, shared].tolist(),
                     "kps_ids": [str(identity) for identity in shared],
                     "mirror": 0,
-                    "viewpoint_variation": 0,
-                    "scale_variation": 0,
-                    "truncation": 0,
-                    "occlusion": 0,
+                    "viewpoint_variation": len(pairs) % 3,
+                    "scale_variation": len(pairs) // 3 % 3,
+                    "truncation": len(pairs) % 4,
+                    "occlusion": len(pairs) // 4 % 4,
                 }
                 pairs.append((f"{len(pairs):06d}-{source}-{target}:{category}", annotation))
     for split in ("trn", "val", "test"):

@@ -19,6 +19,7 @@ from peftcorr.engine.evaluate import predict
 from peftcorr.features.encode import Encoder
 from peftcorr.matching.predictors import Argmax
 from peftcorr.metrics.aggregate import score_predictions
+from peftcorr.metrics.bootstrap import add_intervals
 from peftcorr.metrics.presets import PRESETS
 from peftcorr.results.predictions import read_predictions
 from peftcorr.results.record import Record
@@ -109,9 +110,12 @@ def test_an_encoder_scored_in_bf16_has_a_record_of_its_own(commands: Commands) -
 def test_the_score_follows_from_the_predictions_alone(commands: Commands) -> None:
     assert commands.run("--strategy", "frozen", "--alphas", "0.05", "0.3") == 0
     record = commands.record()
-    again = score_predictions(read_predictions(commands.store.predictions_path(record.run_id)), [0.05, 0.3])
-    plain = {split: {name: s.model_dump() for name, s in by_name.items()} for split, by_name in again.items()}
-    assert plain == scores(record)
+    predictions = read_predictions(commands.store.predictions_path(record.run_id))
+    again = score_predictions(predictions, [0.05, 0.3])
+    add_intervals(again, predictions, [0.05, 0.3])
+    assert again == record.scores
+    low, high = (record.scores["photographs/test"]["argmax"].intervals or {})["per_image"]["0.3"]
+    assert low < record.scores["photographs/test"]["argmax"].per_image["0.3"] < high
 
 
 def test_a_run_scored_by_another_preset_keeps_its_definition(commands: Commands) -> None:

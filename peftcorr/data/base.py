@@ -43,6 +43,8 @@ PAIR_FEATURES = datasets.Features(
     }
 )
 
+FACTORS = ("viewpoint_variation", "scale_variation", "truncation", "occlusion")  # what makes a pair hard
+
 
 @dataclass(frozen=True)
 class PairDataset:

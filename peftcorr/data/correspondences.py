@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import datasets
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from peftcorr.data.base import PairDataset
+from peftcorr.data.base import FACTORS, PairDataset
 from peftcorr.data.images import Frame, ImageStore
 from peftcorr.errors import PeftCorrError
 
@@ -38,6 +38,7 @@ class Correspondences:
         keypoint_names: identity of every keypoint there is, sorted.
         pair_ids: (P,).
         occluded: whether the target hides each correspondence's point, (N,); None where the dataset does not tell.
+        factors: of each pair, int8 (P,) or null, by the names in `peftcorr.data.base.FACTORS`.
     """
 
     images: list[str]
@@ -53,6 +54,7 @@ class Correspondences:
     keypoint_names: list[str]
     pair_ids: pa.StringArray
     occluded: NDArray[np.bool_] | None = None
+    factors: dict[str, pa.Int8Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.pair)
@@ -134,6 +136,7 @@ def correspondences(dataset: PairDataset) -> Correspondences:
         keypoint_names=identities,
         pair_ids=pa.array(_list(table, "pair_id"), pa.string()),
         occluded=_occluded(table),
+        factors={name: pa.concat_arrays([_list(table, name)]) for name in FACTORS},
     )
     del table, code, sizes, keypoints
     pa.default_memory_pool().release_unused()  # memory for the encoder, which comes next

@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from peftcorr.data.base import PairDataset
+from peftcorr.data.base import FACTORS, PairDataset
 from peftcorr.data.correspondences import Correspondences, Floats, Geometry, Ints
 from peftcorr.data.guard import require_open
 from peftcorr.data.images import Frame, ImageStore
@@ -281,6 +281,9 @@ def prediction_table(
         "similarity": peaks,
     }
     shared = {name: _column(name, column, rows) for name, column in shared.items()}
+    for name in FACTORS:
+        factor = data.factors.get(name)
+        shared[name] = pa.nulls(rows, pa.int8()) if factor is None else factor.take(pa.array(data.pair))
     parts = []
     for label, points in zip(labels, predicted, strict=True):
         columns = {

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from peftcorr.errors import PeftCorrError
-from peftcorr.metrics.presets import PEFTCORR, PRESETS, Preset
+from peftcorr.metrics.presets import PEFTCORR, Preset
+from peftcorr.metrics.rows import coded, groups, points, sizes, visible
 from peftcorr.results.record import CategoryMean, CategoryScores, Scores
 
 Floats = NDArray[np.float64]
@@ -84,8 +84,7 @@ def aggregate(
         good = np.isfinite(frame[1]) & (frame[1] >= 0)
         _check_values(good.all(axis=1) & (frame[1] > 0).any(axis=1), "reference rectangle has no size", names)
 
-    distance, lengths = preset.measure(predicted - truth, lengths, *(frame or (None, None)))
-    correct = preset.correct(distance, np.asarray(alphas, dtype=np.float64)[:, None] * lengths)  # (A, N)
+    correct = within(predicted, truth, lengths, alphas, preset, frame)
 
     pair_index = _codes(pair_of)[1]
     category_names, category_index = _codes(category_of)
@@ -124,6 +123,28 @@ def aggregate(
     )
 
 
+def within(
+    predicted: Floats,
+    truth: Floats,
+    lengths: Floats,
+    alphas: Sequence[float],
+    preset: Preset = PEFTCORR,
+    frame: tuple[Floats, Floats] | None = None,
+) -> NDArray[np.bool_]:
+    """Which keypoints (N, 2) are correct at each threshold, (A, N): the one place where PCK compares.
+
+    Args:
+        predicted, truth: (N, 2) x, y in pixels of the original target image.
+        lengths: (N,) reference length in the same pixels.
+        alphas: thresholds, A of them.
+        preset: the definition of correct.
+        frame: sizes of the target image and sides of what the reference length belongs to, (N, 2) each, where the
+            preset needs them.
+    """
+    distance, lengths = preset.measure(predicted - truth, lengths, *(frame or (None, None)))
+    return preset.correct(distance, np.asarray(alphas, dtype=np.float64)[:, None] * lengths)
+
+
 def score_predictions(
     table: pa.Table, alphas: Sequence[float], preset: Preset = PEFTCORR
 ) -> dict[str, dict[str, Scores]]:
@@ -142,23 +163,15 @@ def score_predictions(
     Raises:
         PeftCorrError: as `aggregate`.
     """
-    if not len(table):
-        raise PeftCorrError("There are no keypoints to score.")
-    group_names, group = _groups(table, ("dataset", "split", "predictor"))
     scores: dict[str, dict[str, Scores]] = {}
-    for index, (dataset, split, predictor) in enumerate(group_names):
-        # One group at a time: memory follows the largest, not how many predictors were asked.
-        rows = _visible(_rows(table, np.flatnonzero(group == index)))
-        predictions, references = (
-            np.stack([rows.column(f"{kind}_{axis}").to_numpy() for axis in "xy"], axis=1)
-            for kind in ("prediction", "truth")
-        )
-        target_sizes, reference_sides = _sizes(rows, preset, f"{dataset}/{split}")
-        category_names, categories = _strings(rows, "category")
-        pair_names, pair_codes = _strings(rows, "pair_id")
+    for (dataset, split, predictor), found in groups(table):
+        rows = visible(found)
+        target_sizes, reference_sides = sizes(rows, preset, f"{dataset}/{split}")
+        category_names, categories = coded(rows, "category")
+        pair_names, pair_codes = coded(rows, "pair_id")
         scores.setdefault(f"{dataset}/{split}", {})[predictor] = aggregate(
-            predictions,
-            references,
+            points(rows, "prediction"),
+            points(rows, "truth"),
             rows.column("reference_length").to_numpy(),
             rows.column("pair").to_numpy(),
             category_names[categories],
@@ -169,64 +182,6 @@ def score_predictions(
             reference_sides=reference_sides,
         )
     return scores
-
-
-def _sizes(rows: pa.Table, preset: Preset, where: str) -> tuple[Floats | None, Floats | None]:
-    """Target sizes and reference sides, (N, 2) each, of rows that are scored by a preset that needs them."""
-    if not preset.needs_sizes:
-        return None, None
-    found = []
-    for kind, reason in (
-        ("target", "were written before target sizes were kept"),
-        ("reference", "have a reference length that is no side of the target's box, image or keypoints' box"),
-    ):
-        names = [f"{kind}_{side}" for side in ("width", "height")]
-        if any(name not in rows.column_names or rows.column(name).null_count for name in names):
-            others = [name for name, other in PRESETS.items() if not other.needs_sizes]
-            raise PeftCorrError(
-                f"The preset {preset.name!r} needs {names[0]} and {names[1]}, but the predictions of {where} {reason}: "
-                f"score them with {', '.join(others)}"
-                + (", or run again to write them." if kind == "target" else ".")
-            )
-        found.append(np.stack([rows.column(name).to_numpy() for name in names], axis=1).astype(np.float64))
-    return found[0], found[1]
-
-
-def _rows(table: pa.Table, numbers: Integers) -> pa.Table:
-    """Some rows of a table; a view where they follow one another, as a run's own predictions do."""
-    if numbers[-1] - numbers[0] + 1 == len(numbers):
-        return table.slice(numbers[0], len(numbers))
-    return table.take(pa.array(numbers))
-
-
-def _visible(table: pa.Table) -> pa.Table:
-    """The rows whose keypoint is not said to be occluded in the target."""
-    if "target_occluded" not in table.column_names:  # predictions of before it was known
-        return table
-    occluded = table.column("target_occluded")
-    if occluded.null_count == len(occluded):
-        return table
-    return table.filter(pc.invert(pc.fill_null(occluded, False)))
-
-
-def _groups(table: pa.Table, columns: Sequence[str]) -> tuple[list[tuple[str, ...]], Integers]:
-    """The distinct combinations of values of `columns` in the order in which they appear, and each row's."""
-    code = np.zeros(len(table), dtype=np.int64)
-    values = []
-    for name in columns:
-        names, codes = _strings(table, name)
-        values.append(names)
-        code = code * len(names) + codes
-    distinct, first = np.unique(code, return_index=True)
-    order = np.argsort(first)
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    indices = np.unravel_index(distinct[order], [len(names) for names in values])
-    combinations = [
-        tuple(str(names[index]) for names, index in zip(values, row, strict=True))
-        for row in zip(*indices, strict=True)
-    ]
-    return combinations, rank[np.searchsorted(distinct, code)]
 
 
 def _points(values: ArrayLike, name: str) -> Floats:
@@ -269,14 +224,3 @@ def _codes(values: NDArray[Any]) -> tuple[NDArray[Any], Integers]:
 def _sums(values: NDArray[Any], index: Integers, length: int) -> Floats:
     """Sum the columns of `values` (A, N) that share an index: (A, length)."""
     return np.stack([np.bincount(index, weights=row, minlength=length) for row in values])
-
-
-def _strings(table: pa.Table, name: str) -> tuple[NDArray[Any], Integers]:
-    """Return the distinct strings of a column, and for each row the index of its own."""
-    column = table.column(name)
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    merged = column.unify_dictionaries().combine_chunks()
-    if isinstance(merged, pa.ChunkedArray):  # what pyarrow gives for a column without rows
-        return np.empty(0, dtype=object), np.empty(0, dtype=np.int64)
-    return np.asarray(merged.dictionary.to_pylist(), dtype=object), merged.indices.to_numpy().astype(np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -48,14 +48,18 @@ def draw(title: str, board: Board, strategies: Sequence[str]) -> bytes:
         board: rows to draw; those without a parameter count or without the board's PCK are left out.
         strategies: all strategies of the leaderboard, so that a marker means one thing in all figures.
     """
+    return svg(lambda: _figure(title, board, strategies))
+
+
+def svg(make: Callable[[], Figure]) -> bytes:
+    """Return the figure that `make` makes as SVG; the same bytes for the same figure."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # the user's matplotlibrc must not change the bytes
         matplotlib.rcParams.update(
             {"svg.hashsalt": "peftcorr", "font.size": _FONT, "axes.unicode_minus": False}
         )
-        figure = _figure(title, board, strategies)
         stream = io.BytesIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+        make().savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
         return stream.getvalue()
 
 

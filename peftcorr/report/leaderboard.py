@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from peftcorr.metrics.presets import PEFTCORR, PRESETS, Preset
+from peftcorr.metrics.presets import PEFTCORR, PRESETS, Aggregate, Preset
 from peftcorr.report.configuration import (
     Configuration,
     backbone_label,
@@ -209,8 +209,8 @@ def _row(
         trained_on=trained_on(first),
         trainable=first.trainable_parameters,
         total=first.total_parameters,
-        per_keypoint=_spreads([scores.per_keypoint for _, scores in samples]),
-        per_image=_spreads([scores.per_image for _, scores in samples]),
+        per_keypoint=_spreads([scores.per_keypoint for _, scores in samples], samples, "per_keypoint"),
+        per_image=_spreads([scores.per_image for _, scores in samples], samples, "per_image"),
         train_seconds=statistics.fmean(cost.train_seconds for cost in costs) if costs else None,
         peak_memory=max((cost.peak_memory_bytes for cost in costs), default=None),
         seeds=tuple(sorted(record.seed for record in records)) if is_trained(first) else (),
@@ -219,13 +219,17 @@ def _row(
     )
 
 
-def _spreads(by_seed: Sequence[dict[str, float]]) -> dict[str, Spread]:
-    """Mean and spread of every threshold that all seeds have."""
+def _spreads(
+    by_seed: Sequence[dict[str, float]], samples: Sequence[tuple[Record, Scores]], aggregate: Aggregate
+) -> dict[str, Spread]:
+    """Mean and spread of every threshold that all seeds have; the interval of a single one."""
+    intervals = (samples[0][1].intervals or {}) if len(samples) == 1 else {}
     shared = [alpha for alpha in by_seed[0] if all(alpha in scores for scores in by_seed)]
     return {
         alpha: Spread(
             statistics.fmean(scores[alpha] for scores in by_seed),
             statistics.stdev(scores[alpha] for scores in by_seed) if len(by_seed) > 1 else None,
+            intervals.get(aggregate, {}).get(alpha),
         )
         for alpha in shared
     }

@@ -8,6 +8,8 @@ from peftcorr.metrics.presets import Preset
 from peftcorr.report import numbers
 from peftcorr.report.configuration import backbone_label, image_size, is_trained, trained_on
 from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, protocol_label
+from peftcorr.report.pipes import escaped as _text
+from peftcorr.report.pipes import table as _table
 from peftcorr.results.record import Record
 
 # The first line of every generated page: a page without it was written by hand and is not overwritten.
@@ -26,8 +28,13 @@ with each other.
 
 ★ marks the Pareto front: no other row of the table reaches its {ranking} per keypoint with as few trainable
 parameters. **Bold** is the best of a column; a value over several seeds is the mean ± the standard deviation.
-
+{intervals}
 This page is made from the files in [`records/`](records/) alone: `peftcorr compile` rebuilds it.
+"""
+_INTERVALS = """
+[low, high] is the 95 % interval of a single run, from a bootstrap over images: where another draw of images from the
+same categories would put it. It says nothing of other seeds of the training, and two rows whose intervals overlap may
+still differ: `peftcorr compare` has the paired difference.
 """
 
 _TRACKING = """\
@@ -45,7 +52,7 @@ def render(leaderboard: Leaderboard, figures: Mapping[str, str]) -> str:
     """
     ranked_by = {board.ranked_by for section in leaderboard.sections for board in section.boards}
     ranking = f"PCK@{ranked_by.pop()}" if len(ranked_by) == 1 else "PCK"
-    parts = [f"{MARKER}\n", _INTRODUCTION.format(ranking=ranking)]
+    parts = [f"{MARKER}\n", _INTRODUCTION.format(ranking=ranking, intervals=_intervals(leaderboard))]
     if not leaderboard.sections:
         parts.append("No run has been scored yet.\n")
     parts.extend(_section(section, figures.get(section.title)) for section in leaderboard.sections)
@@ -54,6 +61,13 @@ def render(leaderboard: Leaderboard, figures: Mapping[str, str]) -> str:
     if leaderboard.runs:
         parts.append(_runs(leaderboard.runs))
     return "\n".join(parts)
+
+
+def _intervals(leaderboard: Leaderboard) -> str:
+    """A sentence on the intervals, where any is shown."""
+    rows = (row for section in leaderboard.sections for board in section.boards for row in board.rows)
+    values = (value for row in rows for value in row.per_keypoint.values())
+    return _INTERVALS if any(value.interval is not None for value in values) else ""
 
 
 def _section(section: Section, figure: str | None) -> str:
@@ -88,8 +102,14 @@ def _board(board: Board) -> str:
     header += [f"PCK@{alpha} per image" for alpha in board.alphas]
     header += ["Training time", "Peak memory", "Seed"]
     columns: list[list[str]] = [
-        *([_pck(row, alpha, lambda row: row.per_keypoint) for row in board.rows] for alpha in board.alphas),
-        *([_pck(row, alpha, lambda row: row.per_image) for row in board.rows] for alpha in board.alphas),
+        *(
+            [_pck(row, alpha, board, lambda row: row.per_keypoint) for row in board.rows]
+            for alpha in board.alphas
+        ),
+        *(
+            [_pck(row, alpha, board, lambda row: row.per_image) for row in board.rows]
+            for alpha in board.alphas
+        ),
     ]
     scores = [_emphasise(column) for column in columns]
     rows = []
@@ -138,8 +158,10 @@ def _tracking(board: Board) -> str:
     return _table(header, rows, left=(0, 1, 3, 8))
 
 
-def _pck(row: Row, alpha: str, aggregate: Callable[[Row], dict[str, numbers.Spread]]) -> str:
-    return numbers.percentage(aggregate(row).get(alpha))
+def _pck(row: Row, alpha: str, board: Board, aggregate: Callable[[Row], dict[str, numbers.Spread]]) -> str:
+    """A score; with its interval at the threshold that ranks alone, or the table would be too wide to read."""
+    write = numbers.with_interval if alpha == board.ranked_by else numbers.percentage
+    return write(aggregate(row).get(alpha))
 
 
 def _emphasise(column: Sequence[str]) -> list[str]:
@@ -217,16 +239,3 @@ def _commit(record: Record) -> str:
     if record.environment is None or record.environment.commit is None:
         return numbers.MISSING
     return record.environment.commit[:8] + (" (changed since)" if record.environment.dirty else "")
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    rule = ["---" if index in left else "---:" for index in range(len(header))]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
-
-
-def _text(text: str) -> str:
-    """Escape what Markdown or HTML would take for markup; underscores inside words are safe and stay."""
-    escaped = text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
-    for character in "|`*[]":
-        escaped = escaped.replace(character, f"\\{character}")
-    return escaped

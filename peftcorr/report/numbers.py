@@ -15,6 +15,7 @@ class Spread:
 
     mean: float
     sd: float | None = None
+    interval: tuple[float, float] | None = None  # 95 %, of a single seed
 
 
 def percentage(value: Spread | None) -> str:
@@ -22,6 +23,18 @@ def percentage(value: Spread | None) -> str:
     if value is None:
         return MISSING
     return f"{value.mean:.2f}" if value.sd is None else f"{value.mean:.2f} ± {value.sd:.2f}"
+
+
+def with_interval(value: Spread | None) -> str:
+    """Return ``71.88 [70.1, 73.5]`` where the interval is known, else as `percentage`."""
+    if value is None or value.interval is None:
+        return percentage(value)
+    return f"{percentage(value)} {limits(value.interval)}"
+
+
+def limits(interval: tuple[float, float]) -> str:
+    """Return ``[70.1, 73.5]``: a second decimal would say nothing."""
+    return f"[{interval[0]:.1f}, {interval[1]:.1f}]"
 
 
 def count(value: int | None) -> str:

@@ -77,7 +77,7 @@ def _table(section: Section, board: Board, console: Console, bold: Collection[st
     for row in board.rows:
         cells = [
             "★" if row.on_front else "",
-            row.label + _seeds(row, board.ranked_by),
+            row.label + _uncertainty(row, board.ranked_by),
             f"{row.backbone}\n{row.image_size} px" if row.image_size else row.backbone,
             *([row.trained_on] if transfer else []),
             f"{numbers.count(row.trainable)}\n{numbers.share(row.trainable, row.total)}",
@@ -95,9 +95,11 @@ def _mean(value: numbers.Spread | None) -> str:
     return numbers.MISSING if value is None else f"{value.mean:.2f}"
 
 
-def _seeds(row: Row, alpha: str) -> str:
-    """Return a second line for a row over several seeds: beside every number there is no room."""
+def _uncertainty(row: Row, alpha: str) -> str:
+    """Return a second line, spread over seeds or 95 % interval: beside every number there is no room."""
     value = row.per_keypoint.get(alpha)
-    if value is None or value.sd is None:
+    if value is None:
         return ""
-    return f"\n{len(row.seeds)} seeds, ± {value.sd:.2f} @{alpha}"
+    if value.sd is not None:
+        return f"\n{len(row.seeds)} seeds, ± {value.sd:.2f} @{alpha}"
+    return "" if value.interval is None else f"\n95 %: {numbers.limits(value.interval)} @{alpha}"

@@ -35,10 +35,18 @@ PREDICTION_SCHEMA = pa.schema(
         ("reference_height", pa.float64()),
         ("target_occluded", pa.bool_()),  # null where the dataset does not tell
         ("similarity", pa.float32()),  # cosine, the highest of the map that the prediction was made from
+        (
+            "viewpoint_variation",
+            pa.int8(),
+        ),  # of the pair, as SPair-71k grades it; null where a dataset does not
+        ("scale_variation", pa.int8()),
+        ("truncation", pa.int8()),
+        ("occlusion", pa.int8()),
     ]
 )
 SIZE_COLUMNS = ("target_width", "target_height", "reference_width", "reference_height")
-LATER_COLUMNS = (*SIZE_COLUMNS, "target_occluded", "similarity")  # null in files of before they were known
+# Null in files of before they were known.
+LATER_COLUMNS = PREDICTION_SCHEMA.names[PREDICTION_SCHEMA.get_field_index("target_width") :]
 
 
 def write_predictions(table: pa.Table, path: Path) -> None:

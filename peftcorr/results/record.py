@@ -22,7 +22,9 @@ class Scores(_Strict):
     """PCK in percent of one predictor on one split; the keys of the dictionaries are thresholds ("0.1").
 
     `per_keypoint` pools all keypoints, `per_image` is the mean over pairs of each pair's share,
-    `per_category` holds both for every category and their plain mean over categories.
+    `per_category` holds both for every category and their plain mean over categories. `intervals` are the 95 %
+    intervals [low, high] of `peftcorr.metrics.bootstrap`, without the aggregates that have none; None in records
+    from before there were any.
     """
 
     per_keypoint: dict[Threshold, Percent]
@@ -31,6 +33,9 @@ class Scores(_Strict):
     category_mean: CategoryMean
     n_pairs: int
     n_keypoints: int
+    intervals: dict[Aggregate, dict[Threshold, tuple[Percent, Percent]]] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
 
     def aggregates(self) -> dict[Aggregate, dict[str, float]]:
         """Every aggregate over the whole split, each by threshold."""

@@ -16,7 +16,16 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.results.record import Record
 
 # What runs and the leaderboard write below an output folder; all of it can be told from the source by name.
-GENERATED = ("records", "predictions", "adapters", "state", "predictors", "figures", "README.md")
+GENERATED = (
+    "records",
+    "predictions",
+    "adapters",
+    "state",
+    "predictors",
+    "figures",
+    "breakdowns",
+    "README.md",
+)
 
 
 @contextmanager

@@ -163,6 +163,9 @@ def test_the_table_has_a_row_for_every_prediction(
     names = ("pair_id", "keypoint_id", "source_x", "source_y", "truth_x", "truth_y", "reference_length")
     assert [tuple(row[name] for name in names) for row in rows[: len(split.data)]] == expected
     assert (rows[3]["prediction_x"], rows[3]["prediction_y"]) == tuple(found[0, 3])
+    factors = ("viewpoint_variation", "scale_variation", "truncation", "occlusion")
+    given = {pair["pair_id"]: [pair[name] for name in factors] for pair in split.dataset.table}
+    assert all([row[name] for name in factors] == given[row["pair_id"]] for row in rows)
 
 
 def test_the_table_tells_target_sizes_and_what_s_belongs_to(

@@ -72,6 +72,33 @@ def test_page_shows_what_a_reader_needs(page: str) -> None:
     )
 
 
+def test_a_single_run_shows_its_interval_at_the_ranking_threshold(
+    store: Store, make_record: Any, make_scores: Any
+) -> None:
+    ends = {"0.05": [17.0, 19.0], "0.1": [34.21, 39.46], "0.2": [50.0, 60.0]}
+    scores = {**make_scores(36.91, 900), "intervals": {"per_keypoint": ends}}
+    store.write(make_record("one", "lora", scores={"synthetic/test": {"argmax": scores}}))
+    for seed in range(2):
+        seeded = {"synthetic/test": {"argmax": scores}}
+        store.write(make_record(f"two-{seed}", "adapter", scores=seeded, seed=seed))
+    page = compile_leaderboard(store.root).read_text(encoding="utf-8")
+    single, several = (
+        next(x for x in page.splitlines() if f"| {name} |" in x) for name in ("lora", "adapter")
+    )
+    assert "36.91 [34.2, 39.5]" in single
+    assert "**36.91 [34.2, 39.5]**" in single  # the best of a column is bold with its interval
+    assert "18.45 |" in single.replace("*", "")  # neither other thresholds
+    assert single.count("[34.2") == 1  # nor an aggregate without interval has one
+    assert "36.91 ± 0.00" in several
+    assert "[34.2" not in several
+    assert "95 % interval" in page
+
+
+def test_without_intervals_nothing_is_said_of_them(page: str) -> None:
+    assert "interval" not in page
+    assert "± the standard deviation.\n\nThis page" in page
+
+
 def test_every_table_row_has_as_many_cells_as_its_header(page: str) -> None:
     header = 0
     for line in page.splitlines():

@@ -52,3 +52,13 @@ def test_only_the_tables_of_the_named_runs(filled: Store) -> None:
     assert "synthetic/test, argmax" in text
     assert "pf_willow" not in text
     assert "frozen" in text
+
+
+def test_a_single_run_has_its_interval_below_its_name(
+    store: Store, make_record: Any, make_scores: Any
+) -> None:
+    scores = {**make_scores(36.91, 900), "intervals": {"per_keypoint": {"0.1": [34.21, 39.46]}}}
+    store.write(make_record("one", "lora", scores={"synthetic/test": {"argmax": scores}}))
+    text = printed(store)
+    assert "95 %: [34.2, 39.5] @0.1" in text.replace("\n", " ") or "[34.2, 39.5] @0.1" in text
+    assert max(map(len, text.splitlines())) <= 100

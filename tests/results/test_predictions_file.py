@@ -44,10 +44,10 @@ def columns() -> tuple[list[str], list[pa.DataType]]:
 
 
 def old_table() -> pa.Table:
-    rows = [
-        {name: ("x" if pa.types.is_dictionary(kind) else pa.types.is_boolean(kind) or 7) for name, kind in zip(*columns(), strict=True)}
-        for _ in range(3)
-    ]
+    def value(kind: pa.DataType) -> object:
+        return "x" if pa.types.is_dictionary(kind) else pa.types.is_boolean(kind) or 7
+
+    rows = [{name: value(kind) for name, kind in zip(*columns(), strict=True)} for _ in range(3)]
     return pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA)
 
 

@@ -1,0 +1,202 @@
+"""Two runs on the same keypoints: the difference of their scores, its interval and a p-value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.metrics.aggregate import alpha_key, score_predictions
+from peftcorr.metrics.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    category_means_known,
+    estimates,
+    influences,
+    replicates,
+    rescaled,
+    spread,
+)
+from peftcorr.metrics.dyadic import FEWEST
+from peftcorr.metrics.pair_scores import pair_scores
+from peftcorr.metrics.presets import AGGREGATES, Aggregate
+from peftcorr.metrics.rows import groups
+
+_IDENTITY = ("source_image", "target_image", "source_x", "source_y", "truth_x", "truth_y", "reference_length")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Run B minus run A by one aggregate at one threshold, in percentage points.
+
+    Attributes:
+        split: ``<dataset>/<split>``.
+        predictors: that of A and that of B.
+        aggregate: one of `AGGREGATES`.
+        alpha: threshold.
+        scores: of A and of B, percent.
+        difference: B - A.
+        interval: 95 %, low and high; None where there are too few images for one.
+        p_value: two-sided; None as the interval.
+    """
+
+    split: str
+    predictors: tuple[str, str]
+    aggregate: Aggregate
+    alpha: str
+    scores: tuple[float, float]
+    difference: float
+    interval: tuple[float, float] | None
+    p_value: float | None
+
+
+def compare(
+    first: pa.Table,
+    second: pa.Table,
+    alphas: Sequence[float],
+    predictors: Sequence[str] = (),
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[Difference]:
+    """Compare two runs wherever both were scored.
+
+    Both are scored on the same resamples of the images (`peftcorr.metrics.bootstrap`), so that what makes an image
+    easy for both cancels; the width is that of the dyadic-robust variance of the difference. The p-value is twice the
+    smaller share of resamples on one side of 0, counting one more (Davison and Hinkley, "Bootstrap Methods and their
+    Application", 1997, section 4.2): with B resamples it is never below 2 / (B + 1).
+
+    Args:
+        first, second: predictions of A and B, as `peftcorr.results.predictions.read_predictions` gives them.
+        alphas: thresholds as a share of the reference length.
+        predictors: compare this predictor alone, or A's by the first with B's by the second; by default each that
+            both have with itself.
+        resamples: how often the images are drawn anew.
+        seed: of the draws.
+
+    Raises:
+        PeftCorrError: if they have no split or no predictor in common, a split's keypoints are not the same in both,
+            or a table cannot be scored.
+    """
+    for table in (first, second):
+        score_predictions(table, alphas)  # says what is wrong with it
+    ours, theirs = _by_split(first), _by_split(second)
+    shared = [split for split in ours if split in theirs]
+    if not shared:
+        raise PeftCorrError(
+            f"The runs have no split in common: one has {', '.join(ours)}, the other {', '.join(theirs)}."
+        )
+    found = []
+    for split in shared:
+        for one, other in _pairing(split, list(ours[split]), list(theirs[split]), predictors):
+            rows = (ours[split][one], theirs[split][other])
+            _check_same_keypoints(split, *rows)
+            found += _differences(split, (one, other), rows, alphas, resamples, seed)
+    return found
+
+
+def _differences(
+    split: str,
+    predictors: tuple[str, str],
+    rows: tuple[pa.Table, pa.Table],
+    alphas: Sequence[float],
+    resamples: int,
+    seed: int,
+) -> list[Difference]:
+    both = [pair_scores(part, alphas) for part in rows]
+    values = [estimates(pairs) for pairs in both]
+    shape = values[0].shape
+    difference = (values[1] - values[0]).reshape(-1)
+    known = np.zeros(shape, dtype=bool)
+    low = high = p_value = np.zeros(difference.size)
+    if both[0].images >= FEWEST:
+        known[:2], known[2:] = True, category_means_known(both[0])
+        influence = (influences(both[1]) - influences(both[0])).reshape(difference.size, -1)
+        error, freedom = spread(both[0], influence)
+        drawn = [replicates(pairs, resamples, seed).reshape(resamples, -1) for pairs in both]
+        moved = rescaled(drawn[1] - drawn[0], difference, error, freedom)
+        low, high = np.nanquantile(moved, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0)
+        side = np.minimum((moved <= 0).sum(axis=0), (moved >= 0).sum(axis=0))
+        p_value = np.minimum(1.0, 2 * (side + 1) / ((~np.isnan(moved)).sum(axis=0) + 1))
+    found = []
+    for number, (aggregate, alpha) in enumerate(np.ndindex(*shape)):
+        has = bool(known[aggregate, alpha])
+        found.append(
+            Difference(
+                split,
+                predictors,
+                AGGREGATES[aggregate],
+                alpha_key(alphas[alpha]),
+                (float(values[0][aggregate, alpha]), float(values[1][aggregate, alpha])),
+                float(difference[number]),
+                (float(low[number]), float(high[number])) if has else None,
+                float(p_value[number]) if has else None,
+            )
+        )
+    return found
+
+
+def _by_split(table: pa.Table) -> dict[str, dict[str, pa.Table]]:
+    found: dict[str, dict[str, pa.Table]] = {}
+    for (dataset, split, predictor), rows in groups(table):
+        found.setdefault(f"{dataset}/{split}", {})[predictor] = rows
+    return found
+
+
+def _pairing(split: str, ours: list[str], theirs: list[str], asked: Sequence[str]) -> list[tuple[str, str]]:
+    """Which predictor of A is compared with which of B."""
+    if asked:
+        for name, there in ((asked[0], ours), (asked[-1], theirs)):
+            if name not in there:
+                raise PeftCorrError(f"{split} was not scored with {name!r}.{did_you_mean(name, there)}")
+        return [(asked[0], asked[-1])]
+    shared = [(name, name) for name in ours if name in theirs]
+    if not shared:
+        raise PeftCorrError(
+            f"The runs have no predictor in common on {split}: one has {', '.join(ours)}, the other "
+            f"{', '.join(theirs)}. Name one of each with --predictor."
+        )
+    return shared
+
+
+def _check_same_keypoints(split: str, ours: pa.Table, theirs: pa.Table) -> None:
+    """Refuse runs whose keypoints differ; the first that does, by names of pair and keypoint, is named."""
+    one, other = _ordered(ours), _ordered(theirs)
+    left, right = (
+        list(zip(part.column("pair_id").to_pylist(), part.column("keypoint_id").to_pylist(), strict=True))
+        for part in (one, other)
+    )
+    if left != right:
+        # Of two sorted lists the smaller entry where they first part is missing from the other.
+        a, b = next((a, b) for a, b in zip_longest(left, right) if a != b)
+        (pair, keypoint), alone = (a, "first") if b is None or (a is not None and a < b) else (b, "second")
+        raise PeftCorrError(
+            f"The runs do not have the same keypoints on {split}: keypoint {keypoint} of pair {pair} is in the "
+            f"{alone} alone. Score both on the same pairs."
+        )
+    for column in _IDENTITY:
+        differs = pc.indices_nonzero(pc.not_equal(_plain(one, column), _plain(other, column)))
+        if len(differs):
+            row = differs[0].as_py()
+            pair, keypoint = left[row]
+            raise PeftCorrError(
+                f"The runs do not have the same keypoints on {split}: {column} of keypoint {keypoint} of pair {pair} "
+                f"is {one.column(column)[row].as_py()} in the first and {other.column(column)[row].as_py()} in the "
+                "second. Score both on the same data."
+            )
+
+
+def _ordered(rows: pa.Table) -> pa.Table:
+    """Rows sorted by names of pair and keypoint; of two alike in a pair, which users' data may have, by place."""
+    keys = ("pair_id", "keypoint_id", "source_x", "source_y")
+    plain = pa.table({name: _plain(rows, name) for name in keys})
+    return rows.take(pc.sort_indices(plain, [(name, "ascending") for name in keys]))
+
+
+def _plain(rows: pa.Table, name: str) -> pa.ChunkedArray:
+    column = rows.column(name)
+    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column

@@ -1,0 +1,110 @@
+"""Columns of a predictions table as arrays, one dataset, split and predictor at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from peftcorr.errors import PeftCorrError
+from peftcorr.metrics.presets import PRESETS, Preset
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+def groups(table: pa.Table) -> Iterator[tuple[tuple[str, str, str], pa.Table]]:
+    """Yield ``(dataset, split, predictor)`` with its rows, in the order of first appearance in the table.
+
+    One group at a time: memory follows the largest, not how many predictors there are.
+
+    Raises:
+        PeftCorrError: if the table has no rows.
+    """
+    if not len(table):
+        raise PeftCorrError("There are no keypoints to score.")
+    names, group = _combinations(table, ("dataset", "split", "predictor"))
+    for index, (dataset, split, predictor) in enumerate(names):
+        yield (dataset, split, predictor), _rows(table, np.flatnonzero(group == index))
+
+
+def visible(rows: pa.Table) -> pa.Table:
+    """Return the rows whose keypoint is not said to be occluded in the target: the truth of others is no place."""
+    if "target_occluded" not in rows.column_names:  # predictions of before it was known
+        return rows
+    occluded = rows.column("target_occluded")
+    if occluded.null_count == len(occluded):
+        return rows
+    return rows.filter(pc.invert(pc.fill_null(occluded, False)))
+
+
+def sizes(rows: pa.Table, preset: Preset, where: str) -> tuple[Floats | None, Floats | None]:
+    """Return target sizes and reference sides, (N, 2) each, where the preset needs them.
+
+    Raises:
+        PeftCorrError: if it does and the rows do not have them; `where` names the rows.
+    """
+    if not preset.needs_sizes:
+        return None, None
+    found = []
+    for kind, reason in (
+        ("target", "were written before target sizes were kept"),
+        ("reference", "have a reference length that is no side of the target's box, image or keypoints' box"),
+    ):
+        names = [f"{kind}_{side}" for side in ("width", "height")]
+        if any(name not in rows.column_names or rows.column(name).null_count for name in names):
+            others = [name for name, other in PRESETS.items() if not other.needs_sizes]
+            raise PeftCorrError(
+                f"The preset {preset.name!r} needs {names[0]} and {names[1]}, but the predictions of {where} {reason}: "
+                f"score them with {', '.join(others)}"
+                + (", or run again to write them." if kind == "target" else ".")
+            )
+        found.append(np.stack([rows.column(name).to_numpy() for name in names], axis=1).astype(np.float64))
+    return found[0], found[1]
+
+
+def points(rows: pa.Table, kind: str) -> Floats:
+    """Return x, y (N, 2) of ``source``, ``truth`` or ``prediction``."""
+    return np.stack([rows.column(f"{kind}_{axis}").to_numpy() for axis in "xy"], axis=1)
+
+
+def coded(rows: pa.Table, name: str) -> tuple[NDArray[Any], Integers]:
+    """Return the distinct strings of a column, and for each row the index of its own."""
+    column = rows.column(name)
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    merged = column.unify_dictionaries().combine_chunks()
+    if isinstance(merged, pa.ChunkedArray):  # what pyarrow gives for a column without rows
+        return np.empty(0, dtype=object), np.empty(0, dtype=np.int64)
+    return np.asarray(merged.dictionary.to_pylist(), dtype=object), merged.indices.to_numpy().astype(np.int64)
+
+
+def _rows(table: pa.Table, numbers: Integers) -> pa.Table:
+    """Some rows of a table; a view where they follow one another, as a run's own predictions do."""
+    if numbers[-1] - numbers[0] + 1 == len(numbers):
+        return table.slice(numbers[0], len(numbers))
+    return table.take(pa.array(numbers))
+
+
+def _combinations(table: pa.Table, columns: Sequence[str]) -> tuple[list[tuple[str, ...]], Integers]:
+    """The distinct combinations of values of `columns` in the order in which they appear, and each row's."""
+    code = np.zeros(len(table), dtype=np.int64)
+    values = []
+    for name in columns:
+        names, codes = coded(table, name)
+        values.append(names)
+        code = code * len(names) + codes
+    distinct, first = np.unique(code, return_index=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    indices = np.unravel_index(distinct[order], [len(names) for names in values])
+    combinations = [
+        tuple(str(names[index]) for names, index in zip(values, row, strict=True))
+        for row in zip(*indices, strict=True)
+    ]
+    return combinations, rank[np.searchsorted(distinct, code)]

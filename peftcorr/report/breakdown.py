@@ -1,0 +1,111 @@
+"""The tables of a breakdown, for a page of Markdown and for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from peftcorr.metrics.aggregate import alpha_key
+from peftcorr.metrics.breakdown import CURVE, Breakdown, Floats, Group
+from peftcorr.report import numbers
+from peftcorr.report.pipes import escaped, table
+
+_WIDE = 0.1  # the threshold that has its interval beside it, and the score per image
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One table: its title, the names of its columns and its cells; the first column is text."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def sheets(found: Breakdown) -> list[Sheet]:
+    """Return the tables of one predictor on one split: by factor, left and right."""
+    shown = min(range(len(found.alphas)), key=lambda index: abs(found.alphas[index] - _WIDE))
+    names = [f"PCK@{alpha_key(alpha)} per keypoint" for alpha in found.alphas]
+    header = ("pairs", "keypoints", *names, f"PCK@{alpha_key(found.alphas[shown])} per image")
+    tables = [
+        Sheet(
+            f"by {factor}" if factor != "keypoints" else "by number of keypoints",
+            (factor, *header),
+            tuple(_row(group, shown) for group in (*groups, found.whole)),
+        )
+        for factor, groups in found.factors.items()
+    ]
+    if found.sides:
+        rows = tuple(
+            (s.category, f"{s.mirrored:,}", f"{s.confused:,}", f"{100 * s.confused / s.mirrored:.2f} %")
+            for s in (*found.sides[1:], found.sides[0])
+        )
+        heading = ("category", "keypoints", "nearer to the mirrored keypoint", "share")
+        tables.append(Sheet("left and right", heading, rows))
+    return tables
+
+
+def curve_sheet(found: Breakdown) -> Sheet:
+    """Return PCK over the threshold as a table."""
+    rows = tuple(
+        (
+            f"{alpha:g}",
+            *(_score(found.curve, found.curve_intervals, aggregate, index, True) for aggregate in (0, 1)),
+        )
+        for index, alpha in enumerate(CURVE)
+    )
+    return Sheet("PCK over the threshold", ("threshold", "PCK per keypoint", "PCK per image"), rows)
+
+
+def page(run: str, found: Mapping[str, Mapping[str, Breakdown]], figures: Mapping[str, str]) -> str:
+    """Return the page.
+
+    Args:
+        run: what was broken down.
+        found: by split and predictor.
+        figures: path of each split's curve, relative to the page.
+    """
+    parts = [
+        f"# Breakdown of {escaped(run)}\n",
+        "Made by `peftcorr breakdown` from the saved predictions. [low, high] is a 95 % interval by a bootstrap over "
+        "images; a value with fewer than four images has none. The groups of a table are not independent: they share "
+        "images.\n",
+    ]
+    for split, predictors in found.items():
+        parts.append(f"## {escaped(split)}\n")
+        parts.append(
+            f"![PCK over the threshold on {escaped(split)}; the numbers are below]({figures[split]})\n"
+        )
+        for predictor, result in predictors.items():
+            for sheet in (*sheets(result), curve_sheet(result)):
+                parts.append(f"### {escaped(f'{split}, {predictor}: {sheet.title}')}\n")
+                if sheet.title == "left and right":
+                    parts.append(f"{_LEFT_AND_RIGHT}\n")
+                cells = [[escaped(row[0]), *row[1:]] for row in sheet.rows]
+                parts.append(table([escaped(name) for name in sheet.header], cells, left=(0,)) + "\n")
+    return "\n".join(parts)
+
+
+_LEFT_AND_RIGHT = (
+    "Keypoints whose mirror image is annotated in the target, and how many predictions lie nearer to it than to their "
+    "own keypoint, however far from both."
+)
+
+
+def _row(group: Group, shown: int) -> tuple[str, ...]:
+    alphas: Sequence[int] = range(group.scores.shape[1])
+    return (
+        group.value,
+        f"{group.n_pairs:,}",
+        f"{group.n_keypoints:,}",
+        *(_score(group.scores, group.intervals, 0, index, index == shown) for index in alphas),
+        _score(group.scores, group.intervals, 1, shown, True),
+    )
+
+
+def _score(scores: Floats, intervals: Floats | None, aggregate: int, index: int, wide: bool) -> str:
+    ends = None
+    if wide and intervals is not None:
+        low, high = intervals[aggregate, index]
+        ends = (float(low), float(high))
+    return numbers.with_interval(numbers.Spread(float(scores[aggregate, index]), interval=ends))

@@ -1,0 +1,41 @@
+"""Finding a run's predictions by its id, the beginning of it, or the path of the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.results.store import Store
+
+
+def find_predictions(run: str, output: Path) -> Path:
+    """Return the Parquet file of a run.
+
+    Args:
+        run: run id or its beginning, or the path of a Parquet file.
+        output: output folder of the runs.
+
+    Raises:
+        PeftCorrError: if there is none, or more than one begins so.
+    """
+    given = Path(run)
+    if given.suffix == ".parquet" or len(given.parts) > 1:
+        if not given.is_file():
+            raise PeftCorrError(f"There is no predictions file {given}.")
+        return given
+    folder = Store(output).predictions_path(run).parent
+    there = sorted(path.stem for path in folder.glob("*.parquet"))
+    if run in there:
+        return Store(output).predictions_path(run)
+    found = [stem for stem in there if run and stem.startswith(run)]
+    if len(found) == 1:
+        return Store(output).predictions_path(found[0])
+    if found:
+        raise PeftCorrError(
+            f"{len(found)} runs begin with {run!r} ({', '.join(found[:4])}): give more of it."
+        )
+    if not there:
+        raise PeftCorrError(
+            f"There are no predictions in {folder}: give --output, or the path of a predictions file."
+        )
+    raise PeftCorrError(f"No predictions of a run {run!r} in {folder}.{did_you_mean(run, there)}")
