@@ -16,8 +16,8 @@ from PIL import Image
 
 from peftcorr.data.arrow import stamp
 from peftcorr.data.base import Progress
-from peftcorr.data.restricted_pickle import load_arrays
 from peftcorr.data.fields import single_name
+from peftcorr.data.restricted_pickle import load_arrays
 from peftcorr.errors import PeftCorrError
 
 SIDE = 256  # pixels: the frame that TAP-Vid's metrics are defined in
