@@ -6,9 +6,7 @@ recipe -> datasets -> backbone + strategy -> training -> features, matching -> p
 from __future__ import annotations
 
 import shutil
-import time
 
-import numpy as np
 import pyarrow as pa
 import torch
 from accelerate import Accelerator
@@ -17,25 +15,19 @@ from safetensors.torch import save_file
 
 from peftcorr.backbones import Backbone, Weights
 from peftcorr.data.guard import selecting
-from peftcorr.data.leakage import warnings
-from peftcorr.engine.evaluate import Split, predict, prediction_table
-from peftcorr.engine.leakage import leakage
+from peftcorr.engine.evaluate import Split
 from peftcorr.engine.train import Trained, Trainer
 from peftcorr.errors import PeftCorrError
-from peftcorr.features.cache import FeatureCache
-from peftcorr.features.encode import Encoder, autocast
+from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
-from peftcorr.matching.predictors import label
-from peftcorr.metrics.aggregate import score_predictions
-from peftcorr.metrics.bootstrap import add_intervals
 from peftcorr.metrics.presets import preset_named
-from peftcorr.metrics.tapvid import choose_on, score_tracking
 from peftcorr.recipe import Recipe, Section, Training, WeightsIdentity
 from peftcorr.results.choice import chosen_predictor
 from peftcorr.results.environment import PeakMemory, environment
 from peftcorr.results.predictions import write_predictions
-from peftcorr.results.record import Cost, Leakage, Record, Scores, TrackingScores
+from peftcorr.results.record import Cost, Record
 from peftcorr.results.store import atomic_path
+from peftcorr.scoring import score
 from peftcorr.strategies.base import Strategy, apply_checked
 from peftcorr.workbench import Workbench
 
@@ -133,74 +125,23 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
         backbone.to(accelerator.device)
         trained = train(recipe, bench, backbone, strategy, accelerator)
 
-    begun = time.monotonic()
-    # Not the training's precision: rows are to differ by what was trained alone.
-    encoder = Encoder(
-        backbone, None, accelerator.device, autocast(recipe.score_precision, accelerator.device)
-    )
-    tables = []
-    leaks: dict[str, Leakage] = {}
-    # What was trained is scored once; a frozen backbone's features serve every later run with other predictors.
-    frozen = not strategy.trains()
-    cache = FeatureCache(bench.cache, record.weights_id) if bench.keep_features and frozen else None
-    names = [
-        label(s["name"], p.config) for s, p in zip(recipe.predictors, recipe.make_predictors(), strict=True)
-    ]
-    tracking: dict[str, dict[str, TrackingScores]] = {}
-
-    def predictions(section: Section, split: str, limit: int | None) -> pa.Table:
-        scored = bench.split(section, split, config.image_size, config.resize, limit)
-        peaks = np.zeros(len(scored.data), dtype=np.float32)
-        predicted = predict(
-            scored,
-            encoder,
-            recipe.make_predictors(),
-            accelerator,
-            recipe.encode_batch,
-            bench.progress,
-            bench.memory,
-            cache,
-            peaks,
-        )
-        return prediction_table(scored, predicted, names, peaks)
-
-    for section in (recipe.dataset, *recipe.eval_on):
-        threshold = section.get("occlusion_threshold")  # of the datasets whose points are tracked
-        chosen = choose_on(predictions(section, "val", None)) if threshold == "val" else threshold
-        tables.append(predictions(section, "test", recipe.limit_pairs))
-        if chosen is not None:
-            tracking |= score_tracking(tables[-1], chosen, "val" if threshold == "val" else "fixed")
-        if trained.steps:
-            trn, test = (
-                bench.split(recipe.dataset, "trn", config.image_size, config.resize, None),
-                bench.split(section, "test", config.image_size, config.resize, recipe.limit_pairs),
-            )
-            leaks[f"{test.dataset.name}/{test.dataset.split}"] = leakage(trn, test, accelerator)
-    for line in warnings(leaks):
-        bench.progress.say(line)
-    scores: dict[str, dict[str, Scores]] = {}
-    for table in tables:
-        scores |= score_predictions(table, recipe.alphas, preset_named(recipe.preset))
-    eval_seconds = time.monotonic() - begun
-    for table in tables:
-        add_intervals(scores, table, recipe.alphas, preset_named(recipe.preset))
-
-    forwards = torch.tensor(encoder.forwards, device=accelerator.device)
+    scored = score(recipe, bench, backbone, trained.steps > 0, record.weights_id, accelerator)
+    forwards = torch.tensor(scored.forwards, device=accelerator.device)
     record = record.model_copy(
         update={
             "status": "ok",
             "trainable_parameters": backbone.trainable_parameters(),
             "total_parameters": backbone.total_parameters(),
-            "scores": scores,
-            "tracking": tracking,
+            "scores": scored.scores,
+            "tracking": scored.tracking,
             "validation": trained.validation,
             "best_step": trained.best_step,
             "learning_rate": trained.learning_rate,
             "learning_rate_search": trained.search,
-            "leakage": leaks or None,
+            "leakage": scored.leakage or None,
             "cost": Cost(
                 train_seconds=trained.seconds,
-                eval_seconds=eval_seconds,
+                eval_seconds=scored.seconds,
                 peak_memory_bytes=memory.read(),
                 encoder_forwards=int(accelerator.reduce(forwards, "sum")),
                 steps=trained.steps,
@@ -209,7 +150,7 @@ def _run(recipe: Recipe, bench: Workbench, accelerator: Accelerator, record: Rec
         }
     )
     if accelerator.is_main_process:
-        write_predictions(pa.concat_tables(tables), bench.store.predictions_path(record.run_id))
+        write_predictions(pa.concat_tables(scored.tables), bench.store.predictions_path(record.run_id))
         record = record.model_copy(update={"adapter_bytes": _save_adapter(strategy, backbone, bench, record)})
         bench.store.write(record)
         shutil.rmtree(bench.store.state_path(record.run_id), ignore_errors=True)
