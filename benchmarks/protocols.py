@@ -25,7 +25,9 @@ _INTRODUCTION = """\
 The same predictions, scored by every preset and averaged in every way: no number here differs by what was predicted.
 Each table holds one threshold; **bold** is what the preset's own source publishes. *Spread* is the largest less the
 smallest value of a row or column, in points, and in the corner that of the whole table. A number without its preset
-and its aggregate is uncertain by that much.
+and its aggregate is uncertain by that much. The averages agree where every pair has as many keypoints and every
+category as many pairs, as in PF-Willow; `dift` is `peftcorr` by another name, and `geoaware` differs from them
+only where a distance is exactly the limit, since its frame scales distance and s alike.
 """
 
 

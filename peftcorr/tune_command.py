@@ -160,6 +160,6 @@ def print_tuning(found: Tuning, alpha: float, console: Console) -> None:
             (setting for setting in found.windows if setting.radius == radius),
             key=lambda setting: found.windows[setting][alpha_key(alpha)],
         )
-        name = f"window_softargmax(radius={radius},temperature={best.temperature:g})"
+        name = f"window, radius {radius}, temperature {best.temperature:g}"
         row(name, found.windows[best], "chosen" if best == chosen else "")
     console.print(table)

@@ -65,6 +65,16 @@ def test_seeds_are_averaged_within_a_preset_alone(make_record: Any) -> None:
     assert second.boards[0].rows[0].label == "lora"
 
 
+def test_a_label_leaves_the_preset_to_the_title(make_record: Any) -> None:
+    other = {**by("sd4match")["recipe"], "training": {"steps": 150, "learning_rate": 0.0003}}
+    sections = build_leaderboard(
+        [make_record("a"), make_record("b", recipe=other, protocol=PRESETS["sd4match"])]
+    ).sections
+    assert [section.boards[0].rows[0].label for section in sections] == [
+        "lora (learning rate 0.001)", "lora (learning rate 0.0003)",
+    ]  # fmt: skip
+
+
 def test_the_page_says_what_the_preset_is(make_record: Any, store: Store) -> None:
     store.write(make_record("a"))
     alone = compile_leaderboard(store.root).read_text(encoding="utf-8")
