@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
 import numpy as np
 import pytest
 
-from benchmarks.coverage import Benchmark, Scenario, coverage, page
 from peftcorr.metrics.bootstrap import estimates
+
+_SCRIPT = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("coverage_of_intervals", _SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its data classes look for their own module
+    spec.loader.exec_module(module)
+    return module
 
 
 def lowest_and_highest(found: dict[str, dict[str, dict[str, float]]], method: str) -> tuple[float, float]:
@@ -14,20 +31,24 @@ def lowest_and_highest(found: dict[str, dict[str, dict[str, float]]], method: st
     return min(values), max(values)
 
 
-def test_intervals_cover_and_those_of_the_bootstrap_over_pairs_do_not() -> None:
-    scenario = Scenario("small", 4, 8, 1.0, (2, 8), 0.2, 0.2, 0.04)
-    result = coverage(scenario, draws=120, resamples=200, seed=0)
+def test_intervals_cover_and_those_of_the_bootstrap_over_pairs_do_not(script: ModuleType) -> None:
+    scenario = script.Scenario("small", 4, 8, 1.0, (2, 8), 0.2, 0.2, 0.04)
+    result = script.coverage(scenario, draws=120, resamples=200, seed=0)
     found = result["coverage"]
     assert isinstance(found, dict)
     low, high = lowest_and_highest(found, "peftcorr")
     assert low > 88  # two standard errors of 120 draws are 4 points
     assert high < 99.5
     assert lowest_and_highest(found, "naive")[1] < 75
-    assert "| small | 40 % | 224 |" in page([result], 120, 200)
+    assert "| small | 40 % | 224 |" in script.page([result], 120, 200)
 
 
-def test_without_image_effects_the_plain_percentiles_are_too_wide_and_ours_are_not() -> None:
-    result = coverage(Scenario("none", 4, 8, 1.0, (4, 4), 0.0, 0.0, 0.0), draws=60, resamples=200, seed=0)
+def test_without_image_effects_the_plain_percentiles_are_too_wide_and_ours_are_not(
+    script: ModuleType,
+) -> None:
+    result = script.coverage(
+        script.Scenario("none", 4, 8, 1.0, (4, 4), 0.0, 0.0, 0.0), draws=60, resamples=200, seed=0
+    )
     width = result["width"]
     assert isinstance(width, dict)
     ours, plain, naive = (
@@ -37,8 +58,8 @@ def test_without_image_effects_the_plain_percentiles_are_too_wide_and_ours_are_n
     assert plain > 1.35 * naive
 
 
-def test_the_known_pck_is_the_mean_of_the_draws() -> None:
-    benchmark = Benchmark(Scenario("small", 3, 8, 0.5, (1, 9), 0.1, 0.1, 0.1), seed=0)
+def test_the_known_pck_is_the_mean_of_the_draws(script: ModuleType) -> None:
+    benchmark = script.Benchmark(script.Scenario("small", 3, 8, 0.5, (1, 9), 0.1, 0.1, 0.1), seed=0)
     rng = np.random.default_rng(0)
     mean = np.mean([estimates(benchmark.draw(rng)) for _ in range(400)], axis=0)
     assert mean == pytest.approx(benchmark.truth(), abs=1.2)
