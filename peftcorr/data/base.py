@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 from pydantic import BaseModel, ConfigDict
 
+from peftcorr.errors import PeftCorrError
 from peftcorr.registry import Registry
 
 _POINTS = datasets.List(datasets.List(datasets.Value("float64")))
@@ -112,6 +113,19 @@ class DatasetSource(ABC):
         Raises:
             PeftCorrError: if a file is missing or malformed, naming the file and the field.
         """
+
+
+def given_folder(root: Path | None, name: str) -> Path:
+    """The data root of the dataset `name`, if it is a folder.
+
+    Raises:
+        PeftCorrError: if none was given or it is no folder.
+    """
+    if root is None:
+        raise PeftCorrError(f"{name} is read from a folder: give it with --data-root {name}=PATH.")
+    if not root.is_dir():
+        raise PeftCorrError(f"The data root {root} is not a folder: mend --data-root {name}=PATH.")
+    return root
 
 
 DATASETS: Registry[DatasetSource] = Registry("dataset", "peftcorr.datasets", lambda: DatasetSource)
