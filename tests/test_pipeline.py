@@ -126,6 +126,7 @@ def test_a_run_scored_by_another_preset_keeps_its_definition(commands: Commands)
     assert scores(own) != scores(other)
     table = read_predictions(commands.store.predictions_path(own.run_id))
     again = score_predictions(table, other.recipe["alphas"], PRESETS["sd4match"])
+    add_intervals(again, table, other.recipe["alphas"], PRESETS["sd4match"])
     assert again == other.scores
     page = (commands.output / "README.md").read_text(encoding="utf-8")
     assert "## photographs/test, preset sd4match" in page

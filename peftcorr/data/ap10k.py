@@ -28,7 +28,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from peftcorr.data.arrow import stamp
-from peftcorr.data.base import Progress
+from peftcorr.data.base import Progress, given_folder
 from peftcorr.data.coco import require_images
 from peftcorr.data.coco_annotation import Instance, read_instances
 from peftcorr.data.drawn_source import DrawnPair, DrawnSource
@@ -60,7 +60,7 @@ class Ap10k(DrawnSource):
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)
-        self._folder = _existing_root(root)
+        self._folder = _unpacked(given_folder(root, "ap10k"))
 
     @property
     def _options(self) -> Ap10k.Config:
@@ -210,11 +210,7 @@ def _read_crowds(path: Path) -> set[int]:
     return images
 
 
-def _existing_root(root: Path | None) -> Path:
-    if root is None:
-        raise PeftCorrError("ap10k is read from a folder: give it with --data-root ap10k=PATH.")
-    if not root.is_dir():
-        raise PeftCorrError(f"The data root {root} is not a folder: mend --data-root ap10k=PATH.")
+def _unpacked(root: Path) -> Path:
     for folder in (root, root / _ARCHIVE_FOLDER):
         if all((folder / "annotations" / name).is_file() for name in _FILES):
             return folder

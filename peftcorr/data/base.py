@@ -13,6 +13,7 @@ import datasets
 from pydantic import BaseModel, ConfigDict
 
 from peftcorr.data.guard import require_open
+from peftcorr.errors import PeftCorrError
 from peftcorr.registry import Registry
 
 _POINTS = datasets.List(datasets.List(datasets.Value("float64")))
@@ -139,6 +140,19 @@ def _guarded(load: Load) -> Load:
         return found
 
     return checked
+
+
+def given_folder(root: Path | None, name: str) -> Path:
+    """The data root of the dataset `name`, if it is a folder.
+
+    Raises:
+        PeftCorrError: if none was given or it is no folder.
+    """
+    if root is None:
+        raise PeftCorrError(f"{name} is read from a folder: give it with --data-root {name}=PATH.")
+    if not root.is_dir():
+        raise PeftCorrError(f"The data root {root} is not a folder: mend --data-root {name}=PATH.")
+    return root
 
 
 DATASETS: Registry[DatasetSource] = Registry("dataset", "peftcorr.datasets", lambda: DatasetSource)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field
 
 from peftcorr.data.arrow import stamp
-from peftcorr.data.base import Progress
+from peftcorr.data.base import Progress, given_folder
 from peftcorr.data.coco_annotation import Instance, read_instances
 from peftcorr.data.drawn_source import DrawnPair, DrawnSource
 from peftcorr.data.image_files import ImageFiles
@@ -67,11 +67,7 @@ class Coco(DrawnSource):
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)
-        if root is None:
-            raise PeftCorrError("coco is read from a folder: give it with --data-root coco=PATH.")
-        if not root.is_dir():
-            raise PeftCorrError(f"The data root {root} is not a folder: mend --data-root coco=PATH.")
-        self._folder = root
+        self._folder = given_folder(root, "coco")
         folder = self._options.folder
         if folder is not None and folder != self.name:
             raise PeftCorrError(

@@ -69,9 +69,7 @@ class DrawnSource(DatasetSource):
 
     def identity(self) -> dict[str, Any]:
         """The checksum of each split's list of pairs."""
-        return {
-            "pair_lists": {split: hashlib.sha256(self._list(split)).hexdigest() for split in self.splits()}
-        }
+        return {"pair_lists": {split: self._list(split)[1] for split in self.splits()}}
 
     def load(self, split: str) -> PairDataset:
         """Read or draw a split; s is the longer side of the target's annotated box.
@@ -83,18 +81,11 @@ class DrawnSource(DatasetSource):
             raise PeftCorrError(
                 f"{self.name} has no split {split!r}: it has {', '.join(self.splits()) or 'none'}."
             )
-        text = self._list(split)
+        text, checksum = self._list(split)
         if not text:
             raise PeftCorrError(
                 f"{self.annotation(split)}: {self.name} has no {split} pair, since no two images that it would "
                 f"pair have {self.shared} annotated keypoints in common."
-            )
-        checksum = hashlib.sha256(text).hexdigest()
-        expected = (self._drawing.pair_lists or {}).get(split, checksum)
-        if expected != checksum:
-            raise PeftCorrError(
-                f"The recipe was made for a {split} list of pairs with the checksum {expected[:12]}, but what "
-                f"{self.root} gives has {checksum[:12]}: give the right --data-root and the same options."
             )
         write_once(self.cache / "pair_lists", self.name, f"-{split}-{checksum[:12]}.tsv", text)
         return PairDataset(self.name, split, self.image_root(split), self._table(split))
@@ -105,11 +96,19 @@ class DrawnSource(DatasetSource):
             self.cache, self.name, self.root, split, self.stamp(split), lambda: self._blocks(split)
         )
 
-    def _list(self, split: str) -> bytes:
-        """The pairs of a split, one a line; empty if there is none."""
+    def _list(self, split: str) -> tuple[bytes, str]:
+        """The pairs of a split, one a line (none if there is no pair), and the checksum that the recipe agrees to."""
         table = self._table(split).with_format("arrow")[:]
         columns = [table.column(name).to_pylist() for name in ("category", "source_image", "target_image")]
-        return "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True)).encode()
+        text = "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True)).encode()
+        checksum = hashlib.sha256(text).hexdigest()
+        expected = (self._drawing.pair_lists or {}).get(split, checksum)
+        if expected != checksum:
+            raise PeftCorrError(
+                f"The recipe was made for a {split} list of pairs with the checksum {expected[:12]}, but what "
+                f"{self.root} gives has {checksum[:12]}: give the right --data-root and the same options."
+            )
+        return text, checksum
 
     def _blocks(self, split: str) -> Iterator[Columns]:
         pairs = self.drawn(split)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from peftcorr.data.arrow import Columns, cached_table, scan, stamp
-from peftcorr.data.base import PAIR_FEATURES, DatasetSource, PairDataset, Progress
+from peftcorr.data.base import PAIR_FEATURES, DatasetSource, PairDataset, Progress, given_folder
 from peftcorr.data.fields import LARGEST
 from peftcorr.data.image_files import ImageFiles
 from peftcorr.data.images import stored_size
@@ -58,7 +58,7 @@ class PfPascal(DatasetSource):
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)
-        self._root = _existing_root(root)
+        self._root = _unpacked(given_folder(root, "pf_pascal"))
         self._folder = self._root / _ARCHIVE_FOLDER
 
     @property
@@ -252,11 +252,7 @@ def _bytes(path: Path) -> bytes:
         raise PeftCorrError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
-def _existing_root(root: Path | None) -> Path:
-    if root is None:
-        raise PeftCorrError("pf_pascal is read from a folder: give it with --data-root pf_pascal=PATH.")
-    if not root.is_dir():
-        raise PeftCorrError(f"The data root {root} is not a folder: mend --data-root pf_pascal=PATH.")
+def _unpacked(root: Path) -> Path:
     for folder in (root, root.parent):  # PF-dataset-PASCAL itself may be given
         if (folder / _ARCHIVE_FOLDER / "JPEGImages").is_dir():
             return folder

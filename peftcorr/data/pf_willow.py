@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from peftcorr.data.arrow import Columns, cached_table, scan, stamp
-from peftcorr.data.base import PAIR_FEATURES, DatasetSource, PairDataset, Progress
+from peftcorr.data.base import PAIR_FEATURES, DatasetSource, PairDataset, Progress, given_folder
 from peftcorr.data.fields import LARGEST
 from peftcorr.data.mat_file import read_numbers, shape_of
 from peftcorr.errors import PeftCorrError
@@ -41,7 +41,9 @@ class PfWillow(DatasetSource):
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)
-        self._folder = _existing_root(root)
+        folder = given_folder(root, "pf_willow")
+        inner = (folder / name for name in _ARCHIVE_FOLDERS)
+        self._folder = next((path for path in inner if path.is_dir()), folder)
 
     def splits(self) -> list[str]:
         """``test`` alone: PF-Willow has nothing to train or to select on."""
@@ -161,11 +163,3 @@ def _ordered_pairs(category: str, photographs: list[_Photograph]) -> Columns:
             for column, values in columns.items():
                 values.append(row.get(column))
     return columns
-
-
-def _existing_root(root: Path | None) -> Path:
-    if root is None:
-        raise PeftCorrError("pf_willow is read from a folder: give it with --data-root pf_willow=PATH.")
-    if not root.is_dir():
-        raise PeftCorrError(f"The data root {root} is not a folder: mend --data-root pf_willow=PATH.")
-    return next((root / name for name in _ARCHIVE_FOLDERS if (root / name).is_dir()), root)

@@ -63,6 +63,7 @@ def test_a_pair_is_read_as_annotated(root: Path) -> None:
         "truncation": None,
         "occlusion": None,
         "mirror": None,
+        "target_occluded": None,
     }
 
 
@@ -163,6 +164,8 @@ def test_list_of_pairs_is_written_and_its_checksum_is_the_datasets_identity(root
     change(root, lambda c: c["annotations"].pop(1))
     with pytest.raises(PeftCorrError, match="recipe was made for a test list of pairs with the checksum"):
         again.load("test")
+    with pytest.raises(PeftCorrError, match="recipe was made for a test list of pairs with the checksum"):
+        again.identity()  # else a run would write the new checksum over the recipe's
     with pytest.raises(
         PeftCorrError, match=r"made for the dataset 'farm-pairs_2-seed_5', but .* 'farm-pairs_2'"
     ):

@@ -51,6 +51,7 @@ def test_a_listed_pair_is_read_as_published(root: Path) -> None:
         "truncation": None,
         "occlusion": None,
         "mirror": None,
+        "target_occluded": None,
     }
     assert dataset.table["category"][:] == ["cat", "train"]
     assert all((dataset.image_root / path).is_file() for path in dataset.table["source_image"])

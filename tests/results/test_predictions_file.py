@@ -7,7 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from peftcorr.errors import PeftCorrError
-from peftcorr.results.predictions import PREDICTION_SCHEMA, SIZE_COLUMNS, read_predictions, write_predictions
+from peftcorr.results.predictions import (
+    LATER_COLUMNS,
+    PREDICTION_SCHEMA,
+    SIZE_COLUMNS,
+    read_predictions,
+    write_predictions,
+)
 
 
 def test_predictions_come_back_to_the_last_bit(tmp_path: Path) -> None:
@@ -16,7 +22,10 @@ def test_predictions_come_back_to_the_last_bit(tmp_path: Path) -> None:
             name: (f"{name}:ü" if pa.types.is_dictionary(kind) else True if pa.types.is_boolean(kind) else 7)
             for name, kind in zip(*columns(), strict=True)
         },
-        {name: ("" if pa.types.is_dictionary(kind) else None) for name, kind in zip(*columns(), strict=True)},
+        {
+            name: None if name in LATER_COLUMNS else "" if pa.types.is_dictionary(kind) else 0
+            for name, kind in zip(*columns(), strict=True)
+        },
     ]
     rows[0]["prediction_x"] = 0.1 + 0.2
     path = tmp_path / "predictions" / "run.parquet"
