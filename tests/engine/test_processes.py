@@ -72,6 +72,9 @@ def test_two_processes_score_as_one_and_train(
     close(scores(frozen), scores(alone["frozen"]))
     assert lora.cost is not None
     assert lora.cost.steps == 4
+    assert lora.leakage is not None, "each process fingerprints its share of the images"
+    assert lora.leakage == alone["lora"].leakage
+    assert lora.leakage["photographs/test"].identical == 8
     adapter = load_file(commands.store.adapter_path(lora.run_id))
     assert all(tensor.any() for name, tensor in adapter.items() if "lora_B" in name)
 
