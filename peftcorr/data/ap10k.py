@@ -32,6 +32,7 @@ from peftcorr.data.base import Progress, given_folder
 from peftcorr.data.coco import require_images
 from peftcorr.data.coco_annotation import Instance, read_instances
 from peftcorr.data.drawn_source import DrawnPair, DrawnSource
+from peftcorr.data.fields import shown
 from peftcorr.data.image_files import ImageFiles
 from peftcorr.data.pair_draw import sharing, some, stream, turned
 from peftcorr.data.spair import SPLITS
@@ -121,6 +122,7 @@ class Ap10k(DrawnSource):
         for name in _FILES:
             for instance in read_instances(self.annotation(split) / name):
                 first.setdefault(instance.image_id, instance)
+        _require_distinct_names(self.annotation(split), first)
         crowds = self._crowds()
         images: dict[tuple[str, str], list[Instance]] = {}
         for number, instance in sorted(first.items()):
@@ -187,6 +189,16 @@ def _part(images: list[Instance], split: str) -> list[Instance]:
     test = max(0, len(images) - _TEST)
     val = max(0, test - _VAL)
     return {"trn": images[:val], "val": images[val:test], "test": images[test:]}[split]
+
+
+def _require_distinct_names(annotations: Path, images: dict[int, Instance]) -> None:
+    numbers: dict[str, int] = {}
+    for number, instance in images.items():
+        if (other := numbers.setdefault(instance.image, number)) != number:
+            raise PeftCorrError(
+                f"{annotations}: the images {shown(other)} and {shown(number)} of two of its files have the same "
+                f"file_name, {shown(instance.image)}."
+            )
 
 
 def _across(one: Sequence[Instance], other: Sequence[Instance]) -> list[tuple[Instance, Instance]]:

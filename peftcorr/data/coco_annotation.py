@@ -9,9 +9,10 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from peftcorr.data.fields import LARGEST, Coordinate, Side, distinct, read_json
+from peftcorr.data.fields import LARGEST, Coordinate, Side, distinct, read_json, shown, single_name
 from peftcorr.errors import PeftCorrError
 
+_LONGEST_PATH = 1000  # letters; systems differ in what they take beside the folder's own path
 _ABSENT, _VISIBLE = 0, 2  # v of a keypoint: 0 not labelled, 1 labelled but hidden, 2 visible
 
 
@@ -19,16 +20,18 @@ def _label(name: str) -> str:
     if not name.strip():
         raise ValueError("is empty")
     if not name.isprintable():
-        raise ValueError(f"is {name!r}; it must be printable text")
+        raise ValueError(f"is {shown(name)}; it must be printable text")
     return name
 
 
 def _inner_path(name: str) -> str:
     parts = name.split("/")
     if any(part.strip() in ("", ".", "..") for part in parts) or "\\" in name:
-        raise ValueError(f"is {name!r}; it must be a path inside the image folder, like 000001.jpg")
-    if any(ord(letter) < 32 for letter in name):
-        raise ValueError(f"is {name!r}; it must not hold control characters")
+        raise ValueError(f"is {shown(name)}; it must be a path inside the image folder, like 000001.jpg")
+    if problem := next(filter(None, map(single_name, parts)), None):
+        raise ValueError(problem)
+    if len(name) > _LONGEST_PATH:
+        raise ValueError(f"is {shown(name)}, which is too long for a path")
     return str(PurePosixPath(name))
 
 
@@ -125,7 +128,9 @@ def read_instances(path: Path) -> list[Instance]:
         image, category = images.get(annotation.image_id), categories.get(annotation.category_id)
         if image is None or category is None:
             field, there = ("image_id", "image") if image is None else ("category_id", "category")
-            raise PeftCorrError(f"{where}.{field} is {getattr(annotation, field)}; no {there} has this id.")
+            raise PeftCorrError(
+                f"{where}.{field} is {shown(getattr(annotation, field))}; no {there} has this id."
+            )
         found.append(_instance(where, annotation, image, category))
     return found
 
@@ -137,13 +142,14 @@ def _instance(where: str, annotation: _Annotation, image: _Image, category: _Cat
     )
     if len(triples) != 3 * len(names):
         raise PeftCorrError(
-            f"{where}.keypoints has {len(triples)} entries; the category {category.name!r} names {len(names)} "
+            f"{where}.keypoints has {len(triples)} entries; the category {shown(category.name)} names {len(names)} "
             f"keypoints, x, y and v of each are {3 * len(names)}."
         )
     points = zip(names, triples[0::3], triples[1::3], triples[2::3], strict=True)
     keypoints = {name: (x, y) for name, x, y, visibility in points if visibility > _ABSENT}
     x, y, width, height = annotation.bbox
-    if keypoints and not max(width, height) > 0:
+    box = (x, y, x + width, y + height)
+    if keypoints and not (box[2] > x or box[3] > y):  # 0, or too small to be told from it at this place
         raise PeftCorrError(f"{where}.bbox is {list(annotation.bbox)}; the box must have a size.")
     return Instance(
         image=image.file_name,
@@ -151,7 +157,7 @@ def _instance(where: str, annotation: _Annotation, image: _Image, category: _Cat
         size=(image.width, image.height),
         category=category.name,
         supercategory=category.supercategory or category.name,
-        box=(x, y, x + width, y + height),
+        box=box,
         area=width * height if annotation.area is None else annotation.area,
         crowd=bool(annotation.iscrowd),
         keypoints=keypoints,
@@ -166,7 +172,7 @@ def _by_id(path: Path, field: str, parts: Sequence[P]) -> dict[int, P]:
     for number, part in enumerate(parts):
         if part.id in found:
             raise PeftCorrError(
-                f"{path}: {field}.{number}.id is {part.id}, which an earlier one has already."
+                f"{path}: {field}.{number}.id is {shown(part.id)}, which an earlier one has already."
             )
         found[part.id] = part
     return found
@@ -181,5 +187,5 @@ def _require_distinct_names(path: Path, content: _File) -> None:
         for number, name in enumerate(names):
             if first.setdefault(name, number) != number:
                 raise PeftCorrError(
-                    f"{path}: {field.format(number)} is {name!r}, which an earlier one has already."
+                    f"{path}: {field.format(number)} is {shown(name)}, which an earlier one has already."
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -25,6 +26,17 @@ _MUST = {  # pydantic's kind of error -> what the value must be
     "less_than_equal": "at most {le:.0f}",
 }
 LARGEST = 1_000_000  # pixels; beyond it a number is a mistake, and squared distances stay exact below it
+_LONGEST_NAME = 255  # bytes, as file systems have it
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # the last are no characters at all
+
+
+def shown(value: object) -> str:
+    """A value as a message gives it: on one line, cut after 60 letters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # thousands of digits, or of levels
+        return f"a huge {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def single_name(name: str) -> str | None:
@@ -32,7 +44,11 @@ def single_name(name: str) -> str | None:
     if not name.strip():
         return "is empty"
     if name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
-        return f"is {name!r}; it must be a plain name, without a path"
+        return f"is {shown(name)}; it must be a plain name, without a path"
+    if _CONTROL.search(name):
+        return f"is {shown(name)}; it must not hold control characters"
+    if len(name.encode()) > _LONGEST_NAME:
+        return f"is {shown(name)}, which is too long for the name of a file"
     return None
 
 
@@ -47,7 +63,7 @@ def distinct(values: list[str]) -> list[str]:
     seen: set[str] = set()
     for value in values:
         if value in seen:
-            raise ValueError(f"has {value!r} twice")
+            raise ValueError(f"has {shown(value)} twice")
         seen.add(value)
     return values
 
@@ -99,8 +115,6 @@ def problem(error: ValidationError, content: bytes = b"") -> str:
         return f"{field} has {first['ctx']['actual_length']} entries; it must have {bound}"
     if isinstance(found, float) and not math.isfinite(found):
         return f"{field} is {found}; it must be a finite number"
-    shown = repr(found)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     must = _MUST.get(kind)
     wanted = must.format(**first.get("ctx", {})) if must else f"sound ({first['msg']})"
-    return f"{field} is {shown}; it must be {wanted}"
+    return f"{field} is {shown(found)}; it must be {wanted}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 
 from peftcorr.data.arrow import scan
@@ -37,5 +38,6 @@ class ImageFiles:
     def _listed(self, folder: str) -> set[str] | None:
         if folder not in self._names:
             place = self.root / folder
-            self._names[folder] = {entry.name for entry in scan(place)} if place.is_dir() else None
+            there = os.path.isdir(place)  # which takes any name, unlike Path.is_dir
+            self._names[folder] = {entry.name for entry in scan(place)} if there else None
         return self._names[folder]

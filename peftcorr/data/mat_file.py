@@ -22,7 +22,7 @@ def read_numbers(path: Path, variable: str) -> NDArray[np.float64]:
     except FileNotFoundError:
         raise PeftCorrError(f"The annotation {path} is missing.") from None
     except Exception as error:  # scipy raises errors of a dozen kinds on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PeftCorrError(f"{path} is no readable MATLAB file ({reason}).") from error
     if variable not in content:
         raise PeftCorrError(f"{path}: the variable {variable} is missing.")

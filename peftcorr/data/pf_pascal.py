@@ -31,6 +31,8 @@ _ARCHIVE_FOLDER = "PF-dataset-PASCAL"
 FRAME = 300  # longest side, in pixels, of the images whose coordinates lists and annotation give
 _MARGIN = 0.1 * FRAME  # how far outside a point may lie before the coordinates must be another frame's
 
+_LEAST_SIDE = 1e-6  # of a box in pixels; a smaller one may come to nothing when it is moved
+
 Floats = NDArray[np.float64]
 
 
@@ -203,7 +205,7 @@ class _Reader:
         if box.size != 4:
             raise PeftCorrError(f"{mat}: bbox is {shape_of(box)}; it must be x1, y1, x2, y2.")
         x1, y1, x2, y2 = box = box.reshape(4)
-        if not ((np.abs(box) <= LARGEST).all() and x2 > x1 and y2 > y1):
+        if not ((np.abs(box) <= LARGEST).all() and min(x2 - x1, y2 - y1) > _LEAST_SIDE):
             raise PeftCorrError(
                 f"{mat}: bbox is {box.tolist()}; it must be finite x1, y1, x2, y2 with x2 > x1 and y2 > y1."
             )

@@ -22,7 +22,7 @@ COORDINATES = ("XA", "YA", "XB", "YB")
 
 _WORDS = {"trn": ("trn", "train"), "val": ("val",), "test": ("test",)}
 _FOLDERS = ("image_pairs", ".", "PF-dataset-PASCAL")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?|[+-]?(nan|inf)", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?|[+-]?(nan|inf)", re.ASCII | re.IGNORECASE)
 
 
 def _file_name(value: object) -> object:

@@ -62,7 +62,7 @@ def load_arrays(path: Path, largest: int = LARGEST) -> Any:
         raise
     except KeyError as error:  # an opcode that is not admitted, or a memo that was never written
         raise PeftCorrError(
-            f"{path} is no pickle of numpy arrays alone (code {error}): get it again."
+            f"{path} is no pickle of numpy arrays alone (code {str(error)[:40]}): get it again."
         ) from error
     except Exception as error:  # a damaged or hostile pickle makes the unpickler raise anything
         reason = " ".join(str(error).split())[:200] or type(error).__name__

@@ -112,14 +112,14 @@ class TapvidDavis(DatasetSource):
             self._folder,
             split,
             stamp(f"{_LOADER} {self.config.queries}", folder.name.encode(), []),
-            lambda: self._blocks(folder),
+            lambda: self._blocks(split, folder),
         )
         return PairDataset(self.name, split, folder, table)
 
     def _prepared(self, split: str) -> Path:
         return prepare(self._folder / _FILES[split], self.cache, self.progress)
 
-    def _blocks(self, folder: Path) -> Iterator[Columns]:
+    def _blocks(self, split: str, folder: Path) -> Iterator[Columns]:
         found = False
         for video, tracks in read_tracks(folder).items():
             columns = _pairs(video, tracks, self.config.queries)
@@ -127,7 +127,8 @@ class TapvidDavis(DatasetSource):
             yield columns
         if not found:
             raise PeftCorrError(
-                f"{self._folder} has no video with a visible point and a frame to find it in."
+                f"{self._folder / _FILES[split]} has no video with a visible point and a frame to find it in: "
+                "points and occluded leave nothing to score."
             )
 
 

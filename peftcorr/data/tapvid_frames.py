@@ -16,12 +16,12 @@ from PIL import Image
 
 from peftcorr.data.arrow import stamp
 from peftcorr.data.base import Progress
-from peftcorr.data.fields import single_name
+from peftcorr.data.fields import LARGEST, shown, single_name
 from peftcorr.data.restricted_pickle import load_arrays
 from peftcorr.errors import PeftCorrError
 
 SIDE = 256  # pixels: the frame that TAP-Vid's metrics are defined in
-_VERSION = "tapvid-frames-1"  # raise it when the same pickle gives other files
+_VERSION = "tapvid-frames-2"  # raise it when the same pickle gives other files
 _TRACKS = "tracks.npz"
 _BEYOND = 0.1  # share of the frame by which a visible point may lie outside
 
@@ -123,9 +123,13 @@ def _write(path: Path, shelf: Path, folder: Path, progress: Progress | None) -> 
 def _checked(path: Path, name: object, video: object) -> Tracks:
     """The tracks of one video of a pickle, after a look at all that it holds."""
     if not isinstance(name, str):
-        raise PeftCorrError(f"{path}: the name of a video is {name!r}; it must be text.")
+        raise PeftCorrError(f"{path}: the name of a video is {shown(name)}; it must be text.")
     if problem := single_name(name):
         raise PeftCorrError(f"{path}: the name of a video {problem}.")
+    if name == _TRACKS:
+        raise PeftCorrError(
+            f"{path}: the name of a video is {name!r}, which the file of the tracks has here."
+        )
     if not isinstance(video, dict):
         raise PeftCorrError(f"{path}: the video {name!r} must be a dict of video, points and occluded.")
 
@@ -138,7 +142,8 @@ def _checked(path: Path, name: object, video: object) -> Tracks:
 
     frames = array("video", "u", 4, "uint8 (T, H, W, 3)")
     points = array("points", "f", 3, "float (N, T, 2)").astype(np.float64)
-    occluded = array("occluded", "b", 2, "bool (N, T)")
+    # numpy takes the bytes of truth values for 0 and 1, but a damaged file may have others
+    occluded = array("occluded", "b", 2, "bool (N, T)").view(np.uint8) != 0
     if frames.dtype != np.uint8 or frames.shape[3] != 3 or 0 in frames.shape:
         raise PeftCorrError(
             f"{path}: video of {name!r} is {frames.dtype} {frames.shape}; it must be uint8 (T, H, W, 3)."
@@ -154,4 +159,6 @@ def _checked(path: Path, name: object, video: object) -> Tracks:
             f"{path}: points of the video {name!r} has a visible point outside the frame; x and y must be shares of "
             "its width and height, 0 to 1."
         )
+    # Where a point is hidden its place has no meaning, but what is no number would spoil all that is computed with it.
+    points[~(np.abs(points) <= LARGEST).all(axis=2)] = 0.5
     return Tracks(points, occluded)
