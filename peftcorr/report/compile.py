@@ -7,6 +7,7 @@ from pathlib import Path
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.report import markdown
+from peftcorr.report.configuration import method
 from peftcorr.report.figure import draw
 from peftcorr.report.leaderboard import build_leaderboard, shown_board
 from peftcorr.report.published import read_published
@@ -44,7 +45,7 @@ def compile_leaderboard(root: Path) -> Path:
         )
     leaderboard = build_leaderboard(store.records())
     published = read_published(root / _PUBLISHED)
-    strategies = sorted({record.strategy for _, record in leaderboard.runs})
+    strategies = sorted({method(record) for _, record in leaderboard.runs})
 
     figures: dict[str, str] = {}
     for section in leaderboard.sections:

@@ -15,6 +15,7 @@ from peftcorr.report.configuration import (
     configurations_of,
     image_size,
     is_trained,
+    method,
     pair_limit,
     trained_on,
 )
@@ -209,7 +210,7 @@ def _row(
     first = records[0]
     costs = [record.cost for record in records if record.cost is not None]
     return Row(
-        strategy=first.strategy,
+        strategy=method(first),
         label=configuration.label,
         backbone=backbone_label(first),
         image_size=image_size(first),
