@@ -162,7 +162,7 @@ def _run(parsed: argparse.Namespace, arguments: list[str]) -> int:
     terminal = Console() if state.is_main_process else None
     progress = Progress(terminal)
     bench = Workbench(
-        _data_roots(parsed.data_root),
+        data_roots(parsed.data_root),
         parsed.weights,
         parsed.output,
         cache_folder(),
@@ -215,7 +215,8 @@ def _command_line(parsed: argparse.Namespace) -> tuple[dict[str, Sequence[object
     return axes, fixed
 
 
-def _data_roots(given: Sequence[str]) -> dict[str, Path]:
+def data_roots(given: Sequence[str]) -> dict[str, Path]:
+    """``--data-root`` as folders by dataset name; ``""`` is the folder of every other."""
     roots = {}
     for text in given:
         name, equals, path = text.partition("=")
@@ -283,7 +284,7 @@ def _data(parsed: argparse.Namespace, arguments: list[str]) -> int:
 def _tune(parsed: argparse.Namespace, arguments: list[str]) -> int:
     from peftcorr.tune_command import run
 
-    return run(parsed, _data_roots(parsed.data_root), cache_folder())
+    return run(parsed, data_roots(parsed.data_root), cache_folder())
 
 
 def _score(parsed: argparse.Namespace, arguments: list[str]) -> int:

@@ -58,12 +58,15 @@ def finalise(recipe: Recipe, bench: Workbench) -> Recipe:
                     else "choose another."
                 )
             )
+    dataset = _identified(recipe.dataset, bench)
+    others = [_identified(section, bench) for section in recipe.eval_on]
     return recipe.model_copy(
         update={
             "weights": WeightsIdentity(id=weights.id, sha256=weights.sha256),
             "training": training,
-            "dataset": _identified(recipe.dataset, bench),
-            "eval_on": [_identified(section, bench) for section in recipe.eval_on],
+            "dataset": dataset,
+            # A recipe may name every test set whichever is trained on: none is scored twice.
+            "eval_on": [s for index, s in enumerate(others) if s not in (dataset, *others[:index])],
             "predictors": _predictors(recipe, weights, bench),
         }
     )

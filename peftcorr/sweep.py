@@ -69,7 +69,7 @@ def sweep(recipes: Sequence[Recipe], bench: Workbench, overwrite: Overwrite) -> 
     outcomes = []
     for number, recipe in enumerate(recipes, start=1):
         head = f"[{number}/{len(recipes)}] {title(recipe)} ({recipe.run_id()})"
-        outcome = _standing(recipe, bench, overwrite)
+        outcome = standing(recipe, bench, overwrite)
         if outcome is None:
             bench.progress.say(f"{head}: running")
             outcome = _attempt(recipe, bench)
@@ -81,7 +81,7 @@ def sweep(recipes: Sequence[Recipe], bench: Workbench, overwrite: Overwrite) -> 
     return outcomes
 
 
-def _standing(recipe: Recipe, bench: Workbench, overwrite: Overwrite) -> Outcome | None:
+def standing(recipe: Recipe, bench: Workbench, overwrite: Overwrite) -> Outcome | None:
     """What an earlier run left and the user wants kept, or None when the cell is to be run."""
     run_id = recipe.run_id()
     record = bench.store.read(run_id)

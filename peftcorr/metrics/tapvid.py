@@ -95,8 +95,8 @@ def choose_threshold(similarity: NDArray[np.floating], occluded: Flags, videos: 
 
 def choose_on(table: pa.Table) -> float:
     """`choose_threshold` on a table of predictions of the val split; any of its predictors, their maps are the same."""
-    first = table.slice(0, pc.sum(_of(table, table.column("predictor")[0])).as_py())
-    return choose_threshold(first.column("similarity").to_numpy(), _flags(first), _videos(first)[1])
+    one = table.filter(_of(table, table.column("predictor")[0]))
+    return choose_threshold(one.column("similarity").to_numpy(), _flags(one), _videos(one)[1])
 
 
 def score_tracking(

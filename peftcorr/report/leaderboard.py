@@ -24,6 +24,7 @@ from peftcorr.report.tracking import Tracked, tracked, tracking_of
 from peftcorr.results.record import Record, Scores
 
 RANKING_ALPHA = "0.1"
+_DEFAULT_PREDICTOR = "argmax"
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,12 @@ def _sections(rows: dict[_Pairs, dict[str, list[Row]]], whole: dict[_Pairs, bool
             )
         )
     return tuple(sections)
+
+
+def shown_board(section: Section) -> Board:
+    """Return the board that stands for a section in figures and transfer matrices: argmax when there is one."""
+    named = [board for board in section.boards if board.predictor == _DEFAULT_PREDICTOR]
+    return (named or list(section.boards))[0]
 
 
 def protocol_label(protocol: Preset) -> str:

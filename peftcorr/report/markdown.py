@@ -10,6 +10,8 @@ from peftcorr.report.configuration import backbone_label, image_size, is_trained
 from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, protocol_label
 from peftcorr.report.pipes import escaped as _text
 from peftcorr.report.pipes import table as _table
+from peftcorr.report.published import Published, published_section
+from peftcorr.report.transfer import transfer_section
 from peftcorr.results.record import Record
 
 # The first line of every generated page: a page without it was written by hand and is not overwritten.
@@ -29,7 +31,7 @@ with each other.
 ★ marks the Pareto front: no other row of the table reaches its {ranking} per keypoint with as few trainable
 parameters. **Bold** is the best of a column; a value over several seeds is the mean ± the standard deviation.
 {intervals}
-This page is made from the files in [`records/`](records/) alone: `peftcorr compile` rebuilds it.
+This page is made from the files in [`records/`](records/) alone{besides}: `peftcorr compile` rebuilds it.
 """
 _INTERVALS = """
 [low, high] is the 95 % interval of a single run, from a bootstrap over images: where another draw of images from the
@@ -43,24 +45,32 @@ points within 1, 2, 4, 8 and 16 pixels), OA (occlusion accuracy) and AJ (average
 is called occluded when its similarity is below the threshold."""
 
 
-def render(leaderboard: Leaderboard, figures: Mapping[str, str]) -> str:
+def render(leaderboard: Leaderboard, figures: Mapping[str, str], published: Published | None = None) -> str:
     """Return the page.
 
     Args:
         leaderboard: what `build_leaderboard` gives.
         figures: path of the figure, relative to the page, by the title of its section.
+        published: figures of others, quoted at the end.
     """
     ranked_by = {board.ranked_by for section in leaderboard.sections for board in section.boards}
     ranking = f"PCK@{ranked_by.pop()}" if len(ranked_by) == 1 else "PCK"
-    parts = [f"{MARKER}\n", _INTRODUCTION.format(ranking=ranking, intervals=_intervals(leaderboard))]
+    besides = "" if published is None else ", but for the published figures at its end"
+    parts = [
+        f"{MARKER}\n",
+        _INTRODUCTION.format(ranking=ranking, intervals=_intervals(leaderboard), besides=besides),
+    ]
     if not leaderboard.sections:
         parts.append("No run has been scored yet.\n")
     parts.extend(_section(section, figures.get(section.title)) for section in leaderboard.sections)
+    parts.append(transfer_section(leaderboard))
     if leaderboard.failed:
         parts.append(_failures(leaderboard.failed))
     if leaderboard.runs:
         parts.append(_runs(leaderboard.runs))
-    return "\n".join(parts)
+    if published is not None:
+        parts.append(published_section(published))
+    return "\n".join(filter(None, parts))
 
 
 def _intervals(leaderboard: Leaderboard) -> str:

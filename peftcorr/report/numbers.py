@@ -32,6 +32,11 @@ def with_interval(value: Spread | None) -> str:
     return f"{percentage(value)} {limits(value.interval)}"
 
 
+def signed(points: float) -> str:
+    """Return a difference with its sign, ``+1.23`` or ``-1.23``; what rounds to nothing is ``+0.00``."""
+    return f"{round(points, 2) + 0.0:+.2f}"
+
+
 def limits(interval: tuple[float, float]) -> str:
     """Return ``[70.1, 73.5]``: a second decimal would say nothing."""
     return f"[{interval[0]:.1f}, {interval[1]:.1f}]"

@@ -41,6 +41,13 @@ class Mislabelled(Sly):
         return PairDataset("mislabelled", "test", self.root or Path(), None)  # type: ignore[arg-type]
 
 
+class Untouched(Sly):
+    """A dataset that must not be read at all."""
+
+    def load(self, split: str) -> PairDataset:
+        raise AssertionError(f"{split} is read")
+
+
 @pytest.mark.parametrize("split", ["trn", "val"])
 def test_other_splits_are_read(spair_root: Path, tmp_path: Path, split: str) -> None:
     with selecting():
@@ -52,6 +59,11 @@ def test_a_dataset_does_not_load_test(spair_root: Path, tmp_path: Path) -> None:
     with selecting(), pytest.raises(PeftCorrError, match=REFUSED):
         source.load("test")
     assert len(source.load("test")) == 12
+
+
+def test_it_is_refused_before_a_file_is_read(tmp_path: Path) -> None:
+    with selecting(), pytest.raises(PeftCorrError, match=REFUSED):
+        Untouched(Untouched.Config(), None, tmp_path).load("test")
 
 
 @pytest.mark.parametrize("cls", [Sly, Mislabelled])

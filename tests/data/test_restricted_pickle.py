@@ -227,6 +227,9 @@ def test_an_array_by_its_state_alone(tmp_path: Path) -> None:
         array_state((6,), b"\0" * 48, name="O"),
         array_state((6,), b"\0" * 48, name="f8,O"),
         array_state((48,), b"\0" * 48, name="V1"),
+        b"\x80\x03cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nX\x02\0\0\0f8\x85RC\x10"
+        + b"\0" * 16
+        + b"\x86R.",
     ],
 )
 def test_arrays_that_contradict_their_state_are_refused(tmp_path: Path, data: bytes) -> None:

@@ -33,9 +33,9 @@ def evaluate(split: Split, backbone: Dinov2, batch: int = 16) -> tuple[np.ndarra
     return predict(split, encoder, predictors(), Accelerator(cpu=True), batch, SILENT), encoder
 
 
-def naive(split: Split, backbone: Dinov2, mode: ResizeMode) -> np.ndarray:
-    """Argmax predictions, one keypoint after the other, from the files themselves."""
-    root, rows = split.dataset.image_root, []
+def naive(split: Split, backbone: Dinov2, mode: ResizeMode) -> tuple[np.ndarray, list[float]]:
+    """Argmax predictions and the similarity there, one keypoint after the other, from the files themselves."""
+    root, rows, peaks = split.dataset.image_root, [], []
     for pair in split.dataset.table:
         scale = {}
         maps: dict[str, Tensor] = {}
@@ -55,14 +55,16 @@ def naive(split: Split, backbone: Dinov2, mode: ResizeMode) -> np.ndarray:
         for x, y in pair["source_keypoints"]:
             inside = (np.array([x, y]) + 0.5) * scale["source"] - 0.5
             query = bilinear(maps["source"], *inside)
-            best = int(torch.einsum("c,chw->hw", query / query.norm(), maps["target"]).argmax())
+            similarity = torch.einsum("c,chw->hw", query / query.norm(), maps["target"])
+            best = int(similarity.argmax())
+            peaks.append(float(similarity.max()))
             cell = np.array([best % CELLS, best // CELLS])
             original = (cell + 0.5) * STRIDE / scale["target"] - 0.5
             width, height = Image.open(root / pair["target_image"]).size
             if mode == "pad":
                 original = np.clip(original, -0.5, [width - 0.5, height - 0.5])
             rows.append(original)
-    return np.array(rows)
+    return np.array(rows), peaks
 
 
 @pytest.mark.parametrize("mode", ["stretch", "pad"])
@@ -70,9 +72,12 @@ def test_equals_a_loop_over_pairs(
     photographs: Path, small_weights: Path, tmp_path: Path, mode: ResizeMode
 ) -> None:
     split, backbone = load_split(photographs, tmp_path, "test", mode), build(Small, small_weights)
-    found, _ = evaluate(split, backbone)
+    peaks = np.zeros(len(split.data), dtype=np.float32)
+    found = predict(split, Encoder(backbone), predictors(), Accelerator(cpu=True), 16, SILENT, peaks=peaks)
     assert found.shape == (2, len(split.data), 2)
-    np.testing.assert_allclose(found[0], naive(split, backbone, mode), rtol=0, atol=1e-9)
+    expected, similarities = naive(split, backbone, mode)
+    np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(peaks, similarities, rtol=0, atol=1e-5)
     assert len(np.unique(found[0], axis=0)) > 10
 
 
@@ -148,7 +153,11 @@ def test_the_table_has_a_row_for_every_prediction(
 ) -> None:
     split, backbone = load_split(photographs, tmp_path, "test"), build(Small, small_weights)
     found, _ = evaluate(split, backbone)
-    table = prediction_table(split, found, ["argmax", "window"])
+    peaks = np.linspace(0, 1, len(split.data), dtype=np.float32)
+    table = prediction_table(split, found, ["argmax", "window"], peaks)
+    assert table.column("similarity").to_pylist() == 2 * peaks.tolist()
+    assert table.column("target_occluded").null_count == len(table)
+    assert prediction_table(split, found, ["argmax", "window"]).column("similarity").null_count == len(table)
     assert table.schema == PREDICTION_SCHEMA
     rows = table.to_pylist()
     assert len(rows) == 2 * len(split.data)

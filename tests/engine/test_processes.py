@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
 from peftcorr.engine.launch import _asked_processes, respawn
+from peftcorr.results.predictions import read_predictions
 from peftcorr.results.record import Record
 from tests.commands import PLAIN, PLUGIN, PROJECT, Commands, one_core, scores
 from tests.engine.building import assert_equal
@@ -70,8 +72,15 @@ def test_two_processes_score_as_one_and_train(
         assert record.cost.encoder_forwards == 8
     assert frozen.run_id == alone["frozen"].run_id
     close(scores(frozen), scores(alone["frozen"]))
+    files = sorted(commands.folder.glob(f"out-*/predictions/{frozen.run_id}.parquet"))
+    assert len(files) > 1
+    similarity = [read_predictions(path).column("similarity").to_numpy() for path in files]
+    assert all(np.allclose(one, similarity[0], rtol=0, atol=1e-5) for one in similarity)
     assert lora.cost is not None
     assert lora.cost.steps == 4
+    assert lora.leakage is not None, "each process fingerprints its share of the images"
+    assert lora.leakage == alone["lora"].leakage
+    assert lora.leakage["photographs/test"].identical == 8
     adapter = load_file(commands.store.adapter_path(lora.run_id))
     assert all(tensor.any() for name, tensor in adapter.items() if "lora_B" in name)
 

@@ -111,6 +111,11 @@ def test_nothing_as_large_as_an_upsampled_map_of_every_query_is_held() -> None:
     assert 1 << 20 < max(event.self_cpu_memory_usage for event in watched.function_events) <= 2 << 20
 
 
+def test_of_equal_pixels_the_first_is_taken() -> None:
+    of_target = UpsampledArgmax(UpsampledArgmax.Config()).for_target(torch.ones(3, 4, 1))
+    assert of_target.predict(torch.full((2, 3, 4), 0.5), 4).tolist() == [[0, 0], [0, 0]]
+
+
 def test_a_feature_of_nothing_is_never_the_peak() -> None:
     target = features(3, 3)
     target[:, 0, 0] = 0

@@ -54,7 +54,7 @@ def test_rows_are_ranked_by_jaccard_and_averaged_over_seeds(make: Any) -> None:
     ]
     rows = tracking_rows(render(build_leaderboard(records), {}))
     assert [row[0] for row in rows] == ["lora", "frozen", "adapter"]
-    assert rows[0][5:] == ["42.00 ± 2.83", "**80.00**", "**21.00 ± 1.41**", "0.5 (fixed)", "2"]
+    assert rows[0][5:] == ["42.00 ± 2.83", "**80.00 ± 0.00**", "**21.00 ± 1.41**", "0.5 (fixed)", "2"]
     assert rows[1][5:] == ["30.00", "**80.00**", "12.00", "0.5 (fixed)", "-"]
     assert rows[2][5] == "**50.00**"
 

@@ -1,0 +1,115 @@
+"""Figures that others published: quoted with their sources, and never in one table with what was measured here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from typing_extensions import Self
+
+from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.report import numbers
+from peftcorr.report.pipes import escaped, table
+
+# As printed in the source: a figure keeps its digits, 64.0 is not 64.00.
+Figure = Annotated[str, StringConstraints(pattern=r"^(100|[0-9]{1,2})(\.[0-9]+)?$")]
+Change = Annotated[str, StringConstraints(pattern=r"^[+-][0-9]+(\.[0-9]+)?$")]
+Words = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Address = Annotated[str, StringConstraints(pattern=r"^https://[^\s()<>|\[\]\\]+$")]
+
+_INTRODUCTION = """\
+## Published figures, none of them measured here
+
+{measure}.
+
+These are the authors' own figures under their own protocols: input size, predictor, selection and averaging differ from
+one source to the next and from ours, so this table keeps the order of its file, ranks nothing, and is not to be read
+together with those above. It is quoted from [`published.yaml`](published.yaml); a row added there, with its source,
+appears here.
+"""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Strict):
+    """Where figures were published."""
+
+    citation: Words
+    url: Address | None = None
+
+
+class PublishedRow(_Strict):
+    """What one source says of one model: PCK in percent, or the change over its own frozen model in percent of it."""
+
+    model: Words
+    tuning: Words
+    per_keypoint: Figure | None = None
+    per_image: Figure | None = None
+    relative: Change | None = None
+    source: Words
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.per_keypoint is None and self.per_image is None and self.relative is None:
+            raise ValueError("give per_keypoint, per_image or relative")
+        return self
+
+
+class Published(_Strict):
+    """The table: what was measured, the sources by the names that rows give, and the rows in their order."""
+
+    measure: Words
+    sources: dict[str, Source]
+    rows: list[PublishedRow] = Field(min_length=1)
+
+
+def read_published(path: Path) -> Published | None:
+    """Read the published figures; None where there is no such file.
+
+    Raises:
+        PeftCorrError: if it is no readable YAML, a field is wrong or a row names an unknown source.
+    """
+    if not path.is_file():
+        return None
+    try:
+        # The base loader leaves every scalar as it was written.
+        found = Published.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "file"
+        raise PeftCorrError(f"{path}: {where}: {first['msg']}; mend it or delete the file.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PeftCorrError(f"{path} is not readable as YAML ({' '.join(str(error).split())}).") from error
+    for number, row in enumerate(found.rows):
+        if row.source not in found.sources:
+            raise PeftCorrError(
+                f"{path}: rows.{number}.source: there is no source {row.source!r} under sources."
+                + did_you_mean(row.source, found.sources)
+            )
+    return found
+
+
+def published_section(published: Published) -> str:
+    """Return the table as Markdown, under a heading that says whose figures they are."""
+    changes = any(row.relative is not None for row in published.rows)
+    header = ["Model", "Fine-tuning", "per keypoint", "per image"]
+    header += ["relative to its own frozen model"] if changes else []
+    rows = []
+    for row in published.rows:
+        cells = [escaped(row.model), escaped(row.tuning)]
+        cells += [row.per_keypoint or numbers.MISSING, row.per_image or numbers.MISSING]
+        if changes:
+            cells.append(numbers.MISSING if row.relative is None else f"{row.relative} %")
+        rows.append([*cells, _source(published.sources[row.source])])
+    left = (0, 1, len(header))
+    introduction = _INTRODUCTION.format(measure=escaped(published.measure).rstrip("."))
+    return f"{introduction}\n{table([*header, 'Source'], rows, left=left)}\n"
+
+
+def _source(source: Source) -> str:
+    citation = escaped(source.citation)
+    return citation if source.url is None else f"[{citation}]({source.url})"

@@ -1,0 +1,159 @@
+"""The transfer matrix: trained on rows, tested on columns, each beside the frozen backbone."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from peftcorr.report import numbers
+from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, protocol_label, shown_board
+from peftcorr.report.pipes import escaped, table
+from peftcorr.results.record import Record
+
+_SAME = 1e-9  # points of PCK
+
+_INTRODUCTION = """\
+## Trained on one dataset, tested on another
+
+Each row is a strategy and what it was trained on, each column what it was tested on; the value is the PCK per keypoint
+that the column names, mean ± standard deviation over the seeds. In brackets stands the difference in points to the
+frozen backbone with the same input on the same pairs: where it is negative, fine-tuning has hurt. *Italics* mark the
+dataset that a row was trained on. Neither the deviation over seeds nor the sign of one difference is an interval:
+`peftcorr compare` has the paired one of two runs.
+"""
+
+
+@dataclass(frozen=True)
+class Transferred:
+    """PCK per keypoint in percent on one test set, and how far it is from the frozen backbone's, in points.
+
+    `difference` is None for the frozen backbone itself, and where it was not run or its runs do not agree; `own` is
+    whether the test set belongs to the dataset that was trained on.
+    """
+
+    score: numbers.Spread
+    difference: float | None
+    own: bool
+    seeds: int
+
+
+@dataclass(frozen=True)
+class TransferRow:
+    """One configuration; a cell for each column, None where it was not tested."""
+
+    label: str
+    trained_on: str
+    cells: tuple[Transferred | None, ...]
+
+
+@dataclass(frozen=True)
+class TransferMatrix:
+    """All configurations of one backbone at one input size, scored by one definition; the frozen ones come first."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[TransferRow, ...]
+
+
+def transfer_matrices(leaderboard: Leaderboard) -> tuple[TransferMatrix, ...]:
+    """Return a matrix for each backbone with a run that was tested on something it was not trained on."""
+    records = {record.run_id: record for _, record in leaderboard.runs}
+    groups: dict[tuple[str, str, int], list[Section]] = defaultdict(list)
+    for section in leaderboard.sections:
+        protocol = protocol_label(section.protocol)
+        for backbone, size in {(row.backbone, row.image_size or 0) for row in shown_board(section).rows}:
+            groups[protocol, backbone, size].append(section)
+    found = []
+    for (protocol, backbone, size), sections in sorted(groups.items(), key=lambda group: group[0]):
+        rows = _rows(sections, backbone, size, records)
+        if any(_is_transfer(row) for row in rows):
+            title = ", ".join(filter(None, (backbone, f"{size} px" if size else "", protocol)))
+            found.append(TransferMatrix(title, tuple(map(_column, sections)), rows))
+    return tuple(found)
+
+
+def transfer_section(leaderboard: Leaderboard) -> str:
+    """Return the matrices as Markdown, or nothing where nothing was transferred."""
+    matrices = transfer_matrices(leaderboard)
+    parts = [_INTRODUCTION] if matrices else []
+    parts += [f"### Transfer of {escaped(matrix.title)}\n\n{_table(matrix)}\n" for matrix in matrices]
+    return "\n".join(parts)
+
+
+def _column(section: Section) -> str:
+    board = shown_board(section)
+    return f"{section.title}, {board.predictor}: PCK@{board.ranked_by}"
+
+
+def _is_transfer(row: TransferRow) -> bool:
+    return row.trained_on != numbers.MISSING and any(cell is not None and not cell.own for cell in row.cells)
+
+
+def _rows(
+    sections: Sequence[Section], backbone: str, size: int, records: dict[str, Record]
+) -> tuple[TransferRow, ...]:
+    cells: dict[tuple[str, str], list[Transferred | None]] = defaultdict(lambda: [None] * len(sections))
+    for index, section in enumerate(sections):
+        board = shown_board(section)
+        dataset = section.dataset.rpartition("/")[0]
+        for row in board.rows:
+            score = row.per_keypoint.get(board.ranked_by)
+            if (row.backbone, row.image_size or 0) == (backbone, size) and score is not None:
+                reference = None if _is_frozen(row) else _reference(row, board, records)
+                cells[row.label, row.trained_on][index] = Transferred(
+                    score,
+                    None if reference is None else score.mean - reference,
+                    row.trained_on == dataset,
+                    len(row.seeds),
+                )
+    ordered = sorted(cells, key=lambda key: (key[1] != numbers.MISSING, key))
+    return tuple(TransferRow(*key, tuple(cells[key])) for key in ordered)
+
+
+def _is_frozen(row: Row) -> bool:
+    return row.trained_on == numbers.MISSING
+
+
+def _reference(row: Row, board: Board, records: dict[str, Record]) -> float | None:
+    """PCK of the frozen backbone that `row` started from, on the same board."""
+    start = _input(records[row.run_ids[0]])
+    found = [
+        other.per_keypoint[board.ranked_by].mean
+        for other in board.rows
+        if _is_frozen(other)
+        and board.ranked_by in other.per_keypoint
+        and _input(records[other.run_ids[0]]) == start
+    ]
+    return found[0] if found and max(found) - min(found) < _SAME else None
+
+
+def _input(record: Record) -> str:
+    """What decides the features of an untrained backbone: options, image size among them, weights, precision."""
+    parts = [record.recipe.get("backbone"), record.recipe.get("score_precision")]
+    return json.dumps([*parts, record.backbone, record.weights_id, record.weights_sha256], sort_keys=True)
+
+
+def _table(matrix: TransferMatrix) -> str:
+    header = ["Strategy", "Trained on", "Seeds", *map(escaped, matrix.columns)]
+    rows = [
+        [escaped(row.label), escaped(row.trained_on), _seeds(row), *map(_cell, row.cells)]
+        for row in matrix.rows
+    ]
+    return table(header, rows, left=(0, 1))
+
+
+def _seeds(row: TransferRow) -> str:
+    counts = sorted({cell.seeds for cell in row.cells if cell is not None})
+    if row.trained_on == numbers.MISSING:
+        return numbers.MISSING
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
+def _cell(cell: Transferred | None) -> str:
+    if cell is None:
+        return numbers.MISSING
+    score = numbers.percentage(cell.score)
+    shown = f"*{score}*" if cell.own else score
+    return shown if cell.difference is None else f"{shown} ({numbers.signed(cell.difference)})"
