@@ -76,7 +76,7 @@ def test_a_gain_is_in_a_column_of_its_own(tmp_path: Path) -> None:
         ("tuning: frozen", "tuning: ''", "rows.0.tuning"),
         ("per_image: 7", "per_imag: 7", "rows.1.per_imag"),
         ("https://example.org/c", "javascript:alert(1)", "sources.two.url"),
-        ("https://example.org/c", "https://example.org/c)[x](y", "sources.two.url"),
+        ("https://example.org/c", "'https://example.org/c)[x](y'", "sources.two.url"),
         (SOUND, "[]", "published.yaml: file: "),
         (SOUND, "rows: [", "not readable as YAML"),
         (SOUND, "measure: !!python/object/apply:os.system [x]", "published.yaml: measure"),
