@@ -7,8 +7,7 @@ is ``peftcorr run`` recipe after recipe: what is done is not done again, and the
 interruption. ``--left`` lists what is not done. Other options go to ``peftcorr run`` (``--dry-run``, ``--overwrite
 failed``, ``--memory``, ...). Strategies come before seeds, so that a grid that was cut short compares all of them.
 
-Two processes share two cores: ``--backbone tiny`` in one and ``--backbone dinov2_vits14`` in the other, or one seed
-in each.
+Two processes share two cores, each started with one of them (``taskset -c 0``): a backbone in each, or a seed.
 """
 
 from __future__ import annotations
