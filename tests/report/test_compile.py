@@ -95,7 +95,7 @@ def test_a_single_run_shows_its_interval_at_the_ranking_threshold(
 
 
 def test_without_intervals_nothing_is_said_of_them(page: str) -> None:
-    assert "interval" not in page
+    assert "95 % interval" not in page
     assert "± the standard deviation.\n\nThis page" in page
 
 
