@@ -106,6 +106,17 @@ def test_the_best_on_val_is_kept_and_later_runs_use_it(
     assert set(record.scores["photographs/test"]) == {"argmax", best}
 
 
+def test_test_stays_closed_while_a_predictor_is_chosen(
+    commands: Commands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def peek(*arguments: object) -> None:
+        SpairFolder(SpairFolder.Config(), commands.photographs, commands.folder / "cache").load("test")
+
+    monkeypatch.setattr("peftcorr.tuning.scored", peek)
+    assert tune(commands, *GRID) == 2
+    assert "was asked for before the tuning of the predictor had ended" in capsys.readouterr().err
+
+
 def test_a_finished_run_is_tuned_with_its_adapter(commands: Commands) -> None:
     assert commands.run("--strategy", "lora") == 0
     record = commands.record()
