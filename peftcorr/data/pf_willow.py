@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from scipy.io import loadmat
 
 from peftcorr.data.arrow import Columns, cached_table, scan, stamp
-from peftcorr.data.base import PAIR_FEATURES, DatasetSource, PairDataset, Progress
+from peftcorr.data.base import DatasetSource, PairDataset, Progress
+from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.errors import PeftCorrError
 
 _LOADER = "pf-willow-1"  # raise it when the reader gives other values for the same files
