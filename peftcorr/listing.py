@@ -16,7 +16,6 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.matching.predictors import PREDICTORS
 from peftcorr.recipe import Recipe
 from peftcorr.strategies import STRATEGIES
-from peftcorr.sweep import title
 
 
 def print_names(console: Console) -> None:
@@ -101,6 +100,8 @@ def _has_defaults(registry: Any, name: str) -> bool:
 
 def print_plan(recipes: Sequence[Recipe], terminal: Console | None) -> None:
     """The cells of a sweep with their parameters and cost, and which of them are impossible."""
+    from peftcorr.sweep import title  # which brings all of training with it
+
     table = Table(
         "run",
         "cell",
