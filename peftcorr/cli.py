@@ -232,7 +232,8 @@ def _ls(parsed: argparse.Namespace, arguments: list[str]) -> int:
 
 
 def _params(parsed: argparse.Namespace, arguments: list[str]) -> int:
-    from peftcorr.listing import print_parameters
+    with importing():
+        from peftcorr.listing import print_parameters
 
     print_parameters(parsed.backbone, parsed.strategy, Console())
     return 0
