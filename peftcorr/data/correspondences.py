@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import datasets
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from peftcorr.data.base import PairDataset
 from peftcorr.data.images import Frame, ImageStore
+from peftcorr.data.mapped import MappedArrays, return_freed_memory
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -36,6 +37,7 @@ class Correspondences:
         keypoint: which of `keypoint_names` each correspondence is, (N,).
         keypoint_names: identity of every keypoint there is, sorted.
         pair_ids: (P,).
+        arrays: where those of length N are.
     """
 
     images: list[str]
@@ -50,6 +52,7 @@ class Correspondences:
     keypoint: Codes
     keypoint_names: list[str]
     pair_ids: pa.StringArray
+    arrays: MappedArrays = field(default_factory=MappedArrays)
 
     def __len__(self) -> int:
         return len(self.pair)
@@ -117,6 +120,7 @@ def correspondences(dataset: PairDataset) -> Correspondences:
     sizes = pa.concat_arrays([_list(table, "source_size"), _list(table, "target_size")])
     keypoints = _list(table, "keypoint_ids")
     identity, identities = _numbered(keypoints.flatten().dictionary_encode())
+    arrays = MappedArrays()
     flat = Correspondences(
         images=[name.split(_BETWEEN)[1] for name in names],
         categories=[name.split(_BETWEEN)[0] for name in names],
@@ -124,15 +128,19 @@ def correspondences(dataset: PairDataset) -> Correspondences:
         source=source,
         target=target,
         reference_length=table.column("reference_length").to_numpy(),
-        pair=np.repeat(np.arange(len(table), dtype=np.int32), np.diff(keypoints.offsets.to_numpy())),
-        source_points=_points(table, "source_keypoints"),
-        target_points=_points(table, "target_keypoints"),
-        keypoint=identity.astype(np.int32),
+        pair=arrays.keep(
+            np.repeat(np.arange(len(table), dtype=np.int32), np.diff(keypoints.offsets.to_numpy()))
+        ),
+        source_points=arrays.keep(_points(table, "source_keypoints")),
+        target_points=arrays.keep(_points(table, "target_keypoints")),
+        keypoint=arrays.keep(identity.astype(np.int32)),
         keypoint_names=identities,
         pair_ids=pa.array(_list(table, "pair_id"), pa.string()),
+        arrays=arrays,
     )
-    del table, code, sizes, keypoints
+    del table, code, sizes, keypoints, identity
     pa.default_memory_pool().release_unused()  # memory for the encoder, which comes next
+    return_freed_memory()
     return flat
 
 
