@@ -17,6 +17,7 @@ from peftcorr.compare_command import add_options as add_compare_options
 from peftcorr.data_command import add_options as add_data_options
 from peftcorr.errors import PeftCorrError
 from peftcorr.report.numbers import parse_bytes
+from peftcorr.startup import importing
 from peftcorr.tune_command import add_options as add_tune_options
 
 
@@ -141,21 +142,33 @@ def _add_cell_options(run: argparse.ArgumentParser) -> None:
 
 
 def _run(parsed: argparse.Namespace, arguments: list[str]) -> int:
-    from peftcorr.engine.launch import on_cpu, respawn, use_all_cores
+    if parsed.dry_run or parsed.recipe or parsed.set or set(parsed.dataset) - {"synthetic"}:
+        return _sweep(parsed, arguments)
 
-    code = respawn(arguments)
-    if code is not None:
-        return code
-    use_all_cores()
+    from peftcorr.data.synthetic import SyntheticConfig
+    from peftcorr.data.synthetic.rendered import rendering_ahead
 
-    from accelerate import PartialState
-    from transformers.utils import logging
+    with rendering_ahead(cache_folder(), SyntheticConfig()):  # takes about as long as the imports
+        return _sweep(parsed, arguments)
 
-    from peftcorr.report.compile import compile_leaderboard
-    from peftcorr.report.progress import Progress
-    from peftcorr.report.table import print_leaderboard
-    from peftcorr.sweep import cells, sweep
-    from peftcorr.workbench import Workbench
+
+def _sweep(parsed: argparse.Namespace, arguments: list[str]) -> int:
+    with importing():
+        from peftcorr.engine.launch import on_cpu, respawn, use_all_cores
+
+        code = respawn(arguments)
+        if code is not None:
+            return code
+        use_all_cores()
+
+        from accelerate import PartialState
+        from transformers.utils import logging
+
+        from peftcorr.report.compile import compile_leaderboard
+        from peftcorr.report.progress import Progress
+        from peftcorr.report.table import print_leaderboard
+        from peftcorr.sweep import cells, sweep
+        from peftcorr.workbench import Workbench
 
     logging.disable_progress_bar()
     state = PartialState(cpu=on_cpu())
@@ -239,7 +252,8 @@ def _ls(parsed: argparse.Namespace, arguments: list[str]) -> int:
 
 
 def _params(parsed: argparse.Namespace, arguments: list[str]) -> int:
-    from peftcorr.listing import print_parameters
+    with importing():
+        from peftcorr.listing import print_parameters
 
     print_parameters(parsed.backbone, parsed.strategy, Console())
     return 0

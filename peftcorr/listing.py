@@ -15,6 +15,7 @@ from peftcorr.engine.cost import estimate, machine_speed, parameter_counts, trai
 from peftcorr.errors import PeftCorrError
 from peftcorr.matching.predictors import PREDICTORS
 from peftcorr.recipe import Recipe
+from peftcorr.startup import importing
 from peftcorr.strategies import STRATEGIES
 
 
@@ -74,9 +75,13 @@ def print_parameters(backbones: Sequence[str], strategies: Sequence[str], consol
     for column in table.columns[2:]:
         column.justify = "right"
     impossible = []
-    for name in backbones or [name for name in BACKBONES.names() if _has_defaults(BACKBONES, name)]:
-        cls = BACKBONES.get(name)
+    with importing():
+        classes = {
+            name: BACKBONES.get(name)
+            for name in backbones or [name for name in BACKBONES.names() if _has_defaults(BACKBONES, name)]
+        }
         wanted = strategies or [name for name in STRATEGIES.names() if _has_defaults(STRATEGIES, name)]
+    for name, cls in classes.items():
         for strategy, counts in parameter_counts(cls, wanted):
             if isinstance(counts, PeftCorrError):
                 impossible.append(f"{strategy} on {name}: {counts}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,8 +136,8 @@ def _spair(item: dict[str, Any]) -> Cells:
         ["pairs", f"{item['pairs']:,}", f"{3 * item['pairs']:,}"],
         ["forwards", f"{item['forwards']:,}", f"{item['forwards_tripled']:,}"],
         [
-            "peak memory, each run",
-            *(", ".join(map(_megabytes, item[name])) for name in ("peak_bytes", "peak_bytes_tripled")),
+            "peak memory, median (least to most)",
+            *(_spread(item[name]) for name in ("peak_bytes", "peak_bytes_tripled")),
         ],
         [
             "peak memory without an encoder",
@@ -181,8 +182,12 @@ def _against(asked: str) -> str:
     return f", asked {asked}"
 
 
-def _middle(values: list[float]) -> float:
+def _middle(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
+
+
+def _spread(sizes: list[int]) -> str:
+    return f"{_megabytes(int(_middle(sizes)))} ({min(sizes) / 1e6:,.0f} to {_megabytes(max(sizes))})"
 
 
 def _megabytes(size: int) -> str:

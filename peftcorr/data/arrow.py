@@ -18,7 +18,7 @@ import datasets
 import pyarrow as pa
 from filelock import FileLock
 
-from peftcorr.data.base import PAIR_FEATURES
+from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.errors import PeftCorrError
 
 Columns = Mapping[str, list[Any]]  # column of PAIR_FEATURES -> one value a pair

@@ -7,42 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 from pydantic import BaseModel, ConfigDict
 
 from peftcorr.data.guard import require_open
 from peftcorr.errors import PeftCorrError
 from peftcorr.registry import Registry
 
-_POINTS = datasets.List(datasets.List(datasets.Value("float64")))
-_BOX = datasets.List(datasets.Value("float64"))
-
-PAIR_FEATURES = datasets.Features(
-    {
-        "pair_id": datasets.Value("string"),
-        "category": datasets.Value("string"),
-        "source_image": datasets.Value("string"),  # POSIX path below the dataset's image folder
-        "target_image": datasets.Value("string"),
-        "source_size": datasets.List(datasets.Value("int32")),  # [W, H] as annotated; empty if not annotated
-        "target_size": datasets.List(datasets.Value("int32")),
-        "source_keypoints": _POINTS,  # (K, 2) x, y in original pixels, pixel centres on integers
-        "target_keypoints": _POINTS,
-        "target_occluded": datasets.List(
-            datasets.Value("bool")
-        ),  # (K,), null where the dataset does not tell
-        "keypoint_ids": datasets.List(datasets.Value("string")),  # (K,)
-        "source_box": _BOX,  # x1, y1, x2, y2; empty if not annotated
-        "target_box": _BOX,
-        "reference_length": datasets.Value("float64"),  # s: correct when distance <= alpha * s
-        "viewpoint_variation": datasets.Value("int8"),  # the fields of SPair-71k, null elsewhere
-        "scale_variation": datasets.Value("int8"),
-        "truncation": datasets.Value("int8"),
-        "occlusion": datasets.Value("int8"),
-        "mirror": datasets.Value("int8"),
-    }
-)
+if TYPE_CHECKING:  # its import takes longer than a renderer's process has to live
+    import datasets
 
 FACTORS = ("viewpoint_variation", "scale_variation", "truncation", "occlusion")  # what makes a pair hard
 
@@ -55,7 +29,7 @@ class PairDataset:
         name: name shown in records (a folder's own name for ``pairs``).
         split: ``trn``, ``val`` or ``test``.
         image_root: folder that the image columns are relative to.
-        table: Arrow table with the columns of `PAIR_FEATURES`.
+        table: Arrow table with the columns of `peftcorr.data.columns.PAIR_FEATURES`.
     """
 
     name: str

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from peftcorr.data.base import FACTORS, PairDataset
 from peftcorr.data.images import Frame, ImageStore
+from peftcorr.data.mapped import MappedArrays, return_freed_memory
 from peftcorr.errors import PeftCorrError
 
 Floats = NDArray[np.float64]
@@ -39,6 +40,7 @@ class Correspondences:
         pair_ids: (P,).
         occluded: whether the target hides each correspondence's point, (N,); None where the dataset does not tell.
         factors: of each pair, int8 (P,) or null, by the names in `peftcorr.data.base.FACTORS`.
+        arrays: where those of length N are.
     """
 
     images: list[str]
@@ -55,6 +57,7 @@ class Correspondences:
     pair_ids: pa.StringArray
     occluded: NDArray[np.bool_] | None = None
     factors: dict[str, pa.Int8Array] = field(default_factory=dict)
+    arrays: MappedArrays = field(default_factory=MappedArrays)
 
     def __len__(self) -> int:
         return len(self.pair)
@@ -122,6 +125,7 @@ def correspondences(dataset: PairDataset) -> Correspondences:
     sizes = pa.concat_arrays([_list(table, "source_size"), _list(table, "target_size")])
     keypoints = _list(table, "keypoint_ids")
     identity, identities = _numbered(keypoints.flatten().dictionary_encode())
+    arrays = MappedArrays()
     flat = Correspondences(
         images=[name.split(_BETWEEN)[1] for name in names],
         categories=[name.split(_BETWEEN)[0] for name in names],
@@ -129,17 +133,21 @@ def correspondences(dataset: PairDataset) -> Correspondences:
         source=source,
         target=target,
         reference_length=table.column("reference_length").to_numpy(),
-        pair=np.repeat(np.arange(len(table), dtype=np.int32), np.diff(keypoints.offsets.to_numpy())),
-        source_points=_points(table, "source_keypoints"),
-        target_points=_points(table, "target_keypoints"),
-        keypoint=identity.astype(np.int32),
+        pair=arrays.keep(
+            np.repeat(np.arange(len(table), dtype=np.int32), np.diff(keypoints.offsets.to_numpy()))
+        ),
+        source_points=arrays.keep(_points(table, "source_keypoints")),
+        target_points=arrays.keep(_points(table, "target_keypoints")),
+        keypoint=arrays.keep(identity.astype(np.int32)),
         keypoint_names=identities,
         pair_ids=pa.array(_list(table, "pair_id"), pa.string()),
         occluded=_occluded(table),
         factors={name: pa.concat_arrays([_list(table, name)]) for name in FACTORS},
+        arrays=arrays,
     )
-    del table, code, sizes, keypoints
+    del table, code, sizes, keypoints, identity
     pa.default_memory_pool().release_unused()  # memory for the encoder, which comes next
+    return_freed_memory()
     return flat
 
 

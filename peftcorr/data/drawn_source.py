@@ -12,8 +12,9 @@ import datasets
 from pydantic import Field
 
 from peftcorr.data.arrow import Columns, cached_table, write_once
-from peftcorr.data.base import PAIR_FEATURES, DatasetSource, PairDataset
+from peftcorr.data.base import DatasetSource, PairDataset
 from peftcorr.data.coco_annotation import Instance
+from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.errors import PeftCorrError
 
 _BLOCK = 4096  # pairs between two writes

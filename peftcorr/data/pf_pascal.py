@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from peftcorr.data.arrow import Columns, cached_table, scan, stamp
-from peftcorr.data.base import PAIR_FEATURES, DatasetSource, PairDataset, Progress, given_folder
+from peftcorr.data.base import DatasetSource, PairDataset, Progress, given_folder
+from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.data.fields import LARGEST
 from peftcorr.data.image_files import ImageFiles
 from peftcorr.data.images import stored_size

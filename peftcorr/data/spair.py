@@ -14,7 +14,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from peftcorr.data.arrow import Columns, cached_table, scan, stamp
-from peftcorr.data.base import PAIR_FEATURES, DatasetSource, PairDataset, Progress
+from peftcorr.data.base import DatasetSource, PairDataset, Progress
+from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.data.fields import single_name
 from peftcorr.data.image_files import ImageFiles
 from peftcorr.data.spair_annotation import PairAnnotation, read_annotation

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-
-from filelock import FileLock
 
 from peftcorr.data.base import DatasetSource, PairDataset
 from peftcorr.data.spair import SPLITS, SpairFolder
-from peftcorr.data.synthetic import SyntheticConfig, generate
+from peftcorr.data.synthetic import SyntheticConfig
+from peftcorr.data.synthetic.rendered import rendered
 from peftcorr.errors import PeftCorrError
 
 
@@ -51,20 +49,6 @@ class Synthetic(DatasetSource):
             raise PeftCorrError(
                 f"{self.name} has no split {split!r}: its splits are {', '.join(self.splits())}."
             )
-        folder = SpairFolder(SpairFolder.Config(), self._rendered(), self.cache, self.progress)
+        root = rendered(self.cache, self.settings, self.progress)
+        folder = SpairFolder(SpairFolder.Config(), root, self.cache, self.progress)
         return replace(folder.load(split), name=self.name)
-
-    def _rendered(self) -> Path:
-        folder = self.cache / "synthetic" / self.settings.fingerprint()
-        if folder.is_dir():  # it appears under this name only when it is complete
-            return folder
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_name(f".{folder.name}.lock")):
-                generate(folder, self.settings, progress=self.progress)
-        except OSError as error:
-            raise PeftCorrError(
-                f"Cannot write the synthetic benchmark to {folder} ({error.strerror or error}): free some "
-                "space or choose another cache folder."
-            ) from error
-        return folder

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from peftcorr.data.arrow import Columns, cached_table, stamp
-from peftcorr.data.base import PAIR_FEATURES, DatasetSource, PairDataset, Progress
+from peftcorr.data.base import DatasetSource, PairDataset, Progress
+from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.data.tapvid_frames import SIDE, Tracks, frame_name, prepare, read_tracks
 from peftcorr.errors import PeftCorrError
 

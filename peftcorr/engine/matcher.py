@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from peftcorr.data.mapped import MappedArrays
 from peftcorr.engine.schedule import Schedule
 from peftcorr.matching.predictors import Predictor, TargetPredictor
 
@@ -21,6 +23,7 @@ class Matcher:
         stride: pixels per feature cell.
         shape: h, w, C of a feature map.
         match_bytes: memory for similarity maps; one map is held at least.
+        arrays: where the predictions go, on a CPU.
 
     Attributes:
         predicted: x, y in pixels of the input, (P, N, 2), float64; zero but in `plan.rows`. P is the number of
@@ -37,6 +40,7 @@ class Matcher:
         shape: tuple[int, int, int],
         match_bytes: int,
         device: torch.device,
+        arrays: MappedArrays,
     ):
         self._plan, self._stride = plan, stride
         self._predictors: list[tuple[slice, Predictor]] = []
@@ -56,7 +60,12 @@ class Matcher:
         self._query = torch.from_numpy(plan.queries.of).to(device)
         self._queries = torch.empty((0, channels), device=device)
         self._needless = 0
-        self.predicted = torch.zeros((points, correspondences, 2), dtype=torch.float64, device=device)
+        predicted = (points, correspondences, 2)
+        self.predicted = (
+            torch.from_numpy(arrays.zeros(predicted, np.float64))
+            if device.type == "cpu"
+            else torch.zeros(predicted, dtype=torch.float64, device=device)
+        )
         self.peaks = torch.zeros(correspondences, device=device)
 
     def add(self, queries: Tensor) -> None:

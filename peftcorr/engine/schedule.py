@@ -14,6 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from peftcorr.data.correspondences import Codes, Correspondences, Floats, Ints
+from peftcorr.data.mapped import MappedArrays
 
 _CHUNK = 1 << 14  # correspondences looked at together: what a plan takes while it is made stays small
 
@@ -67,14 +68,25 @@ class Schedule:
     count: Ints
 
 
-def schedule(data: Correspondences, batch: int, process: int = 0, processes: int = 1) -> Schedule:
+def schedule(
+    data: Correspondences,
+    batch: int,
+    process: int = 0,
+    processes: int = 1,
+    arrays: MappedArrays | None = None,
+) -> Schedule:
     """Plan the evaluation of a split.
 
     Args:
         data: the split.
         batch: images that a process encodes at once.
         process, processes: which of how many this is; every image is encoded by one of them.
+        arrays: where the plan's longest arrays go, by default of its own.
+
+    Raises:
+        PeftCorrError: if there is no room for them.
     """
+    arrays = MappedArrays() if arrays is None else arrays
     order = _order(data)
     images = len(data.images)
     place = np.empty(images, dtype=np.int64)
@@ -103,11 +115,11 @@ def schedule(data: Correspondences, batch: int, process: int = 0, processes: int
     waits = ripe > window
     return Schedule(
         windows=_split(mine, window[mine], windows),
-        queries=_queries(data, place, window, ripe, windows),
+        queries=_queries(data, place, window, ripe, windows, arrays),
         waits=waits,
         most_waiting=_most_waiting(window[mine[waits[mine]]], ripe[mine[waits[mine]]], windows),
         targets=_split(by_ripeness, ripe[by_ripeness], windows),
-        rows=rows,
+        rows=arrays.keep(rows),
         first_row=first_row,
         count=count,
     )
@@ -123,7 +135,9 @@ def _order(data: Correspondences) -> Ints:
     ]  # the band is as narrow backwards, and the split's own order is kept where nothing decides
 
 
-def _queries(data: Correspondences, place: Ints, window: Ints, ripe: Ints, windows: int) -> Queries:
+def _queries(
+    data: Correspondences, place: Ints, window: Ints, ripe: Ints, windows: int, arrays: MappedArrays
+) -> Queries:
     chosen, of = _distinct(data, place)
     source = data.source[data.pair[chosen]]
     last = np.full(len(chosen), -1)
@@ -131,7 +145,7 @@ def _queries(data: Correspondences, place: Ints, window: Ints, ripe: Ints, windo
     return Queries(
         image=source,
         points=data.source_points[chosen],
-        of=of,
+        of=arrays.keep(of),
         start=np.searchsorted(window[source], np.arange(windows + 1)),
         needless=np.searchsorted(np.maximum.accumulate(last), np.arange(windows), side="right"),
     )

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from peftcorr.data import arrow, spair
 from peftcorr.data.base import PairDataset
+from peftcorr.data.correspondences import correspondences
 from peftcorr.data.spair import SpairFolder
 from peftcorr.errors import PeftCorrError
 
@@ -261,3 +263,9 @@ def test_full_disk_is_told_and_leaves_nothing(
 def test_limited_choice_is_even(spair_root: Path, tmp_path: Path) -> None:
     limited = load(spair_root, tmp_path / "cache").limited(4)
     assert [name[:6] for name in limited.table["pair_id"]] == ["000000", "000003", "000006", "000009"]
+
+
+def test_a_choice_in_another_order_is_flattened_as_chosen(spair_root: Path, tmp_path: Path) -> None:
+    whole = load(spair_root, tmp_path / "cache")
+    turned = replace(whole, table=whole.table.select(range(len(whole))[::-1]))
+    assert correspondences(turned).pair_ids.to_pylist() == whole.table["pair_id"][::-1]

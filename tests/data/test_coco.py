@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from peftcorr.data.base import PAIR_FEATURES, PairDataset
+from peftcorr.data.base import PairDataset
 from peftcorr.data.coco import Coco
+from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.errors import PeftCorrError
 from tests.published_layouts import coco_content, coco_object, picture, write_coco, write_json
 

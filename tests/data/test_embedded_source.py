@@ -27,7 +27,7 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         rendered.append(folder)
         generate(folder, config, workers=1, progress=progress)
 
-    monkeypatch.setattr(synthetic_source, "generate", counted)
+    monkeypatch.setattr("peftcorr.data.synthetic.rendered.generate", counted)
     return rendered
 
 

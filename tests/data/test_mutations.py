@@ -27,8 +27,9 @@ import pytest
 from scipy.io import loadmat
 
 from peftcorr.data.ap10k import Ap10k
-from peftcorr.data.base import PAIR_FEATURES, DatasetSource, PairDataset
+from peftcorr.data.base import DatasetSource, PairDataset
 from peftcorr.data.coco import Coco
+from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.data.pf_pascal import PfPascal
 from peftcorr.data.pf_willow import PfWillow
 from peftcorr.data.spair import SpairFolder

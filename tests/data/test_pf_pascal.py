@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from peftcorr.data.base import PAIR_FEATURES, PairDataset
+from peftcorr.data.base import PairDataset
+from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.data.pf_pascal import PfPascal
 from peftcorr.data.pf_pascal_list import CLASSES, find_list
 from peftcorr.errors import PeftCorrError

@@ -9,7 +9,8 @@ import datasets
 import numpy as np
 import pytest
 
-from peftcorr.data.base import PAIR_FEATURES, PairDataset
+from peftcorr.data.base import PairDataset
+from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.pf_willow import PfWillow
 from peftcorr.data.reference import reference_sides

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from peftcorr.data import DATASETS
-from peftcorr.data.base import PAIR_FEATURES, PairDataset
+from peftcorr.data.base import PairDataset
+from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.data.spair import Spair71k, SpairFolder
 from peftcorr.errors import PeftCorrError
 

@@ -91,6 +91,18 @@ def test_queries_are_kept_once_however_many_pairs_ask_for_them() -> None:
     assert len(plan.queries.image) == 12 * 3
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 12 * 11 * 3])
+def test_a_query_is_one_however_the_correspondences_are_cut_up(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = made(complete(12), 12)
+    whole = schedule(data, 4).queries
+    monkeypatch.setattr("peftcorr.engine.schedule._CHUNK", chunk)
+    cut = schedule(data, 4).queries
+    for name in ("image", "points", "of", "start", "needless"):
+        np.testing.assert_array_equal(getattr(cut, name), getattr(whole, name))
+
+
 @pytest.mark.parametrize(
     ("name", "most"), [("separate pairs", 4), ("chain", 4), ("shuffled chain", 4), ("one source", 4)]
 )
