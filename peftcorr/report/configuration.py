@@ -106,26 +106,30 @@ def _name(configurations: Sequence[Configuration]) -> None:
     firsts = [configuration.records[0] for configuration in configurations]
     options = [_strategy_options(record) for record in firsts]
     shown = [""] * len(firsts)
-    for group in groups_of(record.strategy for record in firsts):
+    for group in groups_of(method(record) for record in firsts):
         for index, text in zip(group, option_labels([options[index] for index in group]), strict=True):
             shown[index] = text
     beside = [(backbone_label(record), image_size(record), trained_on(record)) for record in firsts]
     for group in groups_of(
-        (record.strategy, *row) for record, *row in zip(firsts, shown, beside, strict=True)
+        (method(record), *row) for record, *row in zip(firsts, shown, beside, strict=True)
     ):
         for index, text in zip(group, option_labels([_rest(firsts[index]) for index in group]), strict=True):
             limit = pair_limit(firsts[index])
             note = "" if limit is None else f"limited to {limit:,} pairs"
-            configurations[index].label = with_options(firsts[index].strategy, shown[index], text, note)
+            configurations[index].label = with_options(method(firsts[index]), shown[index], text, note)
     for group in groups_of((c.label, *row) for c, row in zip(configurations, beside, strict=True)):
         for index in group if len(group) > 1 else ():
             configurations[index].label += f" [{firsts[index].run_id}]"
 
 
+def method(record: Record) -> str:
+    """What the strategy is called: of peft's tuners, which share a strategy, the tuner."""
+    return str(_part(record, "strategy").get("tuner", record.strategy))
+
+
 def _strategy_options(record: Record) -> dict[str, Any]:
-    options = flatten(_part(record, "strategy"))
-    options.pop("name", None)
-    return options
+    hidden = ("name", "tuner")  # both are told by `method`
+    return {name: value for name, value in flatten(_part(record, "strategy")).items() if name not in hidden}
 
 
 def _rest(record: Record) -> dict[str, Any]:

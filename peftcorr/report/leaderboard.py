@@ -13,6 +13,7 @@ from peftcorr.report.configuration import (
     configurations_of,
     image_size,
     is_trained,
+    method,
     pair_limit,
     trained_on,
 )
@@ -161,7 +162,7 @@ def _row(configuration: Configuration, samples: Sequence[tuple[Record, Scores]])
     first = records[0]
     costs = [record.cost for record in records if record.cost is not None]
     return Row(
-        strategy=first.strategy,
+        strategy=method(first),
         label=configuration.label,
         backbone=backbone_label(first),
         image_size=image_size(first),

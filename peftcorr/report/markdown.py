@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from peftcorr.report import numbers
-from peftcorr.report.configuration import backbone_label, image_size, is_trained, trained_on
+from peftcorr.report.configuration import backbone_label, image_size, is_trained, method, trained_on
 from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section
 from peftcorr.results.record import Record
 
@@ -121,7 +121,7 @@ def _failures(failed: Sequence[Record]) -> str:
         error = " ".join((record.error or "no error was recorded").split())
         if len(error) > _ERROR_LENGTH:
             error = error[: _ERROR_LENGTH - 1] + "…"
-        where = f"{record.strategy}, {backbone_label(record)}, {record.dataset}, seed {record.seed}"
+        where = f"{method(record)}, {backbone_label(record)}, {record.dataset}, seed {record.seed}"
         lines.append(f"- `{record.run_id}` ({_text(where)}): {_text(error)}")
     return "\n".join([*lines, ""])
 
