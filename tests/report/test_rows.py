@@ -65,6 +65,19 @@ def test_a_strategy_shows_the_options_that_tell_its_rows_apart(make_record: Any)
     }
 
 
+def test_tuners_of_peft_are_rows_and_failures_of_their_own_name(make_record: Any) -> None:
+    targets = {"targets": ["q", "v"], "blocks": "all"}
+    found = rows(
+        [
+            make_record("a", "peft", options={"tuner": "dora", **targets}),
+            make_record("b", "peft", options={"tuner": "ia3", "targets": ["k", "v"], "blocks": "all"}),
+            make_record("c", "peft", options={"tuner": "ia3", **targets}),
+        ]
+    )
+    assert set(found) == {"dora", "ia3 (targets k v)", "ia3 (targets q v)"}
+    assert {row.strategy for row in found.values()} == {"dora", "ia3"}
+
+
 def test_rows_that_would_look_alike_show_where_their_recipes_differ(make_record: Any) -> None:
     found = rows(
         [
