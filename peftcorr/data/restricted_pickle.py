@@ -139,10 +139,10 @@ class _ArrayUnpickler(pickle._Unpickler):
     Array data outweighs all else in such a file by far, and is read in one piece either way.
     """
 
-    read: Callable[[int], bytes]  # both set while it loads
+    read: Callable[[int], bytes]  # these three are set while it loads
     append: Callable[[object], None]
     stack: list[Any]
-    pop_mark: Callable[[], list[Any]]
+    pop_mark: Callable[[], list[Any]]  # of the base class, which the type checker does not know all of
 
     def __init__(self, stream: Any, size: int):
         super().__init__(stream)
