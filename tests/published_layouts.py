@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -196,4 +197,14 @@ def write_ap10k(root: Path, crowd: Sequence[int] = (), pictures: bool = True) ->
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
     (root / "ap-10k_is_crowd.txt").write_text("".join(f"{n:012d}\n" for n in crowd), encoding="utf-8")
+    return root
+
+
+def arrange_ap10k_sample(sample: Path, root: Path) -> Path:
+    """Put the two real photographs of `sample`, of one COCO file, into AP-10K's layout; without a crowd list."""
+    content = json.loads((sample / "test_ap10k.json").read_text(encoding="utf-8"))
+    for split in ("train", "val", "test"):
+        part = content if split == "test" else {**content, "images": [], "annotations": []}
+        write_json(root / "annotations" / f"ap10k-{split}-split1.json", part)
+    shutil.copytree(sample, root / "data", ignore=shutil.ignore_patterns("*.json"))
     return root

@@ -29,6 +29,16 @@ def make_video(seed: int, frames: int = 7, points: int = 4, width: int = 96, hei
     return {"video": video, "points": tracks, "occluded": occluded}
 
 
+def photographed_videos(sequences: Path, frames: int = 6) -> dict[str, Video]:
+    """The first frames of each folder of `sequences`, with one point that stays where it is and is always seen."""
+    videos = {}
+    for folder in sorted(sequences.iterdir()):
+        video = np.stack([np.asarray(Image.open(path)) for path in sorted(folder.iterdir())[:frames]])
+        points = np.full((1, frames, 2), 0.5)
+        videos[folder.name] = {"video": video, "points": points, "occluded": np.zeros((1, frames), bool)}
+    return videos
+
+
 def write_pickle(path: Path, videos: Any, protocol: int = 4) -> Path:
     """Write a pickle as it is published; returns its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)

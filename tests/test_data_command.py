@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from accelerate.state import AcceleratorState, GradientState
 
 from peftcorr.cli import main
 from peftcorr.data.catalogue import CATALOGUE, Figures
+from peftcorr.results.record import Record
 from peftcorr.results.store import Store
 from tests.file_server import serving
-from tests.published_archives import spair_archive, willow_archive
+from tests.published_archives import (
+    ap10k_archives,
+    davis_archive,
+    davis_videos,
+    pascal_archives,
+    spair_archive,
+    willow_archive,
+)
+from tests.published_layouts import ap10k_seen
 
 SMALL = Figures(pairs=12, categories=2, images=6, keypoints=48)
 
@@ -29,14 +40,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def evaluate(name: str, output: Path, *more: str) -> None:
+def evaluate(name: str, output: Path, *more: str, recorded: str | None = None) -> Record:
     """Score the frozen embedded backbone on a few pairs, as a user would."""
     command = ["run", "--strategy", "frozen", "--backbone", "tiny", "--dataset", name, "--image-size", "112"]
     assert main([*command, "--limit-pairs", "6", "--output", str(output), *more]) == 0
     [record] = Store(output).records()
-    assert (record.status, record.dataset) == ("ok", name)
+    assert (record.status, record.dataset) == ("ok", recorded or name)
     [by_predictor] = record.scores.values()
     assert 0 <= by_predictor["argmax"].per_keypoint["0.1"] <= 100
+    return record
 
 
 def row(text: str, split: str) -> list[str]:
@@ -90,6 +102,73 @@ def test_spair_from_its_address_to_a_score(
     err = capsys.readouterr().err
     assert "give --data-root spair71k=PATH, or have it made by peftcorr data prepare spair71k." in err
     evaluate("spair71k", tmp_path / "out", "--data-root", f"spair71k={folder}")
+
+
+def test_pascal_from_its_two_archives_to_a_score(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archives = [str(path) for path in pascal_archives(tmp_path)]
+    assert main(["data", "prepare", "pf_pascal", "--archive", *archives]) == 0
+    capsys.readouterr()
+    assert main(["data", "check", "pf_pascal"]) == 0
+    out = capsys.readouterr().out
+    assert row(out, "trn") == ["trn", "400", "20", "100", "2,000", "0", "0"]
+    assert row(out, "val") == ["val", "308 = 308 published", "20", "100", "1,540", "0", "0"]
+    assert row(out, "test") == ["test", "299 = 299 published", "20", "100", "1,495", "0", "0"]
+    assert "Everything could be read, and the figures are those published." in out
+    scores = evaluate("pf_pascal", tmp_path / "out").scores["pf_pascal/test"]["argmax"]
+    assert (scores.n_pairs, scores.n_keypoints) == (6, 30)
+    by_box = ("--set", "dataset.threshold=box")
+    evaluate("pf_pascal", tmp_path / "boxes", *by_box, recorded="pf_pascal-box")
+
+
+def test_ap10k_from_its_archive_and_crowd_list_to_a_score(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """54 antelopes, 32 sheep, 31 foxes, 3 dogs and 4 elephants with successive ids; the last is in a crowd."""
+    archives = [str(path) for path in ap10k_archives(tmp_path, crowd=124)]
+    assert main(["data", "prepare", "ap10k", "--archive", *archives]) == 0
+    capsys.readouterr()
+    assert main(["data", "check", "ap10k"]) == 0
+    out = capsys.readouterr().out
+    assert "Everything could be read; there are no published figures to compare with." in out
+    species = {
+        "trn": [range(1, 5)],
+        "val": [range(5, 25), range(55, 57)],
+        "test": [range(25, 55), range(57, 87), range(88, 118), range(118, 121), range(121, 124)],
+    }
+    for split, images in species.items():
+        pairs = [pair for part in images for pair in itertools.combinations(part, 2)]
+        shared = sum(len({*ap10k_seen(one)} & {*ap10k_seen(other)}) for one, other in pairs)
+        numbers = (len(pairs), len(images), sum(map(len, images)), shared, 0, 0)
+        assert row(out, split) == [split, *(f"{number:,}" for number in numbers)]
+    scores = evaluate("ap10k", tmp_path / "out").scores["ap10k/test"]["argmax"]
+    assert scores.n_pairs == 6
+
+
+def test_davis_from_its_archive_to_a_score(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "prepare", "tapvid_davis", "--archive", str(davis_archive(tmp_path))]) == 0
+    capsys.readouterr()
+    assert main(["data", "check", "tapvid_davis"]) == 0
+    out = capsys.readouterr().out
+    pairs, images, points = set(), set(), 0
+    for name, video in davis_videos().items():
+        for hidden in video["occluded"]:
+            first = int(np.argmin(hidden))
+            for frame in [] if hidden.all() else range(first + 1, len(hidden)):
+                pairs.add((name, first, frame))
+                images |= {(name, first), (name, frame)}
+                points += 1
+    assert row(out, "test") == [
+        "test", str(len(pairs)), "30 = 30 published", str(len(images)), str(points), "0", "0",
+    ]  # fmt: skip
+    assert "Everything could be read, and the figures are those published." in out
+    record = evaluate("tapvid_davis", tmp_path / "out", recorded="tapvid_davis-first")
+    tracking = record.tracking["tapvid_davis-first/test"]["argmax"]
+    assert (tracking.n_pairs, len(tracking.per_video)) == (6, 6)
+    assert 0 <= tracking.average_jaccard <= tracking.delta_avg <= 100
 
 
 def test_check_of_damage(cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,15 @@ from accelerate.state import AcceleratorState, GradientState
 from peftcorr.cli import console
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
-from tests.published_layouts import coco_content, write_ap10k, write_coco, write_json, write_pf_pascal
+from tests.published_layouts import (
+    arrange_ap10k_sample,
+    coco_content,
+    write_ap10k,
+    write_coco,
+    write_json,
+    write_pf_pascal,
+)
+from tests.small_videos import photographed_videos, write_pickle
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +128,31 @@ def test_real_pf_pascal_and_ap10k_photographs(shared_root: Path, tmp_path: Path)
         "sheep",
         "sofa",
     }
+
+
+def test_real_pf_willow_photographs(shared_root: Path, tmp_path: Path) -> None:
+    root = shared_root / "data" / "pf-willow"
+    few = ("--limit-pairs", "10")
+    assert run(tmp_path / "out", "--dataset", "pf_willow", "--data-root", str(root), *few) == 0
+    record = only(tmp_path / "out")
+    assert counts(record) == {"pf_willow/test": (10, 100)}
+    assert record.scores["pf_willow/test"]["argmax"].per_keypoint["0.2"] > 0
+
+
+def test_the_real_ap10k_sample_as_ap10k(shared_root: Path, tmp_path: Path) -> None:
+    root = arrange_ap10k_sample(shared_root / "data" / "ap-10k-sample", tmp_path / "ap-10k")
+    given = ("--dataset", "ap10k", "--data-root", str(root))
+    options = ("--set", "dataset.setting=cross_family", "dataset.crowd=keep")
+    assert run(tmp_path / "out", *given, *options) == 0
+    assert counts(only(tmp_path / "out")) == {"ap10k-cross_family-with_crowds/test": (1, 16)}
+
+
+def test_real_davis_frames(shared_root: Path, tmp_path: Path) -> None:
+    """Three frames of two sequences; the pairs are each first frame with the two after it."""
+    videos = photographed_videos(shared_root / "data" / "davis" / "JPEGImages" / "480p", 3)
+    root = write_pickle(tmp_path / "davis" / "tapvid_davis.pkl", videos)
+    assert run(tmp_path / "out", "--dataset", "tapvid_davis", "--data-root", str(root)) == 0
+    record = only(tmp_path / "out")
+    assert counts(record) == {"tapvid_davis-first/test": (4, 4)}
+    tracking = record.tracking["tapvid_davis-first/test"]["argmax"]
+    assert tracking.per_video.keys() == {"blackswan", "car-shadow"}

@@ -15,6 +15,9 @@ from peftcorr.errors import PeftCorrError
 
 LARGEST = 16 << 30  # bytes of a file; what it holds comes to memory whole
 _KINDS = "buif"  # truth values and real numbers; above all no objects
+# What a dict may be keyed by. Hashing a tuple looks at all in it: 60 tuples that each hold the next one twice take for
+# ever, a million in one another end the interpreter. Of numbers, as many as one likes can be made with the same hash.
+_KEYS = (str, bytes)
 _MOST_DIMENSIONS = 8
 
 # What the pickles of arrays, dicts, lists, tuples, text, bytes and numbers are written with, in all protocols. Nothing
@@ -36,6 +39,8 @@ _CORES = ("numpy.core", "numpy._core")  # numpy 1 and 2
 
 def load_arrays(path: Path, largest: int = LARGEST) -> Any:
     """Read a pickle that holds dicts, lists, tuples, text, bytes, numbers and numpy arrays of numbers.
+
+    The keys of dicts are text or bytes.
 
     Arrays come back read-only where their memory is the file's. Nothing that the file names is imported: the few
     functions by which numpy's pickles make arrays are stood in for by checked ones of this module.
@@ -134,8 +139,10 @@ class _ArrayUnpickler(pickle._Unpickler):
     Array data outweighs all else in such a file by far, and is read in one piece either way.
     """
 
-    read: Callable[[int], bytes]  # both set while it loads
+    read: Callable[[int], bytes]  # these three are set while it loads
     append: Callable[[object], None]
+    stack: list[Any]
+    pop_mark: Callable[[], list[Any]]  # of the base class, which the type checker does not know all of
 
     def __init__(self, stream: Any, size: int):
         super().__init__(stream)
@@ -189,7 +196,36 @@ class _ArrayUnpickler(pickle._Unpickler):
         (length,) = struct.unpack("<Q", self.read(8))
         self.append(self.read(length))
 
+    def load_dict(self) -> None:
+        """Make a dict of what lies above the mark."""
+        items = self.pop_mark()
+        self.append({})
+        self._enter(items)
+
+    def load_setitem(self) -> None:
+        """Enter the topmost key and value in the dict below them."""
+        items = self.stack[-2:]
+        del self.stack[-2:]
+        self._enter(items)
+
+    def load_setitems(self) -> None:
+        """Enter what lies above the mark in the dict below it."""
+        self._enter(self.pop_mark())
+
+    def _enter(self, items: list[Any]) -> None:
+        """Enter keys and values, by turns, in the dict at the top; the base class takes any key and any object."""
+        goal = self.stack[-1]
+        if type(goal) is not dict:
+            raise pickle.UnpicklingError("items of what is no dict")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if not isinstance(key, _KEYS):
+                raise pickle.UnpicklingError(f"a dict with a key of type {type(key).__name__}")
+            goal[key] = value
+
     dispatch: ClassVar[dict[int, Any]] = {
         **{code: load for code, load in pickle._Unpickler.dispatch.items() if bytes([code]) in _OPCODES},
         pickle.BYTEARRAY8[0]: load_bytearray8,
+        pickle.DICT[0]: load_dict,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
     }

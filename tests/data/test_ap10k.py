@@ -16,6 +16,7 @@ from tests.published_layouts import (
     SPECIES,
     ap10k_content,
     ap10k_seen,
+    arrange_ap10k_sample,
     coco_object,
     write_ap10k,
     write_json,
@@ -216,12 +217,7 @@ def test_missing_root(root: Path, tmp_path: Path) -> None:
 
 def test_real_sample_in_the_published_layout(shared_root: Path, tmp_path: Path) -> None:
     """Its two photographs are of two families, which is one cross-family pair."""
-    sample = shared_root / "data" / "ap-10k-sample"
-    content = json.loads((sample / "test_ap10k.json").read_text())
-    for split in ("train", "val", "test"):
-        part = content if split == "test" else {**content, "images": [], "annotations": []}
-        write_json(tmp_path / "ap-10k" / "annotations" / f"ap10k-{split}-split1.json", part)
-    (tmp_path / "ap-10k" / "data").symlink_to(sample)
+    arrange_ap10k_sample(shared_root / "data" / "ap-10k-sample", tmp_path / "ap-10k")
     made = source(tmp_path, setting="cross_family", crowd="keep")
     assert set(made.identity()["pair_lists"]) == {"val", "test"}
     [row] = made.load("test").table

@@ -88,6 +88,19 @@ def test_threshold_by_the_annotated_box(root: Path) -> None:
     assert load(root).table[0]["reference_length"] == 300.0
 
 
+@pytest.mark.parametrize(
+    ("box", "longer"),
+    [((10, 20, 11, 150), 130), ((10, 20, 110, 21), 100), ((10, 20, 11, 21), 1), ((10, 20, 10.5, 20.25), 0.5)],
+)
+def test_a_box_of_one_pixel_across(root: Path, box: tuple[float, ...], longer: float) -> None:
+    """It is an object as thin as that; a box without any width or height is refused, as is one turned round."""
+    pf_pascal_annotation(root, "cat", "2008_000002", [[1, 1]], box)
+    row = load(root, threshold="box").table[0]
+    assert (row["target_box"], row["reference_length"]) == (list(box), longer)
+    picture(root / B, (375, 500))
+    assert load(root, threshold="box").table[0]["reference_length"] == pytest.approx(longer * 5 / 3)
+
+
 def test_lists_without_coordinates_take_the_shared_landmarks(root: Path) -> None:
     row = load(root, "val").table[0]
     assert row["source_keypoints"] == [[30.5, 40.25], [200.0, 150.0]]
@@ -251,7 +264,16 @@ def test_photographs_that_share_no_landmark(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "box", [(1, 2, 3), (50, 20, 10, 90), (1, 2, np.nan, 9), (1, 2, 9, 1e9), (1, 1, 1, 9)]
+    "box",
+    [
+        (1, 2, 3),
+        (50, 20, 10, 90),
+        (1, 2, np.nan, 9),
+        (1, 2, 9, 1e9),
+        (10, 20, 10, 90),
+        (10, 20, 80, 20),
+        (10, 20, 10, 20),
+    ],
 )
 def test_malformed_box_names_the_file(root: Path, box: tuple[float, ...]) -> None:
     path = pf_pascal_annotation(root, "cat", "2008_000002", [[1, 1]], box)

@@ -263,3 +263,30 @@ def test_a_list_that_holds_itself_is_read_as_it_is(tmp_path: Path) -> None:
     ring.append(ring)
     found = load_arrays(save(tmp_path, pickle.dumps(ring)))
     assert found[0] is found
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("more", [{}, {"b": 2}])
+def test_keys_are_text_and_bytes(tmp_path: Path, protocol: int, more: dict[Any, Any]) -> None:
+    expected = {"a": 1, b"a": 2, **more}
+    assert_same(load_arrays(save(tmp_path, pickle.dumps(expected, protocol))), expected)
+    for key in (("clip", 1), (), None, 3, 0.5, np.float64(0.5)):
+        data = pickle.dumps({"videos": {key: np.zeros(2), **more}}, protocol)
+        refuse(tmp_path, data, f"a dict with a key of type {type(key).__name__}")
+
+
+@pytest.mark.parametrize("enter", [b"K\x01s.", b"K\x01u."], ids=["one item", "items"])
+@pytest.mark.parametrize("deep", [True, False])
+def test_keys_that_could_not_be_hashed(tmp_path: Path, deep: bool, enter: bytes) -> None:
+    """So many tuples in one another would end the interpreter; 60 that hold the next twice are 2^60 to look at."""
+    twice = b"".join(bytes([pickle.BINPUT[0], n, pickle.BINGET[0], n, pickle.TUPLE2[0]]) for n in range(60))
+    key = b")" + (b"\x85" * 200_000 if deep else twice)
+    mark = b"(" if enter[-2:-1] == b"u" else b""
+    refuse(tmp_path, b"\x80\x02}" + mark + key + enter, "a dict with a key of type tuple")
+
+
+def test_items_go_into_dicts_alone(tmp_path: Path) -> None:
+    array = array_state((2, 3), bytes(48))
+    refuse(tmp_path, array[:-1] + b"K\x00K\x01s.", "items of what is no dict")
+    refuse(tmp_path, b"\x80\x02]K\x05aK\x00K\x01s.", "items of what is no dict")
+    refuse(tmp_path, b"\x80\x02}(K\x00K\x01K\x02u.")

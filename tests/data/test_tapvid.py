@@ -21,7 +21,7 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.results.predictions import read_predictions
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
-from tests.small_videos import make_video, write_pickle, write_videos
+from tests.small_videos import make_video, photographed_videos, write_pickle, write_videos
 
 
 def source(root: Path, cache: Path, **options: Any) -> TapvidDavis:
@@ -151,7 +151,8 @@ def outside(points: Any) -> Any:
     [
         ([], "must hold a dict of videos"),
         ({}, "must hold a dict of videos"),
-        ({3: make_video(0)}, "the name of a video is 3"),
+        ({b"clip": make_video(0)}, "the name of a video is b'clip'; it must be text"),
+        ({("clip", 1): make_video(0)}, "a dict with a key of type tuple"),
         ({"../up": make_video(0)}, r"the name of a video is '\.\./up'; it must be a plain name"),
         ({"": make_video(0)}, "the name of a video is empty"),
         ({"clip": [1]}, "the video 'clip' must be a dict"),
@@ -296,11 +297,7 @@ def test_a_limited_run_is_labelled_as_a_subset(tmp_path: Path, run: Callable[...
 
 def test_real_davis_frames(shared_root: Path, tmp_path: Path) -> None:
     """Six frames of each of two sequences, packed as TAP-Vid packs them."""
-    videos = {}
-    for folder in sorted((shared_root / "data" / "davis" / "JPEGImages" / "480p").iterdir()):
-        frames = np.stack([np.asarray(Image.open(path)) for path in sorted(folder.iterdir())[:6]])
-        points = np.full((1, 6, 2), 0.5)
-        videos[folder.name] = {"video": frames, "points": points, "occluded": np.zeros((1, 6), bool)}
+    videos = photographed_videos(shared_root / "data" / "davis" / "JPEGImages" / "480p")
     assert pickle.dumps(videos)[:2] == b"\x80\x04"
     root = write_pickle(tmp_path / "root" / "tapvid_davis.pkl", videos)
     dataset = source(root, tmp_path / "cache").load("test")
