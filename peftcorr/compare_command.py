@@ -64,14 +64,13 @@ def run(parsed: argparse.Namespace) -> int:
         raise PeftCorrError(
             f"--predictor takes one name, or one for each run: there are {len(parsed.predictor)}."
         )
-    paths = [find_predictions(run, parsed.output) for run in (parsed.first, parsed.second)]
-    one, other = paths
+    one, other = (find_predictions(run, parsed.output) for run in (parsed.first, parsed.second))
     names = (one.stem, other.stem) if one.stem != other.stem else (str(one), str(other))
     records = (record_beside(one), record_beside(other))
     check_same_pairs(records, names)
     preset = agreed_preset(records, names) if parsed.preset is None else preset_named(parsed.preset)
     alphas = parsed.alphas or agreed_alphas(records, names) or ALPHAS
-    tables = [read_predictions(path) for path in paths]
+    tables = read_predictions(one), read_predictions(other)
     found = compare(*tables, alphas, parsed.predictor, preset=preset, names=names)
     console = Console()
     console.print(
