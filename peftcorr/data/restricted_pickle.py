@@ -16,6 +16,7 @@ from peftcorr.errors import PeftCorrError
 LARGEST = 16 << 30  # bytes of a file; what it holds comes to memory whole
 _KINDS = "buif"  # truth values and real numbers; above all no objects
 _MOST_DIMENSIONS = 8
+_KEY_BITS = 60
 
 # What the pickles of arrays, dicts, lists, tuples, text, bytes and numbers are written with, in all protocols. Nothing
 # here makes an instance of a class by itself (INST, OBJ, NEWOBJ), takes one from outside (PERSID, EXT) or adds to sets.
@@ -95,8 +96,8 @@ class _Type:
         if not isinstance(name, str) or len(name) > 8:
             raise pickle.UnpicklingError("a dtype without a name")
         dtype = np.dtype(name)
-        if dtype.kind not in _KINDS or dtype.itemsize > 16:
-            raise pickle.UnpicklingError(f"an array of dtype {name}, not of numbers")
+        if dtype.kind not in _KINDS or dtype.itemsize > 16 or not dtype.isnative:
+            raise pickle.UnpicklingError(f"an array of dtype {name}, not of this machine's numbers")
         self.dtype = dtype
 
     def __setstate__(self, state: Any) -> None:
@@ -136,6 +137,8 @@ class _ArrayUnpickler(pickle._Unpickler):
 
     read: Callable[[int], bytes]  # both set while it loads
     append: Callable[[object], None]
+    stack: list[Any]
+    pop_mark: Callable[[], list[Any]]
 
     def __init__(self, stream: Any, size: int):
         super().__init__(stream)
@@ -164,11 +167,13 @@ class _ArrayUnpickler(pickle._Unpickler):
     def _reconstruct(self, kind: object, shape: object, letter: object) -> _Array:
         return _Array((0,), np.uint8)
 
-    def _from_buffer(self, raw: object, kind: Any, shape: Any, order: object) -> Any:
-        if not isinstance(raw, bytes) or order not in ("C", "F"):
+    def _from_buffer(self, raw: object, kind: Any, shape: Any, order: object, axes: Any = None) -> Any:
+        if not isinstance(raw, bytes) or order not in ("C", "F", "K"):
             raise pickle.UnpicklingError("an array without its bytes")
         _check(kind, shape, len(raw))
-        return np.frombuffer(raw, kind.dtype).reshape(shape, order="F" if order == "F" else "C")
+        array = np.frombuffer(raw, kind.dtype).reshape(shape, order="F" if order == "F" else "C")
+        # Since numpy 2.3 the axes of an array may be stored in the order that its memory has them in.
+        return array if axes is None else array.transpose(axes)
 
     def _scalar(self, kind: Any, raw: object) -> Any:
         if not isinstance(raw, bytes):
@@ -189,7 +194,39 @@ class _ArrayUnpickler(pickle._Unpickler):
         (length,) = struct.unpack("<Q", self.read(8))
         self.append(self.read(length))
 
+    def load_setitem(self) -> None:
+        """Set one entry."""
+        value, key = self.stack.pop(), self.stack.pop()
+        self._enter([key, value])
+
+    def load_setitems(self) -> None:
+        """Set entries up to the last mark."""
+        self._enter(self.pop_mark())
+
+    def load_dict(self) -> None:
+        """Make a dict of what comes after the last mark."""
+        items = self.pop_mark()
+        self.append({})
+        self._enter(items)
+
+    def _enter(self, items: list[Any]) -> None:
+        """Enter keys and values, in turn, in the dict on the top of the stack.
+
+        Hashing a tuple of a million levels, which a megabyte of the file makes, would crash the interpreter, and long
+        integers can be chosen to collide.
+        """
+        target = self.stack[-1]
+        if type(target) is not dict:
+            raise pickle.UnpicklingError("entries of what is no dict")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if type(key) is not str and not (type(key) is int and key.bit_length() <= _KEY_BITS):
+                raise pickle.UnpicklingError("a dict with keys other than text")
+            target[key] = value
+
     dispatch: ClassVar[dict[int, Any]] = {
         **{code: load for code, load in pickle._Unpickler.dispatch.items() if bytes([code]) in _OPCODES},
         pickle.BYTEARRAY8[0]: load_bytearray8,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
     }

@@ -26,6 +26,7 @@ def content() -> dict[str, Any]:
         "single": rng.random((4, 3), dtype=np.float32),
         "fortran": np.asfortranarray(rng.random((40, 30))),
         "strided": rng.random((40, 30))[:, ::3],
+        "transposed": rng.random((6, 5, 4)).transpose(1, 0, 2),
         "occluded": rng.random((4, 3)) > 0.5,
         "scalar": np.float64(0.1),
         "flag": np.bool_(True),
@@ -243,6 +244,54 @@ def test_one_text_is_not_made_bytes_without_end(tmp_path: Path) -> None:
     once = b"c_codecs\nencode\nq\x00" + named + b"q\x01X\x06\x00\x00\x00latin1q\x02000"
     data = b"\x80\x02](" + once + b"h\x00h\x01h\x02\x86R" * 50 + b"e."
     refuse(tmp_path, data, "more bytes than the file has")
+
+
+DEEP = b"N" + b"\x85" * 300_000  # ((((None,),),), ...)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x02}" + DEEP + b"Ns.",
+        b"\x80\x02}(" + DEEP + b"Nu.",
+        b"\x80\x02(" + DEEP + b"Nd.",
+        pickle.dumps({(1 << 61) - 1: 0}),
+        pickle.dumps({-(1 << 80): 0}),
+        pickle.dumps({1.5: 0}),
+        pickle.dumps({(): 0}),
+        pickle.dumps({None: 0}),
+        pickle.dumps({b"video": 0}),
+    ],
+    ids=["entry", "entries", "dict", "long", "negative", "float", "tuple", "none", "bytes"],
+)
+def test_keys_are_text_or_small_numbers(tmp_path: Path, data: bytes) -> None:
+    refuse(tmp_path, data, "a dict with keys other than text")
+
+
+def test_keys_of_old_protocols_are_read(tmp_path: Path) -> None:
+    expected = {"a": 1, 2: {"b": {}}, -3: [{"c": 0.5, "d": None}]}
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert_same(load_arrays(save(tmp_path, pickle.dumps(expected, protocol))), expected)
+
+
+@pytest.mark.parametrize("data", [b"\x80\x02](K\x00K\x01u.", b"\x80\x02]K\x00K\x01s.", b"\x80\x02}(K\x00u."])
+def test_entries_are_those_of_a_dict(tmp_path: Path, data: bytes) -> None:
+    refuse(tmp_path, data)
+
+
+@pytest.mark.parametrize("axes", [(0, 0), (0,), (0, 2), "ab", 1 << 70])
+def test_axes_that_are_no_order_are_refused(tmp_path: Path, axes: Any) -> None:
+    def named(chosen: Any) -> bytes:
+        call = Call(np._core.numeric._frombuffer, b"\0" * 48, Call(np.dtype, "f8"), (2, 3), "K", chosen)
+        return pickle.dumps(call, 3)
+
+    assert load_arrays(save(tmp_path, named((1, 0)))).shape == (3, 2)
+    refuse(tmp_path, named(axes))
+
+
+def test_another_machines_numbers_are_refused(tmp_path: Path) -> None:
+    call = Call(np._core.numeric._frombuffer, b"\0" * 48, Call(np.dtype, ">f8"), (6,), "C")
+    refuse(tmp_path, pickle.dumps(call, 3), "not of this machine's numbers")
 
 
 def test_a_large_file_is_not_opened(tmp_path: Path) -> None:
