@@ -16,7 +16,8 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.presets import AGGREGATES, PRESETS
 from peftcorr.report.configuration import backbone_label, image_size, trained_on
 from peftcorr.results.record import Record, Scores
-from peftcorr.results.store import Store, atomic_path
+from peftcorr.results.runs import record_beside
+from peftcorr.results.store import atomic_path
 from peftcorr.score_command import aggregate_title, score_by_presets
 
 _INTRODUCTION = """\
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     page: Path = parsed.output / "protocols.md"
     try:
         scored = score_by_presets(path, list(PRESETS.values()), sorted(set(parsed.alphas)))
-        record = Store(path.resolve().parents[1]).read(path.stem)
+        record = record_beside(path)
         with atomic_path(page) as temporary:
             temporary.write_text(render(scored, path.stem, record), encoding="utf-8", newline="\n")
     except PeftCorrError as error:

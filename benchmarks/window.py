@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from transformers.utils import logging
 
 from peftcorr.backbones import Backbone
 from peftcorr.engine.launch import use_all_cores
+from peftcorr.errors import PeftCorrError
 from peftcorr.matching.predictors import Argmax, WindowSoftargmax
 from peftcorr.recipe import Recipe, resolve
 from peftcorr.report.progress import Progress
@@ -47,7 +49,7 @@ QUICK = (
 MARKERS = ("", "o", "s", "^", "D", "v", "P", "X", "*")
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Measure, write the page, its data and the figure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -60,7 +62,7 @@ def main() -> int:
         "--page", type=Path, default=PROJECT / "leaderboard", metavar="DIR", help="where the results go"
     )
     parser.add_argument("--quick", action="store_true", help="a few pairs, to see that it works")
-    parsed = parser.parse_args()
+    parsed = parser.parse_args(arguments)
     logging.disable_progress_bar()
     if not parsed.quick and not available("data/animal-pairs", WEIGHTS):
         print(
@@ -75,10 +77,14 @@ def main() -> int:
         weights = None if parsed.quick else shared() / WEIGHTS
         bench = Workbench(roots, weights, parsed.output, Path(work), Progress(console))
         content["alpha"] = ALPHA
-        content["models"] = {
-            name: _measure(recipe, backbone, run_id, bench, console)
-            for name, recipe, backbone, run_id in _models(parsed, bench)
-        }
+        try:
+            content["models"] = {
+                name: _measure(recipe, backbone, run_id, bench, console)
+                for name, recipe, backbone, run_id in _models(parsed, bench)
+            }
+        except PeftCorrError as error:
+            print(f"window: {error}", file=sys.stderr)
+            return 2
     (parsed.page / "figures").mkdir(parents=True, exist_ok=True)
     (parsed.page / "window.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     (parsed.page / "window.md").write_text(_markdown(content), encoding="utf-8")
@@ -132,7 +138,7 @@ def _measure(
         "chosen": best.model_dump(),
         "test": {
             "n_pairs": len(test.dataset),
-            "n_keypoints": len(test.data),
+            "n_keypoints": test.data.n_visible,
             "argmax": argmax,
             "chosen": chosen,
         },
@@ -253,4 +259,4 @@ def _panel(panel: Any, model: dict[str, Any], alpha: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

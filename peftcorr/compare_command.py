@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from peftcorr.metrics.compare import Difference
 
 
+ALPHAS = (0.05, 0.1, 0.2)  # of predictions that have no record beside them
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
     parser.add_argument(
@@ -25,7 +28,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("second", metavar="RUN_B", help="the run that is compared with it")
     parser.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR")
-    parser.add_argument("--alphas", type=float, nargs="+", default=[0.05, 0.1, 0.2], metavar="A")
+    parser.add_argument(
+        "--alphas",
+        type=float,
+        nargs="+",
+        metavar="A",
+        help="thresholds (default: those of the runs' records)",
+    )
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="definition of correct (default: the one that the runs' records follow)",
+    )
     parser.add_argument(
         "--predictor", nargs="+", default=[], metavar="NAME",
         help="compare this one alone; or RUN_A by the first with RUN_B by the second",
@@ -40,18 +54,32 @@ def run(parsed: argparse.Namespace) -> int:
     """
     from peftcorr.metrics.bootstrap import RESAMPLES
     from peftcorr.metrics.compare import compare
+    from peftcorr.metrics.presets import preset_named
+    from peftcorr.metrics.rows import groups
     from peftcorr.results.predictions import read_predictions
-    from peftcorr.results.runs import find_predictions
+    from peftcorr.results.protocol import agreed_alphas, agreed_preset, check_same_pairs
+    from peftcorr.results.runs import find_predictions, record_beside
 
     if len(parsed.predictor) > 2:
         raise PeftCorrError(
             f"--predictor takes one name, or one for each run: there are {len(parsed.predictor)}."
         )
-    paths = [find_predictions(run, parsed.output) for run in (parsed.first, parsed.second)]
-    first, second = map(read_predictions, paths)
-    found = compare(first, second, parsed.alphas, parsed.predictor)
+    one, other = (find_predictions(run, parsed.output) for run in (parsed.first, parsed.second))
+    names = (one.stem, other.stem) if one.stem != other.stem else (str(one), str(other))
+    records = (record_beside(one), record_beside(other))
+    check_same_pairs(records, names)
+    preset = agreed_preset(records, names) if parsed.preset is None else preset_named(parsed.preset)
+    alphas = parsed.alphas or agreed_alphas(records, names) or ALPHAS
+    tables = read_predictions(one), read_predictions(other)
+    found = compare(*tables, alphas, parsed.predictor, preset=preset, names=names)
     console = Console()
-    console.print(f"A: {paths[0].stem}\nB: {paths[1].stem}", highlight=False, markup=False)
+    console.print(
+        f"A: {names[0]}\nB: {names[1]}\nCorrect as defined by: {preset.name}", highlight=False, markup=False
+    )
+    for letter, table in zip("AB", tables, strict=True):
+        theirs = dict.fromkeys(f"{dataset}/{split}" for (dataset, split, _), _ in groups(table))
+        if left_out := [split for split in theirs if split not in {row.split for row in found}]:
+            console.print(f"{letter} alone has {', '.join(left_out)}.", highlight=False, markup=False)
     for (split, predictors), rows in groupby(found, key=lambda one: (one.split, one.predictors)):
         console.print()
         console.print(_table(f"{split}, {' and '.join(dict.fromkeys(predictors))}", list(rows), RESAMPLES))

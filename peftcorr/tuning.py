@@ -12,11 +12,12 @@ from accelerate import Accelerator
 from peftcorr.backbones import Backbone
 from peftcorr.data.guard import selecting
 from peftcorr.engine.evaluate import Split, predict
+from peftcorr.engine.validation import split_pck
 from peftcorr.errors import PeftCorrError
 from peftcorr.features.encode import Encoder, autocast
 from peftcorr.matching.predictors import PREDICTORS, Predictor, WindowSoftargmax, label
 from peftcorr.matching.window_grid import WindowGrid
-from peftcorr.metrics.aggregate import aggregate, alpha_key
+from peftcorr.metrics.aggregate import alpha_key
 from peftcorr.recipe import Recipe, make
 from peftcorr.workbench import Workbench
 
@@ -52,7 +53,7 @@ class Tuning:
 
     Attributes:
         dataset: name of the dataset.
-        n_pairs, n_keypoints: of the split.
+        n_pairs, n_keypoints: of the split; keypoints that their target hides are not counted.
         windows: of every setting of the grid.
         others: of the other predictors, by label.
     """
@@ -105,7 +106,7 @@ def tune(
     return Tuning(
         val.dataset.name,
         len(val.dataset),
-        len(val.data),
+        val.data.n_visible,
         dict(zip(settings, scores[len(OTHERS) :], strict=True)),
         {label(name, p.config): pck for name, p, pck in zip(OTHERS, others, scores, strict=False)},
     )
@@ -125,10 +126,4 @@ def scored(
     encoder = Encoder(backbone.to(device), None, device, autocast(recipe.score_precision, device))
     batch, memory = recipe.encode_batch, bench.memory
     predicted = predict(split, encoder, predictors, accelerator, batch, bench.progress, memory)
-    data = split.data
-    categories = [data.categories[number] for number in data.target[data.pair]]
-    lengths = data.reference_length[data.pair]
-    return [
-        aggregate(points, data.target_points, lengths, data.pair, categories, alphas).per_keypoint
-        for points in predicted
-    ]
+    return [split_pck(split.data, points, alphas) for points in predicted]

@@ -62,6 +62,16 @@ class Correspondences:
     def __len__(self) -> int:
         return len(self.pair)
 
+    @property
+    def visible(self) -> NDArray[np.bool_] | slice:
+        """What picks those correspondences that the target is not said to hide; all of them without a copy."""
+        return slice(None) if self.occluded is None else ~self.occluded
+
+    @property
+    def n_visible(self) -> int:
+        """How many those are."""
+        return len(self) if self.occluded is None else int(np.count_nonzero(~self.occluded))
+
     def decode(self, store: ImageStore, chunk: int = 64) -> None:
         """Decode every image that is not in `store` yet."""
         for start in range(0, len(self.images), chunk):

@@ -100,8 +100,8 @@ class _Type:
         if not isinstance(name, str) or len(name) > 8:
             raise pickle.UnpicklingError("a dtype without a name")
         dtype = np.dtype(name)
-        if dtype.kind not in _KINDS or dtype.itemsize > 16:
-            raise pickle.UnpicklingError(f"an array of dtype {name}, not of numbers")
+        if dtype.kind not in _KINDS or dtype.itemsize > 16 or not dtype.isnative:
+            raise pickle.UnpicklingError(f"an array of dtype {name}, not of this machine's numbers")
         self.dtype = dtype
 
     def __setstate__(self, state: Any) -> None:
@@ -171,11 +171,13 @@ class _ArrayUnpickler(pickle._Unpickler):
     def _reconstruct(self, kind: object, shape: object, letter: object) -> _Array:
         return _Array((0,), np.uint8)
 
-    def _from_buffer(self, raw: object, kind: Any, shape: Any, order: object) -> Any:
-        if not isinstance(raw, bytes) or order not in ("C", "F"):
+    def _from_buffer(self, raw: object, kind: Any, shape: Any, order: object, axes: Any = None) -> Any:
+        if not isinstance(raw, bytes) or order not in ("C", "F", "K"):
             raise pickle.UnpicklingError("an array without its bytes")
         _check(kind, shape, len(raw))
-        return np.frombuffer(raw, kind.dtype).reshape(shape, order="F" if order == "F" else "C")
+        array = np.frombuffer(raw, kind.dtype).reshape(shape, order="F" if order == "F" else "C")
+        # Since numpy 2.3 the axes of an array may be stored in the order that its memory has them in.
+        return array if axes is None else array.transpose(axes)
 
     def _scalar(self, kind: Any, raw: object) -> Any:
         if not isinstance(raw, bytes):

@@ -19,10 +19,10 @@ from peftcorr.engine.batches import CliqueSampler, PairSampler, Sampler
 from peftcorr.engine.checkpoint import Checkpoints, TrainingState, read_search, write_search
 from peftcorr.engine.evaluate import Split, predict
 from peftcorr.engine.step import batch_loss, first_bad_pair
+from peftcorr.engine.validation import split_pck
 from peftcorr.errors import PeftCorrError, TrainingDiverged
 from peftcorr.features.encode import Encoder
 from peftcorr.matching.predictors import Predictor
-from peftcorr.metrics.aggregate import aggregate
 from peftcorr.recipe import Training
 from peftcorr.report.progress import Progress
 from peftcorr.results.record import SearchPoint, ValidationPoint
@@ -257,7 +257,4 @@ def colour_jitter(strength: float) -> Callable[[Tensor], Tensor] | None:
 
 def validation_pck(data: Correspondences, points: Floats) -> float:
     """PCK@0.1 per keypoint, in percent, of predictions (N, 2) in original pixels."""
-    categories = [data.categories[number] for number in data.target[data.pair]]
-    lengths = data.reference_length[data.pair]
-    scores = aggregate(points, data.target_points, lengths, data.pair, categories, [VALIDATION_ALPHA])
-    return scores.per_keypoint[f"{VALIDATION_ALPHA:g}"]
+    return split_pck(data, points, [VALIDATION_ALPHA])[f"{VALIDATION_ALPHA:g}"]

@@ -24,10 +24,14 @@ from peftcorr.metrics.bootstrap import (
 )
 from peftcorr.metrics.dyadic import FEWEST
 from peftcorr.metrics.pair_scores import pair_scores
-from peftcorr.metrics.presets import AGGREGATES, Aggregate
+from peftcorr.metrics.presets import AGGREGATES, PEFTCORR, Aggregate, Preset
 from peftcorr.metrics.rows import groups
+from peftcorr.results.predictions import SIZE_COLUMNS
 
-_IDENTITY = ("source_image", "target_image", "source_x", "source_y", "truth_x", "truth_y", "reference_length")
+_IDENTITY = (
+    "source_image", "target_image", "source_x", "source_y", "truth_x", "truth_y", "reference_length",
+    *SIZE_COLUMNS, "target_occluded",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ def compare(
     predictors: Sequence[str] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
+    preset: Preset = PEFTCORR,
+    names: tuple[str, str] = ("A", "B"),
 ) -> list[Difference]:
     """Compare two runs wherever both were scored.
 
@@ -77,26 +83,36 @@ def compare(
             both have with itself.
         resamples: how often the images are drawn anew.
         seed: of the draws.
+        preset: when a keypoint is correct, in both.
+        names: what errors call the runs.
 
     Raises:
         PeftCorrError: if they have no split or no predictor in common, a split's keypoints are not the same in both,
             or a table cannot be scored.
     """
-    for table in (first, second):
-        score_predictions(table, alphas)  # says what is wrong with it
+    _check_sound(names[0], first, alphas, preset)
+    _check_sound(names[1], second, alphas, preset)
     ours, theirs = _by_split(first), _by_split(second)
     shared = [split for split in ours if split in theirs]
     if not shared:
         raise PeftCorrError(
-            f"The runs have no split in common: one has {', '.join(ours)}, the other {', '.join(theirs)}."
+            f"The runs {names[0]} and {names[1]} have no split in common: one has {', '.join(ours)}, the other "
+            f"{', '.join(theirs)}. Score both on the same dataset."
         )
     found = []
     for split in shared:
-        for one, other in _pairing(split, list(ours[split]), list(theirs[split]), predictors):
+        for one, other in _pairing(split, names, list(ours[split]), list(theirs[split]), predictors):
             rows = (ours[split][one], theirs[split][other])
-            _check_same_keypoints(split, *rows)
-            found += _differences(split, (one, other), rows, alphas, resamples, seed)
+            _check_same_keypoints(split, names, *rows)
+            found += _differences(split, (one, other), rows, alphas, resamples, seed, preset)
     return found
+
+
+def _check_sound(name: str, table: pa.Table, alphas: Sequence[float], preset: Preset) -> None:
+    try:
+        score_predictions(table, alphas, preset)
+    except PeftCorrError as error:
+        raise PeftCorrError(f"{name}: {error}") from error
 
 
 def _differences(
@@ -106,8 +122,9 @@ def _differences(
     alphas: Sequence[float],
     resamples: int,
     seed: int,
+    preset: Preset,
 ) -> list[Difference]:
-    both = [pair_scores(part, alphas) for part in rows]
+    both = [pair_scores(part, alphas, preset) for part in rows]
     values = [estimates(pairs) for pairs in both]
     shape = values[0].shape
     difference = (values[1] - values[0]).reshape(-1)
@@ -147,24 +164,29 @@ def _by_split(table: pa.Table) -> dict[str, dict[str, pa.Table]]:
     return found
 
 
-def _pairing(split: str, ours: list[str], theirs: list[str], asked: Sequence[str]) -> list[tuple[str, str]]:
+def _pairing(
+    split: str, names: tuple[str, str], ours: list[str], theirs: list[str], asked: Sequence[str]
+) -> list[tuple[str, str]]:
     """Which predictor of A is compared with which of B."""
     if asked:
-        for name, there in ((asked[0], ours), (asked[-1], theirs)):
+        for run, name, there in ((names[0], asked[0], ours), (names[1], asked[-1], theirs)):
             if name not in there:
-                raise PeftCorrError(f"{split} was not scored with {name!r}.{did_you_mean(name, there)}")
+                raise PeftCorrError(
+                    f"{split} of {run} was not scored with {name!r}.{did_you_mean(name, there)}"
+                )
         return [(asked[0], asked[-1])]
     shared = [(name, name) for name in ours if name in theirs]
     if not shared:
         raise PeftCorrError(
-            f"The runs have no predictor in common on {split}: one has {', '.join(ours)}, the other "
-            f"{', '.join(theirs)}. Name one of each with --predictor."
+            f"The runs {names[0]} and {names[1]} have no predictor in common on {split}: one has {', '.join(ours)}, "
+            f"the other {', '.join(theirs)}. Name one of each with --predictor."
         )
     return shared
 
 
-def _check_same_keypoints(split: str, ours: pa.Table, theirs: pa.Table) -> None:
+def _check_same_keypoints(split: str, names: tuple[str, str], ours: pa.Table, theirs: pa.Table) -> None:
     """Refuse runs whose keypoints differ; the first that does, by names of pair and keypoint, is named."""
+    differing = f"The runs {names[0]} and {names[1]} do not have the same keypoints on {split}"
     one, other = _ordered(ours), _ordered(theirs)
     left, right = (
         list(zip(part.column("pair_id").to_pylist(), part.column("keypoint_id").to_pylist(), strict=True))
@@ -173,20 +195,18 @@ def _check_same_keypoints(split: str, ours: pa.Table, theirs: pa.Table) -> None:
     if left != right:
         # Of two sorted lists the smaller entry where they first part is missing from the other.
         a, b = next((a, b) for a, b in zip_longest(left, right) if a != b)
-        (pair, keypoint), alone = (a, "first") if b is None or (a is not None and a < b) else (b, "second")
+        (pair, keypoint), alone = (a, names[0]) if b is None or (a is not None and a < b) else (b, names[1])
         raise PeftCorrError(
-            f"The runs do not have the same keypoints on {split}: keypoint {keypoint} of pair {pair} is in the "
-            f"{alone} alone. Score both on the same pairs."
+            f"{differing}: keypoint {keypoint} of pair {pair} is in {alone} alone. Score both on the same pairs."
         )
-    for column in _IDENTITY:
+    for column in _IDENTITY:  # what an older file does not tell, is null there, differs from nothing
         differs = pc.indices_nonzero(pc.not_equal(_plain(one, column), _plain(other, column)))
         if len(differs):
             row = differs[0].as_py()
             pair, keypoint = left[row]
             raise PeftCorrError(
-                f"The runs do not have the same keypoints on {split}: {column} of keypoint {keypoint} of pair {pair} "
-                f"is {one.column(column)[row].as_py()} in the first and {other.column(column)[row].as_py()} in the "
-                "second. Score both on the same data."
+                f"{differing}: {column} of keypoint {keypoint} of pair {pair} is {one.column(column)[row].as_py()} in "
+                f"{names[0]} and {other.column(column)[row].as_py()} in {names[1]}. Score both on the same data."
             )
 
 

@@ -1,10 +1,11 @@
-"""Finding a run's predictions by its id, the beginning of it, or the path of the file."""
+"""Finding a run's predictions by its id, the beginning of it, or the path of the file; and its record by them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.results.record import Record
 from peftcorr.results.store import Store
 
 
@@ -39,3 +40,15 @@ def find_predictions(run: str, output: Path) -> Path:
             f"There are no predictions in {folder}: give --output, or the path of a predictions file."
         )
     raise PeftCorrError(f"No predictions of a run {run!r} in {folder}.{did_you_mean(run, there)}")
+
+
+def record_beside(predictions: Path) -> Record | None:
+    """Return the record of the run that wrote a file of predictions; None where the file was taken elsewhere.
+
+    Raises:
+        PeftCorrError: if the record is not valid.
+    """
+    folder = predictions.absolute().parent
+    if folder != Store(folder.parent).predictions_path(predictions.stem).parent:
+        return None
+    return Store(folder.parent).read(predictions.stem)

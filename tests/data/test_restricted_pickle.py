@@ -26,6 +26,7 @@ def content() -> dict[str, Any]:
         "single": rng.random((4, 3), dtype=np.float32),
         "fortran": np.asfortranarray(rng.random((40, 30))),
         "strided": rng.random((40, 30))[:, ::3],
+        "transposed": rng.random((6, 5, 4)).transpose(1, 0, 2),
         "occluded": rng.random((4, 3)) > 0.5,
         "scalar": np.float64(0.1),
         "flag": np.bool_(True),
@@ -243,6 +244,21 @@ def test_one_text_is_not_made_bytes_without_end(tmp_path: Path) -> None:
     once = b"c_codecs\nencode\nq\x00" + named + b"q\x01X\x06\x00\x00\x00latin1q\x02000"
     data = b"\x80\x02](" + once + b"h\x00h\x01h\x02\x86R" * 50 + b"e."
     refuse(tmp_path, data, "more bytes than the file has")
+
+
+@pytest.mark.parametrize("axes", [(0, 0), (0,), (0, 2), "ab", 1 << 70])
+def test_axes_that_are_no_order_are_refused(tmp_path: Path, axes: Any) -> None:
+    def named(chosen: Any) -> bytes:
+        call = Call(np._core.numeric._frombuffer, b"\0" * 48, Call(np.dtype, "f8"), (2, 3), "K", chosen)
+        return pickle.dumps(call, 3)
+
+    assert load_arrays(save(tmp_path, named((1, 0)))).shape == (3, 2)
+    refuse(tmp_path, named(axes))
+
+
+def test_another_machines_numbers_are_refused(tmp_path: Path) -> None:
+    call = Call(np._core.numeric._frombuffer, b"\0" * 48, Call(np.dtype, ">f8"), (6,), "C")
+    refuse(tmp_path, pickle.dumps(call, 3), "not of this machine's numbers")
 
 
 def test_a_large_file_is_not_opened(tmp_path: Path) -> None:

@@ -93,12 +93,12 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"keypoint_id": "99"}, "keypoint 99 of pair 00003:cat is in the second alone"),
+        ({"keypoint_id": "99"}, "keypoint 99 of pair 00003:cat is in B alone"),
         (
             {"truth_x": 1.5},
-            "truth_x of keypoint 0 of pair 00003:cat is .* in the first and 1.5 in the second",
+            "truth_x of keypoint 0 of pair 00003:cat is .* in A and 1.5 in B",
         ),
-        ({"reference_length": 7.0}, "reference_length of keypoint 0 of pair 00003:cat is 100.0 in the first"),
+        ({"reference_length": 7.0}, "reference_length of keypoint 0 of pair 00003:cat is 100.0 in A"),
         ({"target_image": "cat/other.jpg"}, "target_image of keypoint 0 of pair 00003:cat"),
     ],
 )
@@ -106,16 +106,16 @@ def test_other_keypoints_are_refused_and_the_first_is_named(change: Row, message
     rows = drawn(0, {"cat": 4}, keypoints=1)
     other = [{**r, **change} if r["pair"] == 3 else r for r in rows]
     if "keypoint_id" in change:  # keypoint 0 of that pair is then missing, and comes first
-        message = "keypoint 0 of pair 00003:cat is in the first alone"
+        message = "keypoint 0 of pair 00003:cat is in A alone"
     with pytest.raises(PeftCorrError, match=f"not have the same keypoints on farm/test: {message}"):
         found(rows, other)
 
 
 def test_a_pair_less_is_refused() -> None:
     rows = drawn(0, {"cat": 4}, keypoints=1)
-    with pytest.raises(PeftCorrError, match="of pair 00011:cat is in the first alone"):
+    with pytest.raises(PeftCorrError, match="of pair 00011:cat is in A alone"):
         found(rows, [r for r in rows if r["pair"] != 11])
-    with pytest.raises(PeftCorrError, match="of pair 00000:cat is in the second alone"):
+    with pytest.raises(PeftCorrError, match="of pair 00000:cat is in B alone"):
         found([r for r in rows if r["pair"] != 0], rows)
 
 

@@ -1,0 +1,33 @@
+"""PCK of a split straight from its arrays: what a choice among steps, learning rates or predictors looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peftcorr.data.correspondences import Correspondences
+from peftcorr.metrics.aggregate import aggregate
+
+Floats = NDArray[np.float64]
+
+
+def split_pck(data: Correspondences, points: Floats, alphas: Sequence[float]) -> dict[str, float]:
+    """PCK per keypoint, in percent, by threshold.
+
+    As in the scores of a run, keypoints that the target hides are left out: their truth is no place in the image.
+
+    Args:
+        data: of the split.
+        points: predictions in original pixels, (N, 2).
+        alphas: thresholds as a share of the reference length.
+
+    Raises:
+        PeftCorrError: as `aggregate`.
+    """
+    seen = data.visible
+    pair = data.pair[seen]
+    categories = [data.categories[number] for number in data.target[pair]]
+    lengths = data.reference_length[pair]
+    return aggregate(points[seen], data.target_points[seen], lengths, pair, categories, alphas).per_keypoint

@@ -1,0 +1,107 @@
+"""What the records of two runs say of how they were scored, and whether that is one protocol."""
+
+from __future__ import annotations
+
+from peftcorr.errors import PeftCorrError
+from peftcorr.metrics.presets import PEFTCORR, Preset
+from peftcorr.results.record import Record
+
+Records = tuple[Record | None, Record | None]
+Names = tuple[str, str]
+
+
+def check_same_pairs(records: Records, names: Names) -> None:
+    """Refuse two runs that were scored on other pairs of a split; another `limit_pairs` that leaves the same is none.
+
+    Args:
+        records: of the runs; a run whose record is not there says nothing.
+        names: what the error calls the runs.
+
+    Raises:
+        PeftCorrError: naming the runs, the split and how many pairs each has.
+    """
+    first, second = records
+    if first is None or second is None:
+        return
+    for split in _shared(first, second):
+        if _counts(first, split) != _counts(second, split):
+            said = " and ".join(
+                f"{name} on {_counts(record, split)} (limit_pairs: {record.recipe.get('limit_pairs') or 'none'})"
+                for name, record in zip(names, (first, second), strict=True)
+            )
+            raise PeftCorrError(
+                f"The records of {names[0]} and {names[1]} say other pairs of {split}: {said} were scored. Run both on "
+                "the same data with the same limit_pairs."
+            )
+
+
+def agreed_preset(records: Records, names: Names) -> Preset:
+    """Return the definition of correct that both records follow; peftcorr's own where there is no record.
+
+    Raises:
+        PeftCorrError: if they follow two, naming the runs and what differs between the definitions.
+    """
+    known = [record.protocol for record in records if record is not None]
+    if len(known) < 2 or known[0] == known[1]:
+        return known[0] if known else PEFTCORR
+    first, second = known
+    # Where a definition comes from and what its source publishes matter only when nothing else differs.
+    fields = [
+        field for field in ("name", "frame", "comparator", "normaliser") if _differs(first, second, field)
+    ] or [field for field in Preset.model_fields if _differs(first, second, field)]
+    said = "; ".join(f"{field} {getattr(first, field)} and {getattr(second, field)}" for field in fields)
+    raise PeftCorrError(
+        f"The records of {names[0]} and {names[1]} follow different protocols ({said}): give --preset to score both "
+        "by one."
+    )
+
+
+def agreed_alphas(records: Records, names: Names) -> list[float] | None:
+    """Return the thresholds that the records have where both were scored; None where none tells any.
+
+    Raises:
+        PeftCorrError: if one has a threshold that the other has not, naming the runs and the threshold.
+    """
+    first, second = records
+    if first is None or second is None:
+        known = [record for record in records if record is not None]
+        return _sorted(_alphas(known[0], list(known[0].scores))) if known else None
+    splits = _shared(first, second)
+    ours, theirs = _alphas(first, splits), _alphas(second, splits)
+    if ours != theirs:
+        alone = " and ".join(
+            f"{', '.join(f'{alpha:g}' for alpha in sorted(own - other))} is in {name} alone"
+            for name, own, other in ((names[0], ours, theirs), (names[1], theirs, ours))
+            if own - other
+        )
+        raise PeftCorrError(
+            f"The records of {names[0]} and {names[1]} have different thresholds: {alone}. Give --alphas to score "
+            "both at the same."
+        )
+    return _sorted(ours)
+
+
+def _shared(first: Record, second: Record) -> list[str]:
+    return [split for split in first.scores if split in second.scores]
+
+
+def _counts(record: Record, split: str) -> str:
+    scores = next(iter(record.scores[split].values()))
+    return f"{scores.n_pairs:,} pairs with {scores.n_keypoints:,} keypoints"
+
+
+def _alphas(record: Record, splits: list[str]) -> set[float]:
+    return {
+        float(alpha)
+        for split in splits
+        for scores in record.scores[split].values()
+        for alpha in scores.per_keypoint
+    }
+
+
+def _sorted(alphas: set[float]) -> list[float] | None:
+    return sorted(alphas) or None
+
+
+def _differs(first: Preset, second: Preset, field: str) -> bool:
+    return bool(getattr(first, field) != getattr(second, field))

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from accelerate import Accelerator
+
+from peftcorr.engine.evaluate import Split
+from peftcorr.engine.train import validation_pck
+from peftcorr.engine.validation import split_pck
+from peftcorr.errors import PeftCorrError
+from peftcorr.recipe import resolve
+from peftcorr.tuning import OTHERS, Setting, tune
+from tests.engine.building import load_split
+from tests.small_folder import write_folder
+
+
+@pytest.fixture
+def hiding(tmp_path: Path) -> Split:
+    """A split in which every third keypoint is hidden and has no place; every fourth of all is predicted wrongly."""
+    split = load_split(write_folder(tmp_path / "photographs"), tmp_path / "cache", "val")
+    hidden = np.arange(len(split.data)) % 3 == 0
+    truth = np.where(hidden[:, None], np.nan, split.data.target_points)
+    return replace(split, data=replace(split.data, occluded=hidden, target_points=truth))
+
+
+def predictions(split: Split) -> np.ndarray:
+    points = np.nan_to_num(split.data.target_points)
+    points[::4] += 1000.0
+    return points
+
+
+def expected(split: Split) -> float:
+    assert split.data.occluded is not None
+    seen = np.flatnonzero(~split.data.occluded)
+    return 100 * float(np.mean(seen % 4 != 0))
+
+
+def test_hidden_keypoints_do_not_count(hiding: Split) -> None:
+    points = predictions(hiding)
+    found = split_pck(hiding.data, points, [0.05, 0.2])
+    assert found == {"0.05": pytest.approx(expected(hiding)), "0.2": pytest.approx(expected(hiding))}
+    assert validation_pck(hiding.data, points) == pytest.approx(expected(hiding))
+    assert hiding.data.n_visible == int((~hiding.data.occluded).sum()) < len(hiding.data)
+
+
+def test_where_nothing_is_said_of_occlusion_all_count(hiding: Split) -> None:
+    data = replace(hiding.data, occluded=None, target_points=np.zeros_like(hiding.data.target_points))
+    points = data.target_points.copy()
+    points[0] += 1000.0
+    assert split_pck(data, points, [0.1]) == {"0.1": pytest.approx(100 * (1 - 1 / len(data)))}
+    assert data.n_visible == len(data)
+    with pytest.raises(PeftCorrError, match="annotated keypoint is not finite"):
+        split_pck(replace(hiding.data, occluded=None), points, [0.1])
+
+
+def test_predictors_are_not_chosen_by_hidden_keypoints(
+    hiding: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Bench:
+        """Gives the split to whoever asks for val."""
+
+        progress = memory = None
+
+        def source(self, section: Any) -> Any:
+            return type("Source", (), {"splits": lambda self: ["val"]})()
+
+        def split(self, *arguments: Any) -> Split:
+            return hiding
+
+    points = predictions(hiding)
+    monkeypatch.setattr("peftcorr.tuning.predict", lambda *arguments: [points] * (len(OTHERS) + 1))
+    monkeypatch.setattr("peftcorr.tuning.Encoder", lambda *arguments: None)
+    backbone: Any = type("Backbone", (), {"to": lambda self, device: self})()
+    bench: Any = Bench()
+    recipe = resolve({"strategy": {"name": "frozen"}}, [], None)
+    found = tune(recipe, backbone, bench, Accelerator(cpu=True), [Setting(radius=1, temperature=5.0)], [0.1])
+    assert [pck["0.1"] for pck in found.by_label().values()] == [pytest.approx(expected(hiding))] * 5
+    assert found.n_keypoints == hiding.data.n_visible
