@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
@@ -14,18 +14,17 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from peftcorr.backbones import BACKBONES, Backbone
+from peftcorr.backbones import BACKBONES
 from peftcorr.data import DATASETS
 from peftcorr.engine.cost import estimate, machine_speed, parameter_counts, trained_images
 from peftcorr.errors import PeftCorrError
 from peftcorr.matching.predictors import PREDICTORS
+from peftcorr.processors import processors
 from peftcorr.recipe import Recipe
 from peftcorr.startup import importing
 from peftcorr.strategies import STRATEGIES
 
 Counts = list[tuple[str, tuple[int, int] | PeftCorrError]]  # of each strategy: trainable, total; or why none
-
-_FORKED: list[Callable[[str], Counts]] = []
 
 
 def print_names(console: Console) -> None:
@@ -85,12 +84,11 @@ def print_parameters(backbones: Sequence[str], strategies: Sequence[str], consol
         column.justify = "right"
     impossible = []
     with importing():
-        classes = {
-            name: BACKBONES.get(name)
-            for name in backbones or [name for name in BACKBONES.names() if _has_defaults(BACKBONES, name)]
-        }
+        names = backbones or [name for name in BACKBONES.names() if _has_defaults(BACKBONES, name)]
+        for name in names:
+            BACKBONES.get(name)
         wanted = strategies or [name for name in STRATEGIES.names() if _has_defaults(STRATEGIES, name)]
-    for name, counted in _counted(classes, wanted):
+    for name, counted in _counted(names, wanted):
         for strategy, counts in counted:
             if isinstance(counts, PeftCorrError):
                 impossible.append(f"{strategy} on {name}: {counts}")
@@ -103,32 +101,23 @@ def print_parameters(backbones: Sequence[str], strategies: Sequence[str], consol
         console.print(reason, highlight=False, markup=False, soft_wrap=True)
 
 
-def _counted(classes: dict[str, type[Backbone]], strategies: Sequence[str]) -> Iterator[tuple[str, Counts]]:
-    """Each backbone with its counts, on several cores where processes can be forked with all that is imported."""
-    count = partial(_count, classes, strategies)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    if min(cores, len(classes)) < 2:
-        yield from zip(classes, map(count, classes), strict=True)
+def _counted(backbones: Sequence[str], strategies: Sequence[str]) -> Iterator[tuple[str, Counts]]:
+    """Each backbone with its counts; on Linux a core counts one, in a process forked with all that is imported."""
+    count = partial(_count, list(strategies))
+    if sys.platform != "linux" or min(processors(), len(backbones)) < 2:
+        yield from zip(backbones, map(count, backbones), strict=True)
         return
-    _FORKED.append(count)  # not sent to the processes: a plugin's classes may be nowhere to be imported from
-    try:
-        with ProcessPoolExecutor(
-            cores,
-            multiprocessing.get_context("fork"),
-            initializer=torch.set_num_threads,
-            initargs=(1,),  # torch's own threads do not outlive a fork
-        ) as pool:
-            yield from zip(classes, pool.map(_count_forked, classes), strict=True)
-    finally:
-        _FORKED.pop()
+    with ProcessPoolExecutor(
+        processors(),
+        multiprocessing.get_context("fork"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),  # torch's own threads do not outlive a fork
+    ) as pool:
+        yield from zip(backbones, pool.map(count, backbones), strict=True)
 
 
-def _count(classes: dict[str, type[Backbone]], strategies: Sequence[str], name: str) -> Counts:
-    return list(parameter_counts(classes[name], strategies))
-
-
-def _count_forked(name: str) -> Counts:
-    return _FORKED[-1](name)
+def _count(strategies: Sequence[str], backbone: str) -> Counts:
+    return list(parameter_counts(BACKBONES.get(backbone), strategies))
 
 
 def _has_defaults(registry: Any, name: str) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from peftcorr.data.base import FACTORS, PairDataset
 from peftcorr.data.images import Frame, ImageStore
-from peftcorr.data.mapped import MappedArrays, return_freed_memory
+from peftcorr.data.mapped import MappedArrays
 from peftcorr.errors import PeftCorrError
 
 Floats = NDArray[np.float64]
@@ -157,7 +157,6 @@ def correspondences(dataset: PairDataset) -> Correspondences:
     )
     del table, code, sizes, keypoints, identity
     pa.default_memory_pool().release_unused()  # memory for the encoder, which comes next
-    return_freed_memory()
     return flat
 
 

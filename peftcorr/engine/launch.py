@@ -9,6 +9,8 @@ import sys
 import psutil
 import torch
 
+from peftcorr.processors import processors
+
 
 def on_cpu() -> bool:
     """Whether this run is on CPUs; said to Accelerate, which else would not join several CPU processes."""
@@ -23,8 +25,7 @@ def use_all_cores() -> None:
     ``accelerate launch`` sets OMP_NUM_THREADS to 1 where it sees no GPU, which halves the speed of two cores.
     """
     if not torch.cuda.is_available():
-        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        torch.set_num_threads(max(1, processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def respawn(arguments: list[str]) -> int | None:

@@ -12,6 +12,7 @@ from filelock import FileLock
 from peftcorr import cli
 from peftcorr.data.synthetic import SplitSizes, SyntheticConfig, generate
 from peftcorr.data.synthetic import rendered as module
+from peftcorr.data.synthetic.generate import images_written
 from peftcorr.data.synthetic.rendered import rendered, rendering_ahead
 from peftcorr.errors import PeftCorrError
 
@@ -101,6 +102,14 @@ def test_progress_of_a_rendering_that_another_process_does(tmp_path: Path, rende
     assert seen[0] == (2, 4)
     assert seen[-1] == (4, 4)
     assert renderings == []
+
+
+def test_what_is_written_can_be_counted_meanwhile(tmp_path: Path) -> None:
+    seen: list[tuple[int, int, int]] = []
+    folder = tmp_path / CONFIG.fingerprint()
+    generate(folder, CONFIG, 1, lambda done, total: seen.append((done, images_written(folder), total)))
+    assert seen == [(2, 2, 4), (3, 3, 4), (4, 4, 4)]  # the tasks are the splits
+    assert images_written(folder) == 0
 
 
 def test_a_cache_that_cannot_be_written_is_said_where_it_is_needed(tmp_path: Path) -> None:

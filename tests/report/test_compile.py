@@ -199,3 +199,9 @@ def test_no_records(store: Store, make_record: Any) -> None:
     text = compile_leaderboard(store.root).read_text(encoding="utf-8")
     assert "No run has been scored yet." in text
     assert "no error was recorded" in text
+
+
+def test_a_tuner_of_peft_that_failed_is_called_by_its_name(store: Store, make_record: Any) -> None:
+    failed = {"status": "failed", "error": "NaN", "scores": {"x": {}}}
+    store.write(make_record("a", "peft", options={"tuner": "ia3"}, **failed))
+    assert "- `a` (ia3, tiny, synthetic, seed 0): NaN" in compile_leaderboard(store.root).read_text("utf-8")

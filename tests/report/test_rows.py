@@ -65,7 +65,7 @@ def test_a_strategy_shows_the_options_that_tell_its_rows_apart(make_record: Any)
     }
 
 
-def test_tuners_of_peft_are_rows_and_failures_of_their_own_name(make_record: Any) -> None:
+def test_tuners_of_peft_are_rows_of_their_own_name(make_record: Any) -> None:
     targets = {"targets": ["q", "v"], "blocks": "all"}
     found = rows(
         [

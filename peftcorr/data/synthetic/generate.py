@@ -27,6 +27,7 @@ from peftcorr.data.synthetic.pairs import (
     sample_pairs,
 )
 from peftcorr.data.synthetic.scene import Variety, render_view
+from peftcorr.processors import processors
 
 RENDERER = 3  # raise whenever the same seed gives other pictures
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -118,7 +119,7 @@ def generate(
     """
     if folder.exists():
         return
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    unfinished = _unfinished(folder, os.getpid())
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         _write(unfinished, config, workers, progress)
@@ -131,12 +132,27 @@ def generate(
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def _unfinished(folder: Path, writer: int | str) -> Path:
+    """Where a process writes until all is there."""
+    return folder.with_name(f".{folder.name}.{writer}.part")
+
+
+def images_written(folder: Path) -> int:
+    """Images that whoever renders ``folder`` just now has written."""
+    return sum(1 for _ in folder.parent.glob(f"{_unfinished(folder, '*').name}/ImageAnnotation/*/*.json"))
+
+
+def images_in_all(config: SyntheticConfig) -> int:
+    """Images of all categories and splits."""
+    return len(config.categories) * sum(config.images.of(split) for split in SPLITS)
+
+
 def _write(root: Path, config: SyntheticConfig, workers: int | None, progress: Progress | None) -> None:
     for category in config.categories:
         (root / "JPEGImages" / category).mkdir(parents=True)
         (root / "ImageAnnotation" / category).mkdir(parents=True)
     tasks = list(_tasks(config))
-    total = sum(stop - start for _, _, start, stop in tasks)
+    total = images_in_all(config)
     rendered: dict[Task, list[ImageAnnotation]] = {}
     done = 0
     for task, images in run_tasks(partial(_render_chunk, root, config), tasks, workers):
@@ -194,7 +210,7 @@ def run_tasks(
 
     Spawned processes inherit no thread and no lock, so this is safe after torch has started its threads.
     """
-    workers = workers or _processors()
+    workers = workers or processors()
     if workers == 1:
         for task in tasks:
             yield task, work(task)
@@ -203,11 +219,6 @@ def run_tasks(
         futures = {pool.submit(work, task): task for task in tasks}
         for future in as_completed(futures):
             yield futures[future], future.result()
-
-
-def _processors() -> int:
-    """Processors this process may use, which is fewer than the machine has in a container."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

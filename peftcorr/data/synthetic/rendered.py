@@ -9,7 +9,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from peftcorr.data.synthetic.generate import SPLITS, Progress, SyntheticConfig, generate
+from peftcorr.data.synthetic.generate import (
+    Progress,
+    SyntheticConfig,
+    generate,
+    images_in_all,
+    images_written,
+)
 from peftcorr.errors import PeftCorrError
 
 _LOOK_EVERY = 0.2  # seconds between looks at a rendering that somebody else does
@@ -92,6 +98,5 @@ def _report(folder: Path, config: SyntheticConfig, progress: Progress | None) ->
     """Tell how far the other process or thread is, by the files that it has written."""
     if progress is None:
         return
-    total = len(config.categories) * sum(config.images.of(split) for split in SPLITS)
-    done = sum(1 for _ in folder.parent.glob(f".{folder.name}.*.part/ImageAnnotation/*/*.json"))
-    progress(total if folder.is_dir() else min(done, total - 1), total)
+    total = images_in_all(config)
+    progress(total if folder.is_dir() else min(images_written(folder), total - 1), total)
