@@ -113,7 +113,8 @@ def _name(configurations: Sequence[Configuration]) -> None:
     for group in groups_of(
         (method(record), *row) for record, *row in zip(firsts, shown, beside, strict=True)
     ):
-        for index, text in zip(group, option_labels([_rest(firsts[index]) for index in group]), strict=True):
+        rests = option_labels([_rest(firsts[index]) for index in group], fewest=True)
+        for index, text in zip(group, rests, strict=True):
             limit = pair_limit(firsts[index])
             note = "" if limit is None else f"limited to {limit:,} pairs"
             configurations[index].label = with_options(method(firsts[index]), shown[index], text, note)
@@ -135,6 +136,9 @@ def _strategy_options(record: Record) -> dict[str, Any]:
 def _rest(record: Record) -> dict[str, Any]:
     """What can tell two rows apart that show the same strategy, backbone, image size and training data."""
     hidden = {"strategy", "seed", "limit_pairs", "preset", *(() if is_trained(record) else _TRAINING)}
-    rest = flatten({key: value for key, value in record.recipe.items() if key not in hidden})
+    recipe = {key: value for key, value in record.recipe.items() if key not in hidden}
+    if (training := _part(record, "training")).get("search") is not None and "training" in recipe:
+        recipe["training"] = {**training, "learning_rate": "searched"}
+    rest = flatten(recipe)
     rest = {key: value for key, value in rest.items() if not key.startswith("backbone.weights")}
     return {**rest, "weights": record.weights_id, "sha256": (record.weights_sha256 or "")[:8]}

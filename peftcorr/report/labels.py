@@ -28,13 +28,23 @@ def differing_keys(sections: Sequence[dict[str, Any]]) -> list[str]:
     return [key for key in keys if len({_canonical(section.get(key, _ABSENT)) for section in sections}) > 1]
 
 
-def option_labels(sections: Sequence[dict[str, Any]]) -> list[str]:
+def option_labels(sections: Sequence[dict[str, Any]], fewest: bool = False) -> list[str]:
     """Describe each of the flat `sections` by the options in which they differ.
+
+    Args:
+        sections: what to describe.
+        fewest: leave out options that are not needed to tell the sections apart, the least telling first.
 
     Returns:
         one text per section such as ``"rank 8, targets q v"``, empty where nothing differs or nothing is set.
     """
     keys = sorted(differing_keys(sections), key=_importance)
+    if fewest:
+        for count in range(len(keys)):
+            left = [{key: section.get(key, _ABSENT) for key in keys[:count]} for section in sections]
+            if len({_canonical(list(values.values())) for values in left}) == len(sections):
+                keys = keys[:count]
+                break
     last = [key.rpartition(".")[2] for key in keys]
     names = [
         (short if last.count(short) == 1 else key).replace("_", " ")
@@ -63,8 +73,8 @@ def with_options(name: str, *options: str) -> str:
 
 
 def _importance(key: str) -> int:
-    short = key.rpartition(".")[2]
-    return _FIRST.index(short) if short in _FIRST else len(_FIRST)
+    name = key.removeprefix("training.")
+    return _FIRST.index(name) if name in _FIRST else len(_FIRST)
 
 
 def _canonical(value: object) -> str:
@@ -77,5 +87,8 @@ def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, (list, tuple)):
+        whole = len(value) > 2 and all(type(item) is int for item in value)
+        if whole and list(value) == list(range(value[0], value[0] + len(value))):
+            return f"{value[0]}-{value[-1]}"
         return " ".join(_value(item) for item in value) or "none"
     return "none" if value is None else str(value)

@@ -93,6 +93,33 @@ def test_rows_that_would_look_alike_show_where_their_recipes_differ(make_record:
     }
 
 
+def test_a_label_has_no_more_options_than_tell_the_rows_apart(make_record: Any) -> None:
+    search = {"learning_rate": None, "search": {"learning_rates": [0.001, 0.01], "steps": 30}}
+    found = rows(
+        [
+            make_record("a", training={"learning_rate": 0.001, "images": 5}),
+            make_record("b", training={**search, "images": 5, "checkpoint_every": 80}),
+            make_record("c", training={**search, "images": 8, "steps": 400}),
+        ]
+    )
+    assert set(found) == {
+        "lora (learning rate 0.001, steps 150)",
+        "lora (learning rate searched, steps 150)",
+        "lora (learning rate searched, steps 400)",
+    }
+
+
+def test_neighbouring_blocks_are_shown_as_a_range(make_record: Any) -> None:
+    found = rows(
+        [
+            make_record("a", options={"blocks": [4, 5, 6, 7]}),
+            make_record("b", options={"blocks": [4, 6, 7]}),
+            make_record("c", options={"blocks": [4, 5]}),
+        ]
+    )
+    assert set(found) == {"lora (blocks 4-7)", "lora (blocks 4 6 7)", "lora (blocks 4 5)"}
+
+
 def test_a_repetition_that_did_not_repeat_is_shown_and_told_apart_by_run_id(make_record: Any) -> None:
     found = rows([make_record("run-a"), make_record("run-b", pck=51.0)])
     assert set(found) == {"lora [run-a]", "lora [run-b]"}
