@@ -12,6 +12,7 @@ import pickle
 import re
 import shutil
 import signal
+import struct
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -298,6 +299,11 @@ def _changed(content: Any, *place: Any) -> bytes:
     return json.dumps(content).encode()
 
 
+def _replaced(raw: bytes, old: bytes, new: bytes) -> bytes:
+    assert raw.count(old) == 1
+    return raw.replace(old, new)
+
+
 def _video(name: Any = "one", hidden: float = 0.5) -> bytes:
     video = make_video(0, 4, 5, 24, 8)
     video["points"][video["occluded"]] = hidden
@@ -341,6 +347,13 @@ FOUND: list[tuple[Any, Callable[[Case], bytes], str]] = [  # what once hung, die
         pf_willow,
         lambda case: deep_cells("pts_coord", 100_000),
         "pts_coord holds cell values; it must hold numbers",
+    ),
+    (
+        pf_willow,  # scipy's reader dies of it
+        lambda case: _replaced(
+            case.path.read_bytes(), struct.pack("<II", 9, 160), struct.pack("<II", 0, 160)
+        ),
+        "no readable MATLAB file .pts_coord is of an unknown type",
     ),
     (tapvid, lambda case: _video("a\ud800"), r"the name of a video is 'a\\ud800'; it must not hold control"),
     (tapvid, lambda case: _video("x" * 300), "the name of a video is 'x+.*too long for the name of a file"),
