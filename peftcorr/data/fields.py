@@ -39,6 +39,13 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def reason(error: Exception) -> str:
+    """What a library's error says, on one line of at most 200 letters; the error's kind where it says nothing."""
+    text = " ".join(str(error).split())
+    printable = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return printable[:200] or type(error).__name__
+
+
 def single_name(name: str) -> str | None:
     """Say what is wrong with `name` as the name of one file or folder; None if nothing is."""
     if not name.strip():

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat, whosmat
 
+from peftcorr.data.fields import reason
 from peftcorr.errors import PeftCorrError
 
 _NUMBERS = {
@@ -45,8 +46,7 @@ def read_numbers(path: Path, variable: str) -> NDArray[np.float64]:
     except FileNotFoundError:
         raise PeftCorrError(f"The annotation {path} is missing.") from None
     except Exception as error:  # scipy raises errors of a dozen kinds on damaged files
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise PeftCorrError(f"{path} is no readable MATLAB file ({reason}).") from error
+        raise PeftCorrError(f"{path} is no readable MATLAB file ({reason(error)}).") from error
     if kinds - _NUMBERS:
         raise PeftCorrError(f"{path}: {variable} holds {min(kinds - _NUMBERS)} values; it must hold numbers.")
     if variable not in content:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from peftcorr.data.fields import reason
 from peftcorr.errors import PeftCorrError
 
 LARGEST = 16 << 30  # bytes of a file; what it holds comes to memory whole
@@ -70,8 +71,9 @@ def load_arrays(path: Path, largest: int = LARGEST) -> Any:
             f"{path} is no pickle of numpy arrays alone (code {str(error)[:40]}): get it again."
         ) from error
     except Exception as error:  # a damaged or hostile pickle makes the unpickler raise anything
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise PeftCorrError(f"{path} is no pickle of numpy arrays alone ({reason}): get it again.") from error
+        raise PeftCorrError(
+            f"{path} is no pickle of numpy arrays alone ({reason(error)}): get it again."
+        ) from error
 
 
 class _Stand:

@@ -359,6 +359,11 @@ FOUND: list[tuple[Any, Callable[[Case], bytes], str]] = [  # what once hung, die
     (tapvid, lambda case: _video("x" * 300), "the name of a video is 'x+.*too long for the name of a file"),
     (tapvid, lambda case: _video(10**5000), "no pickle of numpy arrays alone .a dict with a key of type int"),
     (tapvid, lambda case: _video("tracks.npz"), "which the file of the tracks has"),
+    (
+        tapvid,
+        lambda case: b"cnumpy.\0\0ype\nx\n.",
+        r"no pickle of numpy arrays alone .it names numpy\.\\x00\\x00ype\.x.: get it again",
+    ),
     (tapvid, lambda case: _video(hidden=math.nan), ""),
 ]
 
