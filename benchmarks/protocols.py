@@ -14,7 +14,7 @@ from pathlib import Path
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.presets import AGGREGATES, PRESETS
-from peftcorr.report.configuration import backbone_label, image_size, trained_on
+from peftcorr.report.configuration import description
 from peftcorr.results.record import Record, Scores
 from peftcorr.results.runs import record_beside
 from peftcorr.results.store import atomic_path
@@ -65,7 +65,7 @@ def render(
     """
     lines = [
         _INTRODUCTION,
-        f"Predictions of run `{run_id}`{_about(record)}.",
+        f"Predictions of run `{run_id}`{f': {description(record)}' if record else ''}.",
         f"Written by `python benchmarks/protocols.py leaderboard/predictions/{run_id}.parquet`.",
         "",
         "| preset | frame | correct when | s | source |",
@@ -114,17 +114,6 @@ def _table(by_preset: Mapping[str, Scores], alpha: str) -> list[str]:
 
 def _spread(values: Sequence[float]) -> str:
     return f"{max(values) - min(values):.2f}"
-
-
-def _about(record: Record | None) -> str:
-    if record is None:
-        return ""
-    size = image_size(record)
-    return (
-        f": {record.strategy} on {backbone_label(record)}"
-        + (f" at {size} px" if size else "")
-        + ("" if record.trainable_parameters == 0 else f", trained on {trained_on(record)}")
-    )
 
 
 if __name__ == "__main__":

@@ -38,9 +38,10 @@ def run(parsed: argparse.Namespace) -> int:
     from peftcorr.metrics.breakdown import Breakdown, breakdown
     from peftcorr.metrics.rows import groups
     from peftcorr.report.breakdown import page, sheets
+    from peftcorr.report.configuration import description
     from peftcorr.report.curve import draw_curve
     from peftcorr.results.predictions import read_predictions
-    from peftcorr.results.runs import find_predictions
+    from peftcorr.results.runs import find_predictions, record_beside
     from peftcorr.results.store import atomic_path
 
     path = find_predictions(parsed.run, parsed.output)
@@ -56,13 +57,15 @@ def run(parsed: argparse.Namespace) -> int:
         raise PeftCorrError(
             f"The run has no predictor {parsed.predictor!r}.{did_you_mean(parsed.predictor, there)}"
         )
+    record = record_beside(path)
+    title = path.stem if record is None else f"{path.stem}, {description(record)}"
     folder = parsed.output / "breakdowns"
     figures = {split: f"{path.stem}-{_file_name(split)}.svg" for split in found}
     for split, predictors in found.items():
         with atomic_path(folder / figures[split]) as temporary:
             temporary.write_bytes(draw_curve(split, predictors))
     with atomic_path(folder / f"{path.stem}.md") as temporary:
-        temporary.write_text(page(path.stem, found, figures), encoding="utf-8", newline="\n")
+        temporary.write_text(page(title, found, figures), encoding="utf-8", newline="\n")
     console = Console()
     for split, predictors in found.items():
         for predictor, result in predictors.items():

@@ -249,6 +249,15 @@ def test_a_file_that_is_no_predictions_is_refused(
     assert "dddd.parquet is no readable Parquet file" in said or "dddd.parquet has no column" in said
 
 
+def test_the_page_of_a_breakdown_says_what_was_run(output: Path) -> None:
+    assert main(["breakdown", "bbbb", "--output", str(output)]) == 0
+    page = output / "breakdowns" / "bbbb2222.md"
+    assert page.read_text().startswith("# Breakdown of bbbb2222\n")
+    record(output, "bbbb2222")
+    assert main(["breakdown", "bbbb", "--output", str(output)]) == 0
+    assert page.read_text().startswith("# Breakdown of bbbb2222, frozen on tiny\n")
+
+
 def test_breakdown_prints_tables_and_writes_a_page_with_a_curve(
     output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

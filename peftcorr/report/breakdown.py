@@ -61,7 +61,7 @@ def page(run: str, found: Mapping[str, Mapping[str, Breakdown]], figures: Mappin
     """Return the page.
 
     Args:
-        run: what was broken down.
+        run: what was broken down, and in a few words what it is.
         found: by split and predictor.
         figures: path of each split's curve, relative to the page.
     """

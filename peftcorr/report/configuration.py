@@ -46,6 +46,16 @@ def image_size(record: Record) -> int | None:
     return size if isinstance(size, int) else None
 
 
+def description(record: Record) -> str:
+    """A run in one clause: ``lora on dinov2_vits14 at 224 px, trained on animal-pairs``."""
+    size = image_size(record)
+    return (
+        f"{record.strategy} on {backbone_label(record)}"
+        + (f" at {size} px" if size else "")
+        + (f", trained on {trained_on(record)}" if is_trained(record) else "")
+    )
+
+
 def is_trained(record: Record) -> bool:
     """Whether the run trained anything: neither the training data nor the seed changes a run that did not."""
     return record.trainable_parameters != 0
