@@ -98,8 +98,8 @@ def record(
     store.write(
         Record(
             run_id=run_id, status="ok", recipe={"limit_pairs": limit}, strategy="frozen", backbone="tiny",
-            weights_id="tiny", weights_sha256=None, official_weights=True, dataset="farm", seed=0, protocol=protocol, trainable_parameters=0,
-            scores=scores,
+            weights_id="tiny", weights_sha256=None, official_weights=True, dataset="farm", seed=0, protocol=protocol,
+            trainable_parameters=0, scores=scores,
         )
     )  # fmt: skip
 
