@@ -198,9 +198,14 @@ def _samples(configuration: Configuration) -> dict[tuple[_Pairs, str], list[tupl
                 pairs = _Pairs(record.protocol, dataset, scores.n_pairs, scores.n_keypoints)
                 per_seed = found[pairs, predictor]
                 kept = per_seed.get(seed)
-                if kept is None or len(scores.per_keypoint) > len(kept[1].per_keypoint):
+                if kept is None or _told(scores) > _told(kept[1]):
                     per_seed[seed] = (record, scores)
     return {key: list(per_seed.values()) for key, per_seed in found.items()}
+
+
+def _told(scores: Scores) -> tuple[int, bool]:
+    """How much scores say: thresholds, then whether they have intervals."""
+    return len(scores.per_keypoint), bool(scores.intervals)
 
 
 def _row(

@@ -154,6 +154,23 @@ def test_frozen_is_one_row_whatever_it_would_have_been_trained_on(make_record: A
     assert (row.trained_on, row.seeds, row.per_keypoint["0.1"].sd) == ("-", (), None)
 
 
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_of_two_records_of_a_run_the_one_with_intervals_is_shown(
+    make_record: Any, make_scores: Any, order: tuple[str, str]
+) -> None:
+    plain = make_scores(50.0, 900)
+    told = {**plain, "intervals": {"per_keypoint": {"0.1": [45.0, 55.0]}}}
+    both = {order[0]: plain, order[1]: told}
+    board = only_board(
+        [
+            make_record(run_id, scores={"synthetic/test": {"argmax": scores}}, recipe={"eval_on": [{"name": run_id}]})
+            for run_id, scores in both.items()
+        ]
+    )  # fmt: skip
+    (row,) = board.rows
+    assert row.per_keypoint["0.1"].interval == (45.0, 55.0)
+
+
 def test_a_run_asked_for_more_is_the_same_row(make_record: Any, make_scores: Any) -> None:
     both = {
         "synthetic/test": {"argmax": make_scores(50.0, 900)},
