@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import re
@@ -21,6 +20,7 @@ from peftcorr.metrics.presets import PRESETS, Preset
 from peftcorr.results.predictions import PREDICTION_SCHEMA, SIZE_COLUMNS, write_predictions
 from peftcorr.results.record import Record, Scores
 from peftcorr.results.store import Store
+from tests.scripts import script as load_script
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -143,12 +143,7 @@ def test_no_model_is_imported(predictions: Path) -> None:
 
 
 def protocols() -> Any:
-    spec = importlib.util.spec_from_file_location("protocols", PROJECT / "benchmarks" / "protocols.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("protocols")
 
 
 def test_the_page_of_all_protocols(predictions: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -17,19 +16,14 @@ from peftcorr.results.predictions import read_predictions
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
 from tests.metrics.made import drawn, written
+from tests.scripts import script as load_script
 
-PROJECT = Path(__file__).parents[2]
 TRAINING = {"steps": 10}
 
 
 @pytest.fixture(scope="module")
 def comparisons() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("comparisons", PROJECT / "benchmarks" / "comparisons.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("comparisons")
 
 
 def run(

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 from peftcorr.metrics.bootstrap import estimates
-
-_SCRIPT = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
+from tests.scripts import script as load_script
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("coverage_of_intervals", _SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its data classes look for their own module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("coverage")
 
 
 def lowest_and_highest(found: dict[str, dict[str, dict[str, float]]], method: str) -> tuple[float, float]:

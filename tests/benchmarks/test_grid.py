@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +15,7 @@ from peftcorr.results.record import Record
 from peftcorr.results.store import Store
 from tests.conftest import SpairMaker
 from tests.published_layouts import write_pf_pascal
+from tests.scripts import script as load_script
 
 PROJECT = Path(__file__).resolve().parents[2]
 RECIPES = PROJECT / "recipes" / "leaderboard"
@@ -24,13 +23,7 @@ RECIPES = PROJECT / "recipes" / "leaderboard"
 
 @pytest.fixture(scope="module")
 def grid() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("grid", PROJECT / "benchmarks" / "grid.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("grid")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from peftcorr.recipe import Recipe
 from peftcorr.trained import adapted_backbone
 from tests.commands import Commands
 from tests.engine.building import SILENT, load_split
+from tests.scripts import script as load_script
 from tests.small_folder import write_folder
 from tests.small_models import Small, build, save_weights
 
@@ -38,12 +38,7 @@ RECIPE = "strategy: {name: frozen}\nbackbone: {name: small}\ndataset: {name: pai
 def window() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(PROJECT / "benchmarks"))
-        spec = importlib.util.spec_from_file_location("window", PROJECT / "benchmarks" / "window.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        yield module
+        yield load_script("window")
 
 
 @pytest.fixture(autouse=True)

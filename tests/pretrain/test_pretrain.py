@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +24,7 @@ from peftcorr.pretrain.settings import (
     read_settings,
 )
 from peftcorr.pretrain.views import Draw, cut, overlap, random_map, two_views
+from tests.scripts import script as load_script
 
 ROOT = Path(__file__).parents[2]
 SMALL = PretrainSettings(
@@ -37,12 +37,7 @@ SMALL = PretrainSettings(
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pretrain_tiny", ROOT / "benchmarks" / "pretrain_tiny.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("pretrain_tiny")
 
 
 @pytest.fixture
