@@ -20,10 +20,11 @@ NOTES = {
 """,
     SPAIR_SIZED: """
 - Synthetic pictures in SPair-71k's layout (481 images in 18 categories, 12,234 pairs, 88,328 keypoints), DINOv2
-  ViT-S/14 at 224 px with random weights; memory is the peak of a fresh process each, of five in turn with the other
-  list. *Tripled* lists every pair three times.
+  ViT-S/14 at 224 px with random weights. The longer lists repeat every pair. Each figure is the median of five fresh
+  processes, which take the lists in turn.
 - *everything but the encoder*: the whole pipeline with an encoder that costs next to nothing and gives maps of
-  ViT-B/14's shape at 518 px: decoding, matching, predicting, scoring, writing.
+  ViT-B/14's shape at 518 px: decoding, matching, predicting, scoring, writing. Its peak memory is *without an
+  encoder*.
 """,
     TRAINING: """
 - animal-pairs at 224 px, DINOv2 ViT-S/14, AdamW, images decoded beforehand for all.

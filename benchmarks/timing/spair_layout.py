@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 IMAGES, CATEGORIES, PAIRS, KEYPOINTS = 481, 18, 12_234, 88_328
+COPIES = {"test": 1, "trn": 3, "val": 9}  # how often each split lists every pair
 _LANDMARKS, _VISIBLE = 12, 0.79  # so that a pair shares 7.2 keypoints on average, as in SPair-71k
 
 
 def write(root: Path, small: bool = False) -> Path:
-    """Write the folder: ``test`` is of SPair-71k's size, ``trn`` lists every pair of it three times.
+    """Write the folder: ``test`` is of SPair-71k's size, the other splits list its pairs several times (`COPIES`).
 
     Args:
         root: to be made.
@@ -43,7 +44,7 @@ def write(root: Path, small: bool = False) -> Path:
     pairs = [pairs[index * len(pairs) // count] for index in range(count)]
     shared = [np.flatnonzero(seen[c][s] & seen[c][t]) for c, s, t in pairs]
     _trim(shared, KEYPOINTS)
-    for split, copies in (("test", 1), ("trn", 3)):
+    for split, copies in COPIES.items():
         folder = root / "PairAnnotation" / split
         folder.mkdir(parents=True)
         names: list[str] = []

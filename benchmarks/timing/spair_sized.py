@@ -21,12 +21,12 @@ from peftcorr.features.encode import Encoder
 from peftcorr.results.environment import PeakMemory
 from timing.evaluation import Case, Result, compare, ours
 from timing.settings import Settings, dataset
-from timing.spair_layout import write
+from timing.spair_layout import COPIES, write
 
 SIZE = 224  # of the runs with a real encoder
 _REST = (768, 518)  # channels and size of the run with an encoder that costs nothing: DINOv2 ViT-B/14's
 SECONDS_ASKED = 45.0
-_MEMORY_RUNS = 5  # of each, in turn: one run differs from the next by more than the lists of pairs take
+_MEMORY_RUNS = 5  # of each, in turn: one run differs from the next by more than the lists of pairs do
 
 
 def measure(settings: Settings) -> tuple[Result, dict[str, Any]]:
@@ -37,30 +37,25 @@ def measure(settings: Settings) -> tuple[Result, dict[str, Any]]:
     """
     root = write(settings.work / "spair-sized", settings.quick)
     opened = dataset("pairs", root, "test", settings.work / "cache")
-    every = [
-        [_child(root, split, "vit", settings) for split in ("test", "trn")]
-        for _ in range(1 if settings.quick else _MEMORY_RUNS)
-    ]
-    once, thrice = every[0]
-    rest = _child(root, "test", "free", settings)
-    rest_thrice = _child(root, "trn", "free", settings)
+    runs = 1 if settings.quick else _MEMORY_RUNS
+    whole, rest = (
+        _figures([{split: _child(root, split, encoder, settings) for split in COPIES} for _ in range(runs)])
+        for encoder in ("vit", "free")
+    )
     result = compare(Case("spair-sized", "pairs", "", SIZE, 0, 0), opened, vit(SIZE), settings)
     return result, {
-        "pairs": len(opened),
-        "forwards": once["forwards"],
-        "forwards_tripled": thrice["forwards"],
-        "peak_bytes": [single["peak_bytes"] for single, _ in every],
-        "peak_bytes_tripled": [tripled["peak_bytes"] for _, tripled in every],
-        "seconds": once["seconds"],
-        "encoder_seconds": once["encoder_seconds"],
-        "rest_seconds": rest["seconds"],
-        "rest_seconds_tripled": rest_thrice["seconds"],
+        "pairs": [len(opened) * copies for copies in COPIES.values()],
+        "whole": whole,
+        "rest": rest,
         "rest_seconds_asked": SECONDS_ASKED,
-        "rest_peak_bytes": rest["peak_bytes"],
-        "rest_peak_bytes_tripled": rest_thrice["peak_bytes"],
         "rest_channels": _REST[0],
         "rest_size": _REST[1],
     }
+
+
+def _figures(runs: list[dict[str, dict[str, Any]]]) -> dict[str, list[list[Any]]]:
+    """Each figure of each run, by split: the shortest list of pairs first."""
+    return {name: [[run[split][name] for run in runs] for split in runs[0]] for name in runs[0]["test"]}
 
 
 def _child(root: Path, split: str, encoder: str, settings: Settings) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from peftcorr.data.base import FACTORS, PairDataset
 from peftcorr.data.images import Frame, ImageStore
-from peftcorr.data.mapped import MappedArrays
+from peftcorr.data.mapped import MappedArrays, returnable_memory
 from peftcorr.errors import PeftCorrError
 
 Floats = NDArray[np.float64]
@@ -126,6 +126,11 @@ class Geometry:
 
 def correspondences(dataset: PairDataset) -> Correspondences:
     """Flatten a split, without a Python object per pair or keypoint."""
+    with returnable_memory():  # for the encoder, which comes next
+        return _flattened(dataset)
+
+
+def _flattened(dataset: PairDataset) -> Correspondences:
     table = _mapped_anew(dataset.table).with_format("arrow")[:]
     code, names = _numbered(
         pa.concat_arrays([_keys(table, "source_image"), _keys(table, "target_image")]).dictionary_encode()
@@ -136,7 +141,7 @@ def correspondences(dataset: PairDataset) -> Correspondences:
     keypoints = _list(table, "keypoint_ids")
     identity, identities = _numbered(keypoints.flatten().dictionary_encode())
     arrays = MappedArrays()
-    flat = Correspondences(
+    return Correspondences(
         images=[name.split(_BETWEEN)[1] for name in names],
         categories=[name.split(_BETWEEN)[0] for name in names],
         sizes=[size or [] for size in sizes.take(pa.array(first)).to_pylist()],
@@ -155,9 +160,6 @@ def correspondences(dataset: PairDataset) -> Correspondences:
         factors={name: pa.concat_arrays([_list(table, name)]) for name in FACTORS},
         arrays=arrays,
     )
-    del table, code, sizes, keypoints, identity
-    pa.default_memory_pool().release_unused()  # memory for the encoder, which comes next
-    return flat
 
 
 def _mapped_anew(table: datasets.Dataset) -> datasets.Dataset:

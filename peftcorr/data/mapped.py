@@ -6,9 +6,12 @@ import ctypes
 import mmap
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
 from peftcorr.errors import PeftCorrError
@@ -75,6 +78,20 @@ class MappedArrays:
         if hasattr(mmap, "MADV_DONTNEED"):
             for mapping in self._mappings:
                 mapping.madvise(mmap.MADV_DONTNEED)
+
+
+@contextmanager
+def returnable_memory() -> Iterator[None]:
+    """Let Arrow take memory from the C library in the block, for `return_freed_memory` to reach what it frees.
+
+    Arrow's own allocators keep pages that they once had.
+    """
+    usual = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(usual)
 
 
 def return_freed_memory() -> None:

@@ -5,9 +5,11 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from peftcorr.data.mapped import MappedArrays, return_freed_memory
+from peftcorr.data.mapped import MappedArrays, return_freed_memory, returnable_memory
 from peftcorr.errors import PeftCorrError
 
 
@@ -78,3 +80,19 @@ def test_without_glibc_nothing_is_returned(monkeypatch: pytest.MonkeyPatch) -> N
     return_freed_memory()
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     return_freed_memory()
+
+
+def test_arrow_takes_memory_from_the_c_library_in_the_block_alone() -> None:
+    system, usual = pa.system_memory_pool(), pa.default_memory_pool().backend_name
+    before = system.bytes_allocated()
+    with returnable_memory():
+        doubled = pc.add(pa.array(range(100_000)), 1)
+        assert system.bytes_allocated() - before >= doubled.nbytes
+    assert pa.default_memory_pool().backend_name == usual
+
+
+def test_arrow_has_its_allocator_back_after_an_error() -> None:
+    usual = pa.default_memory_pool().backend_name
+    with pytest.raises(PeftCorrError), returnable_memory():
+        raise PeftCorrError("no room")
+    assert pa.default_memory_pool().backend_name == usual

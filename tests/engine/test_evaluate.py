@@ -128,8 +128,8 @@ def test_arrays_in_files_change_no_prediction(
     found, _ = evaluate(split, backbone, batch=3)
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
-    # The annotation's four arrays once, then rows, queries and predictions after each of three windows.
-    assert rests == [4, 3, 3, 3]
+    # The annotation's four arrays once, then rows, queries, predictions and peaks after each of three windows.
+    assert rests == [4, 4, 4, 4]
 
 
 def test_kept_prefixes_change_no_prediction(photographs: Path, small_weights: Path, tmp_path: Path) -> None:
