@@ -11,8 +11,9 @@ from accelerate import Accelerator
 
 from peftcorr.backbones import Backbone
 from peftcorr.data.leakage import warnings
-from peftcorr.engine.evaluate import predict, prediction_table
+from peftcorr.engine.evaluate import predict
 from peftcorr.engine.leakage import leakage
+from peftcorr.engine.prediction_table import prediction_table
 from peftcorr.features.cache import FeatureCache
 from peftcorr.features.encode import Encoder, autocast
 from peftcorr.matching.predictors import label

@@ -16,7 +16,8 @@ from peftcorr.backbones import Backbone
 from peftcorr.data.base import PairDataset
 from peftcorr.data.correspondences import Correspondences, Floats, Ints, correspondences
 from peftcorr.data.images import ImageStore
-from peftcorr.engine.evaluate import Split, predict, prediction_table
+from peftcorr.engine.evaluate import Split, predict
+from peftcorr.engine.prediction_table import prediction_table
 from peftcorr.engine.schedule import schedule
 from peftcorr.features.encode import Encoder
 from peftcorr.matching.predictors import label

@@ -140,7 +140,8 @@ def _spair(item: dict[str, Any]) -> Cells:
         ["pairs", *(f"{pairs:,}" for pairs in item["pairs"])],
         ["forwards", *(f"{max(forwards):,}" for forwards in whole["forwards"])],
         ["peak memory, median (least to most)", *map(_spread, whole["peak_bytes"])],
-        ["the same without an encoder", *map(_spread, rest["peak_bytes"])],
+        ["until the last image is encoded", *map(_spread, whole["peak_bytes_encoding"])],
+        ["peak memory without an encoder", *map(_spread, rest["peak_bytes"])],
         [
             f"everything but the encoder ({item['rest_channels']} channels at {item['rest_size']} px)",
             seconds[0] + asked,
