@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 from scipy.io import savemat
+
+from tests.commands import Commands
 
 torch.set_num_threads(1)  # several workers with all cores each wait for one another most of the time
 
@@ -147,3 +150,11 @@ def make_willow(tmp_path: Path) -> Callable[..., Path]:
 def willow_root(make_willow: Callable[..., Path]) -> Path:
     """A folder in PF-Willow's layout with 12 pairs."""
     return make_willow()
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Commands:
+    """Runs commands of peftcorr in this process, as if it were a new one, below `tmp_path`."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    return Commands(tmp_path)

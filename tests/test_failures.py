@@ -8,17 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from accelerate.state import AcceleratorState, GradientState
 from safetensors import SafetensorError
 
 from tests.commands import PLAIN, PLUGIN, Commands
-
-
-@pytest.fixture
-def commands(tmp_path: Path) -> Commands:
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    return Commands(tmp_path)
 
 
 def one_sentence(text: str) -> str:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
 
 from peftcorr.cli import main
 from peftcorr.data.spair import SpairFolder
@@ -23,13 +21,6 @@ from tests.engine.building import SILENT, load_split
 from tests.small_models import Small, build
 
 GRID = ("--radius", "0", "1", "2", "--temperature", "5", "40")
-
-
-@pytest.fixture
-def commands(tmp_path: Path) -> Commands:
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    return Commands(tmp_path)
 
 
 def tune(commands: Commands, *more: str) -> int:

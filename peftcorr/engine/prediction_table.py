@@ -24,7 +24,7 @@ def prediction_table(
 
     Names are written as codes from the start: a column of 88,328 strings would take longer than the matching.
     """
-    return_freed_memory()  # what the encoder took: the table grows with the pairs, the peak of a run should not
+    return_freed_memory()  # what the encoder took, before the table takes its own
     data = split.data
     rows = len(data)
     images = pa.array(data.images, pa.string())

@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from peftcorr.data import correspondences as module
 from peftcorr.data.mapped import MappedArrays, return_freed_memory, returnable_memory
+from peftcorr.data.spair import SpairFolder
 from peftcorr.errors import PeftCorrError
 
 
@@ -96,3 +98,19 @@ def test_arrow_has_its_allocator_back_after_an_error() -> None:
     with pytest.raises(PeftCorrError), returnable_memory():
         raise PeftCorrError("no room")
     assert pa.default_memory_pool().backend_name == usual
+
+
+def test_a_split_is_flattened_in_memory_that_can_be_given_back(
+    spair_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allocators: list[str] = []
+    points = module._points
+
+    def seen(table: pa.Table, name: str) -> np.ndarray:
+        allocators.append(pa.default_memory_pool().backend_name)
+        return points(table, name)
+
+    monkeypatch.setattr(module, "_points", seen)
+    source = SpairFolder(SpairFolder.Config(), spair_root, tmp_path / "cache")
+    module.correspondences(source.load("test"))
+    assert set(allocators) == {"system"}

@@ -1,0 +1,95 @@
+"""Sweeps: every cell by itself, and none again that is done."""
+
+from __future__ import annotations
+
+import pytest
+
+from peftcorr.results.record import Record
+from tests.commands import Commands, scores
+
+
+def test_lists_form_a_product(commands: Commands) -> None:
+    assert commands.run("--strategy", "frozen", "lora", "--seed", "0", "1", "--steps", "1") == 0
+    cells = {(record.strategy, record.seed) for record in commands.records()}
+    assert cells == {("frozen", 0), ("frozen", 1), ("lora", 0), ("lora", 1)}
+
+
+def test_one_cell_does_not_depend_on_another_before_it(commands: Commands) -> None:
+    assert commands.run("--strategy", "frozen", "adapter", "lora") == 0
+    together = {record.run_id: record for record in commands.records()}
+    commands.output = commands.folder / "alone"
+    assert commands.run("--strategy", "lora") == 0
+    alone = commands.record()
+    assert scores(alone) == scores(together[alone.run_id])
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch, commands: Commands) -> list[str]:
+    """Run ids of the cells that were run from here on; they leave nothing."""
+    found: list[str] = []
+    monkeypatch.setattr("peftcorr.sweep.run", lambda recipe, bench: found.append(recipe.run_id()))
+    return found
+
+
+def put(commands: Commands, record: Record, state: str) -> None:
+    """Leave what an earlier run left: a whole run, a failed one, or a record without its predictions."""
+    if state == "failed":
+        record = record.model_copy(update={"status": "failed", "error": "it broke", "scores": {}})
+    commands.store.write(record)
+    predictions = commands.store.predictions_path(record.run_id)
+    predictions.parent.mkdir(exist_ok=True)
+    predictions.touch() if state == "whole" else predictions.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("mode", "run_again", "code_when_failed"),
+    [
+        ("missing", {"without predictions"}, 1),
+        ("failed", {"without predictions", "failed"}, 0),
+        ("always", {"without predictions", "failed", "whole"}, 0),
+        ("never", set(), 1),
+    ],
+)
+def test_overwrite(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, mode: str, run_again: set[str], code_when_failed: int
+) -> None:
+    assert commands.run("--strategy", "frozen") == 0
+    record, ran = commands.record(), []
+    monkeypatch.setattr("peftcorr.sweep.run", lambda recipe, bench: ran.append(recipe.run_id()))
+    for state in ("whole", "without predictions", "failed"):
+        put(commands, record, state)
+        before = commands.store.record_path(record.run_id).read_bytes()
+        code = commands.run("--strategy", "frozen", "--overwrite", mode)
+        assert ran == ([record.run_id] if state in run_again else []), state
+        assert code == (code_when_failed if state == "failed" else 0), state
+        assert commands.store.record_path(record.run_id).read_bytes() == before
+        ran.clear()
+
+
+def test_a_second_run_does_no_work_and_says_so(
+    commands: Commands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert commands.run("--strategy", "frozen", "lora") == 0
+    before = {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in commands.output.rglob("*")
+        if path.is_file() and path.parent != commands.output and "figures" not in path.parts
+    }
+    page = (commands.output / "README.md").read_bytes()
+    capsys.readouterr()
+
+    def no_work(*arguments: object) -> None:
+        raise AssertionError("a backbone is built")
+
+    monkeypatch.setattr("peftcorr.pipeline.apply_checked", no_work)
+    assert commands.run("--strategy", "frozen", "lora") == 0
+    said = capsys.readouterr().out
+    assert said.count("done before, nothing to do") == 2
+    assert "Nothing was run." in said
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
+    assert (commands.output / "README.md").read_bytes() == page
+
+
+def test_only_the_missing_cells_are_run(commands: Commands, ran: list[str]) -> None:
+    commands.run("--strategy", "frozen", "lora", "frozen")
+    assert len(ran) == len(set(ran)) == 2
