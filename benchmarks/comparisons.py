@@ -21,7 +21,9 @@ from typing import Any
 import pyarrow as pa
 
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import atomic_path
 from peftcorr.metrics.compare import compare
+from peftcorr.predictions import read_predictions
 from peftcorr.report.configuration import (
     backbone_label,
     configurations_of,
@@ -30,10 +32,9 @@ from peftcorr.report.configuration import (
     trained_on,
 )
 from peftcorr.report.pipes import escaped, table
-from peftcorr.results.predictions import read_predictions
 from peftcorr.results.protocol import agreed_preset, check_same_pairs
 from peftcorr.results.record import Record
-from peftcorr.results.store import Store, atomic_path
+from peftcorr.results.store import Store
 
 PREDICTOR, ALPHA, AGGREGATE = "argmax", 0.1, "per_keypoint"
 REFERENCE = "lora"  # the strategy that the others are compared with

@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from peftcorr.files import atomic_path
 from peftcorr.metrics.bootstrap import RESAMPLES, intervals_from, replicates
 from peftcorr.metrics.pair_scores import PairScores
 from peftcorr.metrics.presets import AGGREGATES
 from peftcorr.report.pipes import table
-from peftcorr.results.store import atomic_path
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

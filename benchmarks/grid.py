@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peftcorr.cli import cache_folder, data_roots
+from peftcorr.console.progress import Progress
+from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
-from peftcorr.report.progress import Progress
 from peftcorr.sweep import cells, standing, title
-from peftcorr.workbench import Workbench
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes" / "leaderboard"
 SEEDS: dict[str, tuple[int, ...]] = {"tiny": (0, 1, 2), "dinov2_vits14": (0, 1)}  # cheapest first

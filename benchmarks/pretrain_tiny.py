@@ -20,17 +20,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from pretrain.objective import Heads, Learner, appearance, build_model, initialise, matching_loss
+from pretrain.renderings import Pictures, renderings
+from pretrain.settings import Appearance, Phase, PretrainSettings, Stage, read_settings
+from pretrain.views import Views, two_views
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import Dinov2Model
 
+from peftcorr.console.progress import Progress
 from peftcorr.errors import PeftCorrError
-from peftcorr.pretrain.objective import Heads, Learner, appearance, build_model, initialise, matching_loss
-from peftcorr.pretrain.renderings import Pictures, renderings
-from peftcorr.pretrain.settings import Appearance, Phase, PretrainSettings, Stage, read_settings
-from peftcorr.pretrain.views import Views, two_views
-from peftcorr.report.progress import Progress
 
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pillow")
 

@@ -12,13 +12,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from peftcorr.commands.score import aggregate_title, score_by_presets
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import atomic_path
 from peftcorr.metrics.presets import AGGREGATES, PRESETS
+from peftcorr.metrics.scores import Scores
 from peftcorr.report.configuration import description
-from peftcorr.results.record import Record, Scores
+from peftcorr.results.record import Record
 from peftcorr.results.runs import record_beside
-from peftcorr.results.store import atomic_path
-from peftcorr.score_command import aggregate_title, score_by_presets
 
 _INTRODUCTION = """\
 # One set of predictions, every protocol

@@ -18,7 +18,7 @@ from timing import evaluation, page, spair_sized, training, variants
 from timing.settings import PROJECT, Settings
 from transformers.utils import logging
 
-from peftcorr.engine.launch import use_all_cores
+from peftcorr.machine.launch import use_all_cores
 
 WORKLOADS = (
     *(case.name for case in evaluation.CASES),

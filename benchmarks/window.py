@@ -27,16 +27,16 @@ from timing.settings import PROJECT, WEIGHTS, accelerator, available, shared
 from transformers.utils import logging
 
 from peftcorr.backbones import Backbone
-from peftcorr.engine.launch import use_all_cores
+from peftcorr.commands.tune_predictor import ALPHA, ALPHAS, print_tuning
+from peftcorr.console.progress import Progress
+from peftcorr.engine.tuning import RADII, TEMPERATURES, grid, scored, tune
+from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
+from peftcorr.machine.launch import use_all_cores
 from peftcorr.matching.predictors import Argmax, WindowSoftargmax
+from peftcorr.model.finished import adapted_backbone, finished_run
 from peftcorr.recipe import Recipe, resolve
-from peftcorr.report.progress import Progress
 from peftcorr.strategies.base import apply_checked
-from peftcorr.trained import adapted_backbone, finished_run
-from peftcorr.tune_command import ALPHA, ALPHAS, print_tuning
-from peftcorr.tuning import RADII, TEMPERATURES, grid, scored, tune
-from peftcorr.workbench import Workbench
 
 RECIPE = PROJECT / "recipes" / "animal-pairs" / "frozen.yaml"
 QUICK = (

@@ -11,14 +11,14 @@ from typing import Any
 
 from rich.console import Console
 
-from peftcorr.breakdown_command import add_options as add_breakdown_options
-from peftcorr.cache_command import add_options as add_cache_options
-from peftcorr.compare_command import add_options as add_compare_options
-from peftcorr.data_command import add_options as add_data_options
+from peftcorr.commands.breakdown import add_options as add_breakdown_options
+from peftcorr.commands.cache import add_options as add_cache_options
+from peftcorr.commands.compare import add_options as add_compare_options
+from peftcorr.commands.data import add_options as add_data_options
+from peftcorr.commands.tune_predictor import add_options as add_tune_options
+from peftcorr.console.numbers import parse_bytes
 from peftcorr.errors import PeftCorrError
-from peftcorr.report.numbers import parse_bytes
-from peftcorr.startup import importing
-from peftcorr.tune_command import add_options as add_tune_options
+from peftcorr.machine.startup import importing
 
 
 def console() -> None:
@@ -154,7 +154,7 @@ def _run(parsed: argparse.Namespace, arguments: list[str]) -> int:
 
 def _sweep(parsed: argparse.Namespace, arguments: list[str]) -> int:
     with importing():
-        from peftcorr.engine.launch import on_cpu, respawn, use_all_cores
+        from peftcorr.machine.launch import on_cpu, respawn, use_all_cores
 
         code = respawn(arguments)
         if code is not None:
@@ -164,11 +164,11 @@ def _sweep(parsed: argparse.Namespace, arguments: list[str]) -> int:
         from accelerate import PartialState
         from transformers.utils import logging
 
+        from peftcorr.console.progress import Progress
+        from peftcorr.engine.workbench import Workbench
         from peftcorr.report.compile import compile_leaderboard
-        from peftcorr.report.progress import Progress
         from peftcorr.report.table import print_leaderboard
         from peftcorr.sweep import cells, sweep
-        from peftcorr.workbench import Workbench
 
     logging.disable_progress_bar()
     state = PartialState(cpu=on_cpu())
@@ -186,7 +186,7 @@ def _sweep(parsed: argparse.Namespace, arguments: list[str]) -> int:
     axes, fixed = _command_line(parsed)
     recipes = cells(axes, fixed, parsed.set, parsed.recipe, bench)
     if parsed.dry_run:
-        from peftcorr.listing import print_plan
+        from peftcorr.commands.listing import print_plan
 
         print_plan(recipes, terminal)
         return 0
@@ -245,7 +245,7 @@ def cache_folder() -> Path:
 
 
 def _ls(parsed: argparse.Namespace, arguments: list[str]) -> int:
-    from peftcorr.listing import print_names
+    from peftcorr.commands.listing import print_names
 
     print_names(Console())
     return 0
@@ -253,7 +253,7 @@ def _ls(parsed: argparse.Namespace, arguments: list[str]) -> int:
 
 def _params(parsed: argparse.Namespace, arguments: list[str]) -> int:
     with importing():
-        from peftcorr.listing import print_parameters
+        from peftcorr.commands.listing import print_parameters
 
     print_parameters(parsed.backbone, parsed.strategy, Console())
     return 0
@@ -277,44 +277,44 @@ def _validate(parsed: argparse.Namespace, arguments: list[str]) -> int:
 
 
 def _export(parsed: argparse.Namespace, arguments: list[str]) -> int:
-    from peftcorr.export import export
+    from peftcorr.model.export import export
 
     print(export(parsed.run_id, parsed.folder, parsed.output, parsed.weights))
     return 0
 
 
 def _cache(parsed: argparse.Namespace, arguments: list[str]) -> int:
-    from peftcorr.cache_command import run
+    from peftcorr.commands.cache import run
 
     return run(parsed, cache_folder())
 
 
 def _data(parsed: argparse.Namespace, arguments: list[str]) -> int:
-    from peftcorr.data_command import run
+    from peftcorr.commands.data import run
 
     return run(parsed, cache_folder())
 
 
 def _tune(parsed: argparse.Namespace, arguments: list[str]) -> int:
-    from peftcorr.tune_command import run
+    from peftcorr.commands.tune_predictor import run
 
     return run(parsed, data_roots(parsed.data_root), cache_folder())
 
 
 def _score(parsed: argparse.Namespace, arguments: list[str]) -> int:
-    from peftcorr.score_command import run
+    from peftcorr.commands.score import run
 
     return run(parsed.predictions, parsed.preset, parsed.alphas, parsed.json)
 
 
 def _compare(parsed: argparse.Namespace, arguments: list[str]) -> int:
-    from peftcorr.compare_command import run
+    from peftcorr.commands.compare import run
 
     return run(parsed)
 
 
 def _breakdown(parsed: argparse.Namespace, arguments: list[str]) -> int:
-    from peftcorr.breakdown_command import run
+    from peftcorr.commands.breakdown import run
 
     return run(parsed)
 

@@ -14,22 +14,23 @@ from accelerate.utils import set_seed
 from safetensors.torch import save_file
 
 from peftcorr.backbones import Backbone, Weights
+from peftcorr.config import Section
 from peftcorr.data.guard import selecting
 from peftcorr.engine.evaluate import Split
+from peftcorr.engine.scoring import score
 from peftcorr.engine.train import Trained, Trainer
+from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
+from peftcorr.files import atomic_path
 from peftcorr.metrics.presets import preset_named
-from peftcorr.recipe import Recipe, Section, Training, WeightsIdentity
+from peftcorr.predictions import write_predictions
+from peftcorr.recipe import Recipe, Training, WeightsIdentity
 from peftcorr.results.choice import chosen_predictor
 from peftcorr.results.environment import PeakMemory, environment
-from peftcorr.results.predictions import write_predictions
 from peftcorr.results.record import Cost, Record
-from peftcorr.results.store import atomic_path
-from peftcorr.scoring import score
 from peftcorr.strategies.base import Strategy, apply_checked
-from peftcorr.workbench import Workbench
 
 
 def finalise(recipe: Recipe, bench: Workbench) -> Recipe:

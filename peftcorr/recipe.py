@@ -9,21 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from peftcorr.backbones import BACKBONES, Backbone
+from peftcorr.config import Section, complete, explain, make, merge, options
 from peftcorr.data import DATASETS
-from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.errors import PeftCorrError
 from peftcorr.matching.loss import LossConfig
 from peftcorr.matching.predictors import PREDICTORS, Predictor
 from peftcorr.metrics.presets import preset_named
-from peftcorr.registry import Registry
 from peftcorr.strategies import STRATEGIES, Strategy
-
-Section = dict[str, Any]
 
 DEFAULT_SECTIONS: Section = {
     "strategy": {"name": "lora"},
@@ -117,27 +115,27 @@ class Recipe(BaseModel):
     @field_validator("strategy", mode="before")
     @classmethod
     def _strategy(cls, value: object) -> Section:
-        return _complete(STRATEGIES, value)
+        return complete(STRATEGIES, value)
 
     @field_validator("backbone", mode="before")
     @classmethod
     def _backbone(cls, value: object) -> Section:
-        return _complete(BACKBONES, value)
+        return complete(BACKBONES, value)
 
     @field_validator("dataset", mode="before")
     @classmethod
     def _dataset(cls, value: object) -> Section:
-        return _complete(DATASETS, value)
+        return complete(DATASETS, value)
 
     @field_validator("eval_on", mode="before")
     @classmethod
     def _eval_on(cls, value: object) -> list[Section]:
-        return [_complete(DATASETS, item) for item in _as_list(value)]
+        return [complete(DATASETS, item) for item in _as_list(value)]
 
     @field_validator("predictors", mode="before")
     @classmethod
     def _predictors(cls, value: object) -> list[Section]:
-        return [_complete(PREDICTORS, item) for item in _as_list(value)]
+        return [complete(PREDICTORS, item) for item in _as_list(value)]
 
     @field_validator("preset", mode="before")
     @classmethod
@@ -171,52 +169,8 @@ class Recipe(BaseModel):
         return [make(PREDICTORS, section) for section in self.predictors]
 
 
-def make(registry: Registry[Any], section: Section) -> Any:
-    """Build what a completed section names, from its class's own ``Config``."""
-    cls: Any = registry.get(section["name"])
-    return cls(cls.Config(**options(section)))
-
-
-def options(section: Section) -> Section:
-    """A section without its name."""
-    return {key: value for key, value in section.items() if key != "name"}
-
-
 def _as_list(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
-
-
-def _complete(registry: Registry[Any], value: object) -> Section:
-    """Turn a name, or a name with options, into the full section with every option written out."""
-    section = {"name": value} if isinstance(value, str) else value
-    if not isinstance(section, dict) or not isinstance(section.get("name"), str):
-        raise PeftCorrError(f"A {registry.kind} must be a name, or a mapping with a name: got {value!r}.")
-    cls: Any = registry.get(section["name"])
-    try:
-        config = cls.Config.model_validate(options(section))
-    except ValidationError as error:
-        raise PeftCorrError(f"{registry.kind} {section['name']!r}: {explain(error, cls.Config)}") from error
-    return {"name": section["name"], **config.model_dump(mode="json")}
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Say in one sentence what is wrong with the first offending key, with the nearest right name."""
-    problems = error.errors(include_url=False)
-    # A misspelt key also leaves the right one missing: name the cause.
-    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        parent: Any = model
-        for part in first["loc"][:-1]:
-            field = parent.model_fields.get(part)
-            parent = _model_of(field.annotation) if field is not None else parent
-        return f"there is no key {where!r}.{did_you_mean(str(first['loc'][-1]), parent.model_fields)}"
-    return f"{where or 'value'} is {first['input']!r}: {first['msg'].lower()}."
-
-
-def _model_of(annotation: Any) -> Any:
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    return next(item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel))
 
 
 def validate(values: Section, origin: str) -> Recipe:
@@ -258,26 +212,6 @@ def read(path: Path, _seen: tuple[Path, ...] = ()) -> Section:
     if not isinstance(parent, str):
         raise PeftCorrError(f"--recipe {path}: extends must be the path of one recipe.")
     return merge(read(path.parent / parent, (*_seen, path)), values)
-
-
-def merge(under: Section, over: Section) -> Section:
-    """Lay `over` on `under`, mapping by mapping; a section that changes its name starts afresh."""
-    merged = dict(under)
-    for key, value in over.items():
-        below = merged.get(key)
-        if isinstance(below, str) and isinstance(value, dict):
-            below = {"name": below}
-        if isinstance(value, str) and isinstance(below, dict) and "name" in below:
-            value = {"name": value}
-        if (
-            isinstance(below, dict)
-            and isinstance(value, dict)
-            and value.get("name") in (None, below.get("name"))
-        ):
-            merged[key] = merge(below, value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def parse_set(assignments: list[str]) -> Section:

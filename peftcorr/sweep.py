@@ -12,10 +12,11 @@ from typing import Literal
 
 from accelerate import PartialState
 
+from peftcorr.config import Section
+from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
 from peftcorr.pipeline import finalise, run
-from peftcorr.recipe import Recipe, Section, resolve
-from peftcorr.workbench import Workbench
+from peftcorr.recipe import Recipe, resolve
 
 Overwrite = Literal["missing", "failed", "always", "never"]
 

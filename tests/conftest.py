@@ -15,7 +15,7 @@ from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 from scipy.io import savemat
 
-from tests.commands import Commands
+from tests.commanding import Commands
 
 torch.set_num_threads(1)  # several workers with all cores each wait for one another most of the time
 

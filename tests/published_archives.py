@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from peftcorr.data.pf_pascal_list import CLASSES
+from peftcorr.data.layouts.pf_pascal_list import CLASSES
 from tests.conftest import SpairMaker
 from tests.published_layouts import (
     JPEG,

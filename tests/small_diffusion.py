@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from pydantic import Field
 from torch import Tensor, nn
 
-from peftcorr.backbones.stable_diffusion import StableDiffusion, Variant
+from peftcorr.backbones.diffusion.stable_diffusion import StableDiffusion, Variant
 
 SIZE = 128  # pixels: latents of 16 x 16, and 2 x 2 in the middle of the UNet
 WIDTHS = (16, 24, 32, 32)

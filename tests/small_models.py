@@ -14,7 +14,7 @@ from torch import nn
 from peftcorr.backbones import BACKBONES
 from peftcorr.backbones.base import Backbone
 from peftcorr.backbones.dinov2 import Dinov2, Variant
-from peftcorr.backbones.loading import local_weights
+from peftcorr.backbones.identity import local_weights
 
 SIZE = 32  # pixels: four patches of 8 a side
 

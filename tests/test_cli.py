@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState, GradientState
 
 from peftcorr.cli import cache_folder, main
 from peftcorr.recipe import Recipe, resolve
-from tests.commands import PROJECT, Commands
+from tests.commanding import PROJECT, Commands
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from tests.commands import PLAIN, PLUGIN, Commands
+from tests.commanding import PLAIN, PLUGIN, Commands
 
 
 def one_sentence(text: str) -> str:
@@ -145,7 +145,7 @@ def test_a_failure_that_is_not_ours_is_a_record_too(
     def broken(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("of a library,\nin two lines")
 
-    monkeypatch.setattr("peftcorr.scoring.predict", broken)
+    monkeypatch.setattr("peftcorr.engine.scoring.predict", broken)
     assert commands.run("--strategy", "frozen", "lora") == 1
     out = capsys.readouterr().out
     assert out.count("ZeroDivisionError: of a library, in two lines (PEFTCORR_DEBUG=1 shows where)") == 2

@@ -13,16 +13,16 @@ from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file
 
-from peftcorr.data.spair import SpairFolder
+from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.engine.evaluate import predict
+from peftcorr.engine.workbench import Workbench
 from peftcorr.features.encode import Encoder
 from peftcorr.matching.predictors import Argmax
 from peftcorr.metrics.aggregate import score_predictions
 from peftcorr.metrics.bootstrap import add_intervals
 from peftcorr.metrics.presets import PRESETS
-from peftcorr.results.predictions import read_predictions
-from peftcorr.workbench import Workbench
-from tests.commands import QUICK, Commands, scores
+from peftcorr.predictions import read_predictions
+from tests.commanding import QUICK, Commands, scores
 from tests.engine.building import SILENT, assert_equal, load_split
 from tests.small_folder import write_folder
 from tests.small_models import Small, images

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from peftcorr.registry import Registry
 from peftcorr.strategies import Strategy
 from peftcorr.strategies.base import apply_checked
-from tests.commands import PLAIN, PLUGIN, PROJECT, Commands
+from tests.commanding import PLAIN, PLUGIN, PROJECT, Commands
 from tests.small_models import FAMILY, Small, build, images, save_weights
 from tests.strategies.adapting import acts_on_keys_alone, take_steps
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from peftcorr.config import merge
 from peftcorr.errors import PeftCorrError
-from peftcorr.recipe import Recipe, WeightsIdentity, merge, parse_set, read, resolve
+from peftcorr.recipe import Recipe, WeightsIdentity, parse_set, read, resolve
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from peftcorr.results.record import Record
-from tests.commands import Commands, scores
+from tests.commanding import Commands, scores
 
 
 def test_lists_form_a_product(commands: Commands) -> None:

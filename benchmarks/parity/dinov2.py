@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.backbones.dinov2 import Dinov2, Dinov2S14
-from peftcorr.backbones.timm_vit import TimmVit
+from peftcorr.backbones.timm.vit import TimmVit
 
 NAME = "vit_small_patch14_dinov2"
 BOUND = 1e-4

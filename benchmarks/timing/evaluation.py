@@ -22,8 +22,8 @@ from peftcorr.engine.schedule import schedule
 from peftcorr.features.encode import Encoder
 from peftcorr.matching.predictors import label
 from peftcorr.metrics.aggregate import aggregate, score_predictions
+from peftcorr.predictions import write_predictions
 from peftcorr.results.environment import PeakMemory, environment
-from peftcorr.results.predictions import write_predictions
 from peftcorr.results.record import Cost, Record
 from peftcorr.results.store import Store
 from timing.naive import Prepared, naive_evaluation

@@ -12,11 +12,11 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from peftcorr.backbones import BACKBONES, Backbone
-from peftcorr.backbones.loading import local_weights
+from peftcorr.backbones.identity import local_weights
+from peftcorr.console.progress import Progress
 from peftcorr.data import DATASETS
 from peftcorr.data.base import PairDataset
 from peftcorr.matching.predictors import Argmax, Predictor, WindowSoftargmax
-from peftcorr.report.progress import Progress
 
 PROJECT = Path(__file__).resolve().parents[2]
 SILENT = Progress(None)

@@ -16,8 +16,8 @@ from torch import Tensor
 from peftcorr.backbones import Backbone
 from peftcorr.backbones.dinov2 import Dinov2S14
 from peftcorr.data.base import PairDataset
-from peftcorr.engine.launch import use_all_cores
 from peftcorr.features.encode import Encoder
+from peftcorr.machine.launch import use_all_cores
 from peftcorr.results.environment import PeakMemory
 from timing.evaluation import Case, Result, compare, ours
 from timing.settings import Settings, dataset

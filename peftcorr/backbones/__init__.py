@@ -1,6 +1,7 @@
 """Backbones: one contract over the models of several libraries."""
 
-from peftcorr.backbones.base import BACKBONES, Backbone, BlockSites, TokenState, Weights
+from peftcorr.backbones.base import BACKBONES, Backbone, BlockSites, TokenState
+from peftcorr.backbones.identity import Weights
 
 _DINOV2 = "peftcorr.backbones.dinov2"
 for _size, _name in (("s", "S"), ("b", "B"), ("l", "L"), ("g", "G")):
@@ -13,12 +14,14 @@ for _size in ("tiny", "small", "base", "large"):
         f"dinov3_convnext_{_size}", f"peftcorr.backbones.dinov3_convnext:Dinov3ConvNext{_size.title()}"
     )
 for _version in ("15", "21"):
-    BACKBONES.lazy(f"sd{_version}", f"peftcorr.backbones.stable_diffusion:StableDiffusion{_version}")
+    BACKBONES.lazy(
+        f"sd{_version}", f"peftcorr.backbones.diffusion.stable_diffusion:StableDiffusion{_version}"
+    )
 BACKBONES.lazy("fusion", "peftcorr.backbones.fusion:Fusion")
 BACKBONES.lazy("tiny", f"{_DINOV2}:Tiny")
 for _size in ("b", "l", "h"):
     BACKBONES.lazy(f"sam_vit{_size}", f"peftcorr.backbones.sam:Sam{_size.upper()}")
-BACKBONES.lazy("timm", "peftcorr.backbones.timm_model:Timm")
-BACKBONES.family("timm/", "peftcorr.backbones.timm_model:named")
+BACKBONES.lazy("timm", "peftcorr.backbones.timm.model:Timm")
+BACKBONES.family("timm/", "peftcorr.backbones.timm.model:named")
 
 __all__ = ["BACKBONES", "Backbone", "BlockSites", "TokenState", "Weights"]

@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from peftcorr.backbones.identity import Weights, local_weights
 from peftcorr.errors import PeftCorrError
 from peftcorr.registry import Registry
 
@@ -57,24 +58,6 @@ class TokenState:
     tokens: Tensor
     height: int
     width: int
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Where a backbone's weights come from: a local folder, or the official ones (`folder` is None).
-
-    Attributes:
-        id: name shown in records.
-        sha256: hash of the weights file; None for weights that the hub has not been asked for yet.
-        folder: folder in Hugging Face format (or the file that a family's own package publishes).
-        parts: of a backbone made of several, the weights of each.
-    """
-
-    id: str
-    sha256: str | None
-    folder: Path | None
-    official: bool
-    parts: tuple[Weights, ...] = ()
 
 
 class Backbone(nn.Module, ABC):
@@ -133,8 +116,6 @@ class Backbone(nn.Module, ABC):
         Raises:
             PeftCorrError: if `given` holds no weights that this family can read.
         """
-        from peftcorr.backbones.loading import local_weights
-
         if given is not None:
             return local_weights(given)
         return cls.embedded_weights() or Weights(cls.hub_id or cls.__name__, None, None, official=True)

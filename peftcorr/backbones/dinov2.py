@@ -16,8 +16,9 @@ import transformers
 from pydantic import Field
 from torch import Tensor, nn
 
-from peftcorr.backbones.base import Backbone, BlockSites, TokenState, Weights, check_size, parameters_of
-from peftcorr.backbones.loading import EMBEDDED, fetch, load_transformers, local_weights
+from peftcorr.backbones.base import Backbone, BlockSites, TokenState, check_size, parameters_of
+from peftcorr.backbones.identity import EMBEDDED, Weights, local_weights
+from peftcorr.backbones.loading import fetch, load_transformers
 from peftcorr.backbones.saving import save_transformers
 
 _SHAPE_KEYS = (

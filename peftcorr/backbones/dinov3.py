@@ -17,7 +17,8 @@ import transformers
 from pydantic import Field
 from torch import Tensor, nn
 
-from peftcorr.backbones.base import Backbone, BlockSites, TokenState, Weights, check_size, parameters_of
+from peftcorr.backbones.base import Backbone, BlockSites, TokenState, check_size, parameters_of
+from peftcorr.backbones.identity import Weights
 from peftcorr.backbones.loading import fetch, load_transformers
 from peftcorr.backbones.saving import save_transformers
 

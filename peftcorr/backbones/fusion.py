@@ -16,7 +16,8 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor, nn
 
-from peftcorr.backbones.base import BACKBONES, Backbone, BlockSites, TokenState, Weights
+from peftcorr.backbones.base import BACKBONES, Backbone, BlockSites, TokenState
+from peftcorr.backbones.identity import Weights
 from peftcorr.errors import PeftCorrError
 from peftcorr.matching.similarity import normalise
 
@@ -247,7 +248,7 @@ def _completed(given: Any, index: int, resize: str) -> Part:
 
 def _backbone_of(part: Part, index: int, resize: str) -> tuple[type[Backbone], Backbone.Config]:
     """The class of a part and its validated options."""
-    from peftcorr.recipe import explain
+    from peftcorr.config import explain
 
     where = f"backbone.parts[{index}]"
     try:

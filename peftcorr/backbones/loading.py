@@ -1,9 +1,7 @@
-"""Weights: what a folder must hold, the hash that names it in a record, and loading without surprises."""
+"""Weights fetched from the hub and loaded without surprises."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,51 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from peftcorr.backbones.base import Weights
 from peftcorr.errors import PeftCorrError
-
-EMBEDDED = Path(__file__).parent / "weights"
-
-
-def local_weights(folder: Path, official: bool = False) -> Weights:
-    """Identify the weights in `folder`, which is named after them.
-
-    Raises:
-        PeftCorrError: if the folder, its ``config.json`` or its ``model.safetensors`` is missing, or a part of the
-            latter where it is published in parts.
-    """
-    files = [folder / "config.json", *_tensor_files(folder)]
-    for file in files:
-        if not file.is_file():
-            raise PeftCorrError(
-                f"--weights {folder}: there is no {file.name} in it; give a folder in Hugging Face format "
-                "(config.json and model.safetensors)."
-            )
-    return Weights(folder.resolve().name, sha256(*files[1:]), folder, official)
-
-
-def _tensor_files(folder: Path) -> list[Path]:
-    """``model.safetensors``, or the parts that the hub's index names: models of many gigabytes come in several."""
-    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if whole.is_file() or not index.is_file():
-        return [whole]
-    try:
-        return [folder / name for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PeftCorrError(
-            f"--weights {folder}: {index.name} cannot be read ({type(error).__name__}): fetch the file again."
-        ) from error
-
-
-def sha256(*paths: Path) -> str:
-    """Hash of a file's bytes (of several, one after the other), in hexadecimal."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
-
 
 # Models of many gigabytes are published in several files, with an index of them.
 _PUBLISHED = ("config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors")

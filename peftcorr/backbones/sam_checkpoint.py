@@ -11,8 +11,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from peftcorr.backbones.base import Weights
-from peftcorr.backbones.loading import check_tensor_names, one_line, sha256
+from peftcorr.backbones.identity import Weights, sha256
+from peftcorr.backbones.loading import check_tensor_names, one_line
 from peftcorr.errors import PeftCorrError
 
 _PART = "image_encoder."

@@ -25,9 +25,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel, ConfigDict
 
 from peftcorr.data.images import ImageStore
-from peftcorr.results.record import Leakage
 
 MOST_BITS = 10
 MOST_GREY = 10.0
@@ -41,6 +41,21 @@ _EXAMPLES = 5
 
 # A store decodes each path once, so that what is known of a path stays true as long as the store lives.
 _known: WeakKeyDictionary[ImageStore, dict[str, Fingerprints]] = WeakKeyDictionary()
+
+
+class Leakage(BaseModel):
+    """Images of a test set that were trained on too, by what the network saw of them.
+
+    `identical` and `near` count tested images whose input equals a trained one's to the last bit, and those that are a
+    copy saved again or at another size; `examples` has a few [trained, tested] paths.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    trained_images: int
+    tested_images: int
+    identical: int
+    near: int
+    examples: list[list[str]] = []
 
 
 def fingerprints(

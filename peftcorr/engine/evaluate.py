@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from peftcorr.console.progress import Progress
 from peftcorr.data.base import PairDataset
 from peftcorr.data.correspondences import Correspondences, Floats, Geometry, Ints
 from peftcorr.data.guard import require_open
@@ -33,7 +34,6 @@ from peftcorr.features.maps import WaitingMaps
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import Predictor
 from peftcorr.matching.similarity import normalise, sample_at
-from peftcorr.report.progress import Progress
 
 MEMORY = 2 << 30  # bytes of features held at once, by default
 _MATCH_BYTES = 4 << 20  # similarity maps held at once: more would gain no speed

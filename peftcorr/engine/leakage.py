@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from peftcorr.data.leakage import BYTES, Fingerprints, fingerprints, overlap
+from peftcorr.data.leakage import BYTES, Fingerprints, Leakage, fingerprints, overlap
 from peftcorr.engine.evaluate import Split
-from peftcorr.results.record import Leakage
 
 
 def leakage(trained: Split, tested: Split, accelerator: Accelerator) -> Leakage:

@@ -14,7 +14,7 @@ from peftcorr.data.correspondences import Floats
 from peftcorr.data.mapped import return_freed_memory
 from peftcorr.data.reference import reference_sides
 from peftcorr.engine.evaluate import Split
-from peftcorr.results.predictions import PREDICTION_SCHEMA, SIZE_COLUMNS
+from peftcorr.predictions import PREDICTION_SCHEMA, SIZE_COLUMNS
 
 
 def prediction_table(

@@ -14,6 +14,7 @@ from accelerate.utils import set_seed
 from torch import Tensor
 from transformers import get_cosine_schedule_with_warmup
 
+from peftcorr.console.progress import Progress
 from peftcorr.data.correspondences import Correspondences, Floats
 from peftcorr.engine.batches import CliqueSampler, PairSampler, Sampler
 from peftcorr.engine.checkpoint import Checkpoints, TrainingState, read_search, write_search
@@ -24,7 +25,6 @@ from peftcorr.errors import PeftCorrError, TrainingDiverged
 from peftcorr.features.encode import Encoder
 from peftcorr.matching.predictors import Predictor
 from peftcorr.recipe import Training
-from peftcorr.report.progress import Progress
 from peftcorr.results.record import SearchPoint, ValidationPoint
 from peftcorr.strategies.base import Strategy
 

@@ -25,12 +25,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from peftcorr.console.numbers import memory
 from peftcorr.data.correspondences import Correspondences, Ints
 from peftcorr.data.images import Frame, ImageStore
 from peftcorr.errors import PeftCorrError
 from peftcorr.features.encode import Encoder
 from peftcorr.features.identity import ImageKey, Stamp, encoder_identity, file_stamp, image_keys
-from peftcorr.report.numbers import memory
 
 FOLDER = "features"
 ABOUT = "about.json"

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.presets import PEFTCORR, Preset
 from peftcorr.metrics.rows import coded, groups, points, sizes, visible
-from peftcorr.results.record import CategoryMean, CategoryScores, Scores
+from peftcorr.metrics.scores import CategoryMean, CategoryScores, Scores
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -153,7 +153,7 @@ def score_predictions(
     Keypoints that the target hides are left out: their truth is no place in the image.
 
     Args:
-        table: columns of `peftcorr.results.predictions.PREDICTION_SCHEMA`.
+        table: columns of `peftcorr.predictions.PREDICTION_SCHEMA`.
         alphas: thresholds as a share of the reference length.
         preset: when a keypoint is correct.
 

@@ -32,7 +32,7 @@ from peftcorr.metrics.dyadic import FEWEST, Dyads, dyadic_variance
 from peftcorr.metrics.pair_scores import PairScores, pair_scores
 from peftcorr.metrics.presets import AGGREGATES, PEFTCORR, Aggregate, Preset
 from peftcorr.metrics.rows import Integers, groups
-from peftcorr.results.record import Scores
+from peftcorr.metrics.scores import Scores
 
 Floats = NDArray[np.float64]
 

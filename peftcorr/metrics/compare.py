@@ -26,7 +26,7 @@ from peftcorr.metrics.dyadic import FEWEST
 from peftcorr.metrics.pair_scores import pair_scores
 from peftcorr.metrics.presets import AGGREGATES, PEFTCORR, Aggregate, Preset
 from peftcorr.metrics.rows import groups
-from peftcorr.results.predictions import SIZE_COLUMNS
+from peftcorr.predictions import SIZE_COLUMNS
 
 _IDENTITY = (
     "source_image", "target_image", "source_x", "source_y", "truth_x", "truth_y", "reference_length",
@@ -77,7 +77,7 @@ def compare(
     Application", 1997, section 4.2): with B resamples it is never below 2 / (B + 1).
 
     Args:
-        first, second: predictions of A and B, as `peftcorr.results.predictions.read_predictions` gives them.
+        first, second: predictions of A and B, as `peftcorr.predictions.read_predictions` gives them.
         alphas: thresholds as a share of the reference length.
         predictors: compare this predictor alone, or A's by the first with B's by the second; by default each that
             both have with itself.

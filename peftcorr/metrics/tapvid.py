@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from peftcorr.errors import PeftCorrError
-from peftcorr.results.record import TrackingScores, VideoTracking
+from peftcorr.metrics.scores import TrackingScores, VideoTracking
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -105,7 +105,7 @@ def score_tracking(
     """Score one dataset's predictions as tracks.
 
     Args:
-        table: columns of `peftcorr.results.predictions.PREDICTION_SCHEMA`, of one split of one dataset.
+        table: columns of `peftcorr.predictions.PREDICTION_SCHEMA`, of one split of one dataset.
         threshold: similarity below which a point is predicted to be occluded.
         chosen: how the threshold was chosen, for the record.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from peftcorr.console import numbers
 from peftcorr.metrics.aggregate import alpha_key
 from peftcorr.metrics.breakdown import CURVE, Breakdown, Floats, Group
-from peftcorr.report import numbers
 from peftcorr.report.pipes import escaped, table
 
 _WIDE = 0.1  # the threshold that has its interval beside it, and the score per image

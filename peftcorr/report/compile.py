@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import atomic_path
 from peftcorr.report import markdown
 from peftcorr.report.configuration import method
 from peftcorr.report.figure import draw
 from peftcorr.report.leaderboard import build_leaderboard, shown_board
 from peftcorr.report.published import read_published
-from peftcorr.results.store import Store, atomic_path
+from peftcorr.results.store import Store
 
 _FIGURES = "figures"
 _PUBLISHED = "published.yaml"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from peftcorr.console.numbers import MISSING
 from peftcorr.report.labels import flatten, groups_of, option_labels, with_options
-from peftcorr.report.numbers import MISSING
 from peftcorr.results.record import Record
 
 # What is asked of a trained model does not make it another model.

@@ -12,10 +12,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from peftcorr.console.numbers import MISSING
 from peftcorr.report.labelling import label_points
 from peftcorr.report.labels import groups_of
 from peftcorr.report.leaderboard import Board, Row
-from peftcorr.report.numbers import MISSING
 
 # Shape tells strategies apart on paper and without colour; colour (Okabe and Ito's palette) only helps.
 _STYLES = {

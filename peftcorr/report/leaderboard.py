@@ -8,7 +8,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from peftcorr.console.numbers import Spread
 from peftcorr.metrics.presets import PEFTCORR, PRESETS, Aggregate, Preset
+from peftcorr.metrics.scores import Scores
 from peftcorr.report.configuration import (
     Configuration,
     backbone_label,
@@ -19,10 +21,9 @@ from peftcorr.report.configuration import (
     pair_limit,
     trained_on,
 )
-from peftcorr.report.numbers import Spread
 from peftcorr.report.pareto import pareto_front
 from peftcorr.report.tracking import Tracked, tracked, tracking_of
-from peftcorr.results.record import Record, Scores
+from peftcorr.results.record import Record
 
 RANKING_ALPHA = "0.1"
 _DEFAULT_PREDICTOR = "argmax"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from peftcorr.console import numbers
 from peftcorr.metrics.presets import Preset
-from peftcorr.report import numbers
 from peftcorr.report.configuration import backbone_label, image_size, is_trained, method, trained_on
 from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, protocol_label
 from peftcorr.report.pipes import escaped as _text

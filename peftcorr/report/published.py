@@ -9,8 +9,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from typing_extensions import Self
 
+from peftcorr.console import numbers
 from peftcorr.errors import PeftCorrError, did_you_mean
-from peftcorr.report import numbers
 from peftcorr.report.pipes import escaped, table
 
 # As printed in the source: a figure keeps its digits, 64.0 is not 64.00.

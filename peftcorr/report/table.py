@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from peftcorr.report import numbers
+from peftcorr.console import numbers
 from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, build_leaderboard
 from peftcorr.results.store import Store
 

@@ -6,9 +6,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from peftcorr.console.numbers import Spread
+from peftcorr.metrics.scores import Scores, TrackingScores
 from peftcorr.report.configuration import is_trained
-from peftcorr.report.numbers import Spread
-from peftcorr.results.record import Record, Scores, TrackingScores
+from peftcorr.results.record import Record
 
 
 @dataclass(frozen=True)

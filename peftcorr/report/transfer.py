@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from peftcorr.report import numbers
+from peftcorr.console import numbers
 from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, protocol_label, shown_board
 from peftcorr.report.pipes import escaped, table
 from peftcorr.results.record import Record

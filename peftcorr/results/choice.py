@@ -7,9 +7,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import atomic_path
 from peftcorr.matching.predictors import WindowSoftargmax
-from peftcorr.results.record import Percent, Threshold
-from peftcorr.results.store import Store, atomic_path
+from peftcorr.metrics.scores import Percent, Threshold
+from peftcorr.results.store import Store
 
 
 class ChosenWindow(WindowSoftargmax.Config):

@@ -15,7 +15,7 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.registry import Registry
 
 if TYPE_CHECKING:
-    from peftcorr.strategies.peft_form import PeftForm
+    from peftcorr.strategies.tuners.form import PeftForm
 
 Blocks = Literal["all"] | Annotated[list[int], Field(min_length=1)]
 """Which blocks are adapted: all, or their indices, negative from the end."""

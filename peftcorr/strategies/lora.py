@@ -9,9 +9,9 @@ from pydantic import Field, field_validator
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.strategies.base import Blocks, Strategy, first_block, layers_of
-from peftcorr.strategies.peft_counts import low_rank
-from peftcorr.strategies.peft_form import PeftForm, peft_form
-from peftcorr.strategies.peft_injection import fitted, inject_tuner, merge_layers, pattern
+from peftcorr.strategies.tuners.counts import low_rank
+from peftcorr.strategies.tuners.form import PeftForm, peft_form
+from peftcorr.strategies.tuners.injection import fitted, inject_tuner, merge_layers, pattern
 
 Role = Literal["q", "k", "v", "out", "fc1", "fc2", "conv"]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from peftcorr.backbones import BACKBONES
 from peftcorr.backbones.base import Backbone
 from peftcorr.backbones.dinov3 import Dinov3ViT, Dinov3ViTS16, Variant
-from peftcorr.backbones.loading import local_weights
+from peftcorr.backbones.identity import local_weights
 from peftcorr.errors import PeftCorrError
 from peftcorr.strategies import STRATEGIES
 from peftcorr.strategies.base import apply_checked

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from peftcorr.backbones import BACKBONES
-from peftcorr.backbones.base import Weights
 from peftcorr.backbones.dinov2 import Dinov2, Variant
-from peftcorr.backbones.loading import fetch, local_weights
+from peftcorr.backbones.identity import Weights, local_weights
+from peftcorr.backbones.loading import fetch
 from peftcorr.errors import PeftCorrError
 from tests.small_models import (
     SIZE,

@@ -16,8 +16,9 @@ from peftcorr.backbones import Backbone
 from peftcorr.errors import PeftCorrError
 from peftcorr.strategies.base import apply_checked
 from peftcorr.strategies.lora import Lora
-from tests.backbones import test_dinov3, test_dinov3_convnext, timm_models
+from tests.backbones import test_dinov3, test_dinov3_convnext
 from tests.backbones.small_sam import SmallSam, in_transformers, load
+from tests.backbones.timm import timm_models
 from tests.small_models import save_weights
 
 

@@ -12,7 +12,7 @@ import pytest
 from peftcorr.metrics.aggregate import score_predictions
 from peftcorr.metrics.compare import compare
 from peftcorr.metrics.presets import PEFTCORR
-from peftcorr.results.predictions import read_predictions
+from peftcorr.predictions import read_predictions
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
 from tests.metrics.made import drawn, written

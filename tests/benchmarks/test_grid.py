@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 from accelerate.state import AcceleratorState, GradientState
 
-from peftcorr import listing
 from peftcorr.cli import main
+from peftcorr.commands import listing
 from peftcorr.recipe import Recipe, resolve
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store

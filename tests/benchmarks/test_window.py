@@ -15,13 +15,13 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 
 from peftcorr.backbones import Backbone
-from peftcorr.data.spair import SpairFolder
+from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.engine.evaluate import Split, predict
 from peftcorr.features.encode import Encoder
 from peftcorr.matching.predictors import Argmax, Predictor, WindowSoftargmax
+from peftcorr.model.finished import adapted_backbone
 from peftcorr.recipe import Recipe
-from peftcorr.trained import adapted_backbone
-from tests.commands import Commands
+from tests.commanding import Commands
 from tests.engine.building import SILENT, load_split
 from tests.scripts import script as load_script
 from tests.small_folder import write_folder

@@ -11,10 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from peftcorr.data import arrow, spair
+from peftcorr.data import arrow
 from peftcorr.data.base import PairDataset
 from peftcorr.data.correspondences import correspondences
-from peftcorr.data.spair import SpairFolder
+from peftcorr.data.layouts import spair
+from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.errors import PeftCorrError
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 
+from peftcorr.console.progress import Progress
 from peftcorr.data.base import DatasetSource, PairDataset
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.guard import require_open, selecting
 from peftcorr.data.images import ImageStore
-from peftcorr.data.spair import SpairFolder
+from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.engine.evaluate import Split, predict
+from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
-from peftcorr.report.progress import Progress
-from peftcorr.workbench import Workbench
 
 REFUSED = "The test split was asked for before training and selection had ended"
 

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from peftcorr.data.images import ImageStore, ResizeMode
-from peftcorr.data.leakage import BYTES, fingerprints, overlap, warnings
-from peftcorr.results.record import Leakage
+from peftcorr.data.leakage import BYTES, Leakage, fingerprints, overlap, warnings
 
 SIZE = 96
 

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pytest
 
 from peftcorr.data import correspondences as module
+from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.data.mapped import MappedArrays, return_freed_memory, returnable_memory
-from peftcorr.data.spair import SpairFolder
 from peftcorr.errors import PeftCorrError
 
 

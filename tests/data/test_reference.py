@@ -12,9 +12,9 @@ import pytest
 from peftcorr.data.base import PairDataset
 from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.data.correspondences import correspondences
-from peftcorr.data.pf_willow import PfWillow
+from peftcorr.data.layouts.pf_willow import PfWillow
+from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.data.reference import reference_sides
-from peftcorr.data.spair import SpairFolder
 
 
 def table_of(*pairs: dict[str, Any]) -> PairDataset:

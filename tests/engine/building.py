@@ -10,16 +10,16 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from peftcorr.backbones.dinov2 import Dinov2
+from peftcorr.console.progress import Progress
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.images import ImageStore, ResizeMode
-from peftcorr.data.spair import SpairFolder
+from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.engine.evaluate import Split
 from peftcorr.engine.train import Trained, Trainer
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import Argmax
 from peftcorr.recipe import Training
-from peftcorr.report.progress import Progress
 from peftcorr.strategies.base import Strategy
 from tests.small_models import SIZE
 from tests.strategies.adapting import adapt

@@ -11,7 +11,7 @@ from PIL import Image
 
 from peftcorr.engine import prediction_table as module
 from peftcorr.engine.prediction_table import prediction_table
-from peftcorr.results.predictions import PREDICTION_SCHEMA
+from peftcorr.predictions import PREDICTION_SCHEMA
 from tests.engine.building import load_split
 from tests.engine.test_evaluate import evaluate
 from tests.small_models import Small, build

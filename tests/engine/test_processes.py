@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from peftcorr.engine.launch import _asked_processes, respawn
-from peftcorr.results.predictions import read_predictions
+from peftcorr.machine.launch import _asked_processes, respawn
+from peftcorr.predictions import read_predictions
 from peftcorr.results.record import Record
-from tests.commands import PLAIN, PLUGIN, PROJECT, Commands, one_core, scores
+from tests.commanding import PLAIN, PLUGIN, PROJECT, Commands, one_core, scores
 from tests.engine.building import assert_equal
 
 TORCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "peftcorr.cli")

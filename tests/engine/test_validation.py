@@ -10,10 +10,10 @@ from accelerate import Accelerator
 
 from peftcorr.engine.evaluate import Split
 from peftcorr.engine.train import validation_pck
+from peftcorr.engine.tuning import OTHERS, Setting, tune
 from peftcorr.engine.validation import split_pck
 from peftcorr.errors import PeftCorrError
 from peftcorr.recipe import resolve
-from peftcorr.tuning import OTHERS, Setting, tune
 from tests.engine.building import load_split
 from tests.small_folder import write_folder
 
@@ -72,8 +72,8 @@ def test_predictors_are_not_chosen_by_hidden_keypoints(
             return hiding
 
     points = predictions(hiding)
-    monkeypatch.setattr("peftcorr.tuning.predict", lambda *arguments: [points] * (len(OTHERS) + 1))
-    monkeypatch.setattr("peftcorr.tuning.Encoder", lambda *arguments: None)
+    monkeypatch.setattr("peftcorr.engine.tuning.predict", lambda *arguments: [points] * (len(OTHERS) + 1))
+    monkeypatch.setattr("peftcorr.engine.tuning.Encoder", lambda *arguments: None)
     backbone: Any = type("Backbone", (), {"to": lambda self, device: self})()
     bench: Any = Bench()
     recipe = resolve({"strategy": {"name": "frozen"}}, [], None)

@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from PIL import Image
 
 from peftcorr.backbones.dinov2 import Dinov2
+from peftcorr.console.progress import Progress
 from peftcorr.data.images import ImageStore, ResizeMode
 from peftcorr.engine.evaluate import Split, predict
 from peftcorr.errors import PeftCorrError
@@ -26,7 +27,6 @@ from peftcorr.features.cache import FeatureCache, Shelf
 from peftcorr.features.encode import Encoder
 from peftcorr.features.identity import encoder_identity
 from peftcorr.matching.predictors import Argmax, Predictor, Softargmax
-from peftcorr.report.progress import Progress
 from tests.engine.building import load_split
 from tests.small_folder import write_folder
 from tests.small_models import SIZE, Small, build, save_weights

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from peftcorr.backbones.base import BACKBONES, Backbone
 from tests import small_diffusion, small_models
-from tests.backbones import small_sam, test_dinov3, test_dinov3_convnext, timm_models
+from tests.backbones import small_sam, test_dinov3, test_dinov3_convnext
 from tests.backbones.test_dinov3 import Gated as GatedDinov3
 from tests.backbones.test_dinov3 import Plain as PlainDinov3
+from tests.backbones.timm import timm_models
 from tests.small_models import Small, SmallGatedRegisters, save_weights
 
 

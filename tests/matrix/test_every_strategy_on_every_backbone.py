@@ -13,7 +13,7 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.strategies import STRATEGIES, Strategy
 from peftcorr.strategies.base import apply_checked
 from tests.matrix.families import FAMILIES, fresh
-from tests.strategies.peft_cases import OPTIONS
+from tests.strategies.tuners.peft_cases import OPTIONS
 
 STRATEGY_OPTIONS: dict[str, dict[str, Any]] = {
     "frozen": {},

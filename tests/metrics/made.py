@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from peftcorr.results.predictions import PREDICTION_SCHEMA, write_predictions
+from peftcorr.predictions import PREDICTION_SCHEMA, write_predictions
 
 Row = dict[str, Any]
 

@@ -11,8 +11,8 @@ import pytest
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.aggregate import aggregate, score_predictions
-from peftcorr.results.predictions import PREDICTION_SCHEMA
-from peftcorr.results.record import Scores
+from peftcorr.metrics.scores import Scores
+from peftcorr.predictions import PREDICTION_SCHEMA
 
 ALPHAS = [0.05, 0.1, 0.2]
 

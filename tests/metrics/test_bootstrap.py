@@ -22,7 +22,7 @@ from peftcorr.metrics.bootstrap import (
     strata,
 )
 from peftcorr.metrics.pair_scores import PairScores, pair_scores
-from peftcorr.results.record import Scores
+from peftcorr.metrics.scores import Scores
 from tests.metrics.made import drawn, table
 
 ALPHAS = [0.05, 0.1, 0.2]

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.aggregate import aggregate, score_predictions
 from peftcorr.metrics.presets import PRESETS, Preset, ScoringFrame, preset_named
-from peftcorr.results.predictions import PREDICTION_SCHEMA
+from peftcorr.predictions import PREDICTION_SCHEMA
 
 ALPHAS = [0.01, 0.05, 0.1, 0.2]
 # name -> categories, pairs, keypoints a pair, what s belongs to: as datasets differ

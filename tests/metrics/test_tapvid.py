@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from peftcorr.data.tapvid import QueryMode, evaluated_frames, sample_queries
+from peftcorr.data.layouts.tapvid import QueryMode, evaluated_frames, sample_queries
 from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.aggregate import score_predictions
 from peftcorr.metrics.tapvid import choose_on, choose_threshold, score_tracking
-from peftcorr.results.predictions import PREDICTION_SCHEMA
+from peftcorr.predictions import PREDICTION_SCHEMA
 
 THRESHOLD = 0.4
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import atomic_path
 from peftcorr.results.record import Record
-from peftcorr.results.store import Store, atomic_path, read_record
+from peftcorr.results.store import Store, read_record
 
 
 def record(**change: Any) -> Record:

@@ -8,7 +8,8 @@ import torch
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
-from peftcorr.backbones.base import Backbone, BlockSites, TokenState, Weights, parameters_of
+from peftcorr.backbones.base import Backbone, BlockSites, TokenState, parameters_of
+from peftcorr.backbones.identity import Weights
 
 
 class Stage(nn.Module):

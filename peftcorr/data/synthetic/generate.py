@@ -27,7 +27,7 @@ from peftcorr.data.synthetic.pairs import (
     sample_pairs,
 )
 from peftcorr.data.synthetic.scene import Variety, render_view
-from peftcorr.processors import processors
+from peftcorr.machine.processors import processors
 
 RENDERER = 3  # raise whenever the same seed gives other pictures
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -1,0 +1,89 @@
+"""``peftcorr breakdown RUN``: where a run is good and where it is not, from its saved predictions."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from peftcorr.errors import PeftCorrError, did_you_mean
+
+if TYPE_CHECKING:
+    from peftcorr.report.breakdown import Sheet
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument("run", metavar="RUN", help="run id, the beginning of one, or a file of predictions")
+    parser.add_argument(
+        "--output", type=Path, default=Path("leaderboard"), metavar="DIR",
+        help="folder of the runs; the page and its figures go to DIR/breakdowns",
+    )  # fmt: skip
+    parser.add_argument("--alphas", type=float, nargs="+", default=[0.05, 0.1, 0.2], metavar="A")
+    parser.add_argument("--predictor", metavar="NAME", help="this one alone")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Carry out the subcommand.
+
+    Raises:
+        PeftCorrError: if the run is not found or cannot be scored, or the page cannot be written.
+    """
+    from peftcorr.files import atomic_path
+    from peftcorr.metrics.aggregate import score_predictions
+    from peftcorr.metrics.breakdown import Breakdown, breakdown
+    from peftcorr.metrics.rows import groups
+    from peftcorr.predictions import read_predictions
+    from peftcorr.report.breakdown import page, sheets
+    from peftcorr.report.configuration import description
+    from peftcorr.report.curve import draw_curve
+    from peftcorr.results.runs import find_predictions, record_beside
+
+    path = find_predictions(parsed.run, parsed.output)
+    predictions = read_predictions(path)
+    score_predictions(predictions, parsed.alphas)  # says what is wrong with it
+    found: dict[str, dict[str, Breakdown]] = {}
+    there: dict[str, None] = {}
+    for (dataset, split, predictor), rows in groups(predictions):
+        there[predictor] = None
+        if parsed.predictor in (None, predictor):
+            found.setdefault(f"{dataset}/{split}", {})[predictor] = breakdown(dataset, rows, parsed.alphas)
+    if not found:
+        raise PeftCorrError(
+            f"The run has no predictor {parsed.predictor!r}.{did_you_mean(parsed.predictor, there)}"
+        )
+    record = record_beside(path)
+    title = path.stem if record is None else f"{path.stem}, {description(record)}"
+    folder = parsed.output / "breakdowns"
+    figures = {split: f"{path.stem}-{_file_name(split)}.svg" for split in found}
+    for split, predictors in found.items():
+        with atomic_path(folder / figures[split]) as temporary:
+            temporary.write_bytes(draw_curve(split, predictors))
+    with atomic_path(folder / f"{path.stem}.md") as temporary:
+        temporary.write_text(page(title, found, figures), encoding="utf-8", newline="\n")
+    console = Console()
+    for split, predictors in found.items():
+        for predictor, result in predictors.items():
+            for sheet in sheets(result):
+                console.print(_table(f"{split}, {predictor}: {sheet.title}", sheet))
+                console.print()
+    print(folder / f"{path.stem}.md")
+    return 0
+
+
+def _file_name(split: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", split.lower()).strip("-")
+
+
+def _table(title: str, sheet: Sheet) -> Table:
+    table = Table(*sheet.header, title=escape(title), title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in sheet.rows:
+        table.add_row(*map(escape, row))
+    return table

@@ -1,0 +1,119 @@
+"""``peftcorr cache ls | clear``: what the cache folder holds, and making room in it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from peftcorr.console.numbers import memory
+from peftcorr.errors import PeftCorrError
+
+KINDS = {
+    "features": "features of frozen backbones",
+    "pairs": "annotation tables",
+    "synthetic": "rendered pictures",
+    "tapvid": "frames of videos",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of the cache that can be deleted without harm to the others.
+
+    Attributes:
+        kind: one of `KINDS`.
+        folder: where it is.
+        what: what it holds, for people.
+        bytes: how much.
+    """
+
+    kind: str
+    folder: Path
+    what: str
+    bytes: int
+
+
+def entries(cache: Path) -> list[Entry]:
+    """Everything in a cache folder, by kind and name."""
+    return [
+        Entry(kind, folder, _what(kind, folder), sum(_sizes(folder)))
+        for kind in KINDS
+        for folder in sorted((cache / kind).glob("*"))
+        if folder.is_dir()
+    ]
+
+
+def clear(cache: Path, kinds: list[str]) -> tuple[int, int]:
+    """Delete every entry of some kinds; returns their number and size in bytes.
+
+    A run that has features of it mapped into memory goes on with them: their files vanish when it ends.
+
+    Raises:
+        PeftCorrError: if a folder cannot be deleted.
+    """
+    chosen = [entry for entry in entries(cache) if entry.kind in kinds]
+    try:
+        for kind in kinds:
+            if (cache / kind).is_dir():
+                shutil.rmtree(cache / kind)
+    except OSError as error:
+        raise PeftCorrError(f"Cannot delete {error.filename}: {error.strerror or error}.") from error
+    return len(chosen), sum(entry.bytes for entry in chosen)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument("action", choices=("ls", "clear"), help="list what is there, or delete it")
+    parser.add_argument(
+        "kind", nargs="*", metavar="KIND", help=f"these alone: {', '.join(KINDS)} (default: all)"
+    )
+
+
+def run(parsed: argparse.Namespace, cache: Path) -> int:
+    """Carry out the subcommand.
+
+    Raises:
+        PeftCorrError: if a kind is unknown or something cannot be deleted.
+    """
+    unknown = [kind for kind in parsed.kind if kind not in KINDS]
+    if unknown:
+        raise PeftCorrError(f"The cache has no kind {unknown[0]!r}: its kinds are {', '.join(KINDS)}.")
+    kinds = parsed.kind or list(KINDS)
+    if parsed.action == "clear":
+        number, size = clear(cache, kinds)
+        print(f"Deleted {number} entries of {', '.join(kinds)}, {memory(size)}, below {cache}.")
+        return 0
+    table = Table("kind", "entry", "what it holds", "size", title=f"{cache}", title_justify="left")
+    table.columns[3].justify = "right"
+    found = [entry for entry in entries(cache) if entry.kind in kinds]
+    for entry in found:
+        table.add_row(entry.kind, entry.folder.name, entry.what, memory(entry.bytes))
+    table.add_section()
+    table.add_row("all", f"{len(found)}", "", memory(sum(entry.bytes for entry in found)))
+    Console().print(table)
+    return 0
+
+
+def _what(kind: str, folder: Path) -> str:
+    if kind != "features":
+        return KINDS[kind]
+    try:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        return f"{about['backbone']}, {about['weights']}, {about['image_size']} px {about['resize']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{KINDS[kind]}, of which nothing is written down"
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # another process tidied up
+            if path.is_file():
+                yield path.stat().st_size

@@ -1,0 +1,129 @@
+"""``peftcorr data prepare | check``: getting a dataset's folder, and whether it holds what is published."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from peftcorr.console.numbers import count
+from peftcorr.console.progress import Progress
+
+if TYPE_CHECKING:  # reading a flag's name must not wait for the libraries behind these
+    from peftcorr.data.published.catalogue import Figures
+    from peftcorr.data.published.check import SplitCheck
+
+_SHOWN = 10  # problems of a split that are printed
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument(
+        "action",
+        choices=("prepare", "check"),
+        help="download and unpack a published dataset, or count what any dataset's loader gives and open every image",
+    )
+    parser.add_argument("name", metavar="NAME", help="a dataset, as peftcorr ls lists them")
+    parser.add_argument(
+        "--data-root", type=Path, metavar="DIR",
+        help="the dataset's folder (default: where prepare puts it, below the cache folder)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--archive", type=Path, nargs="+", default=[], metavar="FILE",
+        help="files that it is published as and that are here already; the others are downloaded (prepare)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sha256", nargs="+", default=[], metavar="HEX",
+        help="what these files must hash to; else the first download is trusted (prepare)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="key=value",
+        help="options of the dataset, without its name; published figures are those of the defaults (check)",
+    )  # fmt: skip
+
+
+def run(parsed: argparse.Namespace, cache: Path) -> int:
+    """Carry out the subcommand.
+
+    Returns:
+        0, or 1 where a check found something wrong.
+
+    Raises:
+        PeftCorrError: if the dataset is unknown, or cannot be prepared or opened.
+    """
+    root = None if parsed.data_root is None else parsed.data_root.expanduser()
+    action = _prepare if parsed.action == "prepare" else _check
+    return action(parsed, root, cache, Progress(Console()))
+
+
+def _prepare(parsed: argparse.Namespace, root: Path | None, cache: Path, progress: Progress) -> int:
+    from peftcorr.data.published.catalogue import prepared_folder, published
+    from peftcorr.data.published.prepare import prepare
+
+    dataset = published(parsed.name)
+    folder = prepared_folder(cache, dataset.name) if root is None else root
+    archives = [path.expanduser() for path in parsed.archive]
+    new = prepare(dataset, folder, archives, parsed.sha256, progress)
+    progress.say(f"{dataset.name} is {'prepared' if new else 'there already: delete it to prepare it anew'}.")
+    without = "; runs find it without, too" if root is None else ""
+    progress.say(f"--data-root {dataset.name}={folder}{without}")
+    return 0
+
+
+def _check(parsed: argparse.Namespace, root: Path | None, cache: Path, progress: Progress) -> int:
+    from peftcorr.data.published.catalogue import CATALOGUE
+    from peftcorr.data.published.check import SplitCheck, check_split
+    from peftcorr.engine.workbench import Workbench
+    from peftcorr.recipe import resolve
+
+    name = parsed.name
+    section = resolve({"dataset": {"name": name}}, [f"dataset.{text}" for text in parsed.set], None).dataset
+    bench = Workbench({} if root is None else {name: root}, None, Path(), cache, progress)
+    source = bench.source(section)
+    published = CATALOGUE[name].splits if name in CATALOGUE and not parsed.set else {}
+    splits = source.splits()
+    checks = [check_split(source, split, progress) for split in splits]
+    absent = [split for split in published if split not in splits]
+    checks += [SplitCheck(split, problems=[f"{source.name} has no such split."]) for split in absent]
+    assert progress.console is not None
+    progress.console.print(_table(source.name, checks, published))
+    for check in checks:
+        for problem in check.problems[:_SHOWN]:
+            progress.say(f"{check.split}: {problem}")
+        if len(check.problems) > _SHOWN:
+            progress.say(f"{check.split}: and {len(check.problems) - _SHOWN:,} more.")
+    sound = bool(checks) and not any(check.problems for check in checks)
+    same = not any(check.differences(published.get(check.split)) for check in checks)
+    progress.say(_verdict(sound, same, bool(published)))
+    return 0 if sound and same else 1
+
+
+def _verdict(sound: bool, same: bool, compared: bool) -> str:
+    first = "Everything could be read" if sound else "Not everything could be read"
+    if not compared:
+        return f"{first}; there are no published figures to compare with."
+    return f"{first}, {'and' if sound == same else 'but'} the figures are {'' if same else 'not '}those published."
+
+
+def _table(title: str, checks: list[SplitCheck], published: Mapping[str, Figures]) -> Table:
+    names = ("pairs", "categories", "images", "keypoints")
+    table = Table("split", *names, "missing", "unreadable", title=title, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for check in checks:
+        figures = published.get(check.split)
+        cells = [_cell(getattr(check.found, name, None), getattr(figures, name, None)) for name in names]
+        images = (None, None) if check.found is None else (check.missing, check.unreadable)
+        table.add_row(check.split, *cells, *map(count, images))
+    return table
+
+
+def _cell(found: int | None, published: int | None) -> str:
+    """What was found, beside what is published."""
+    if published is None:
+        return count(found)
+    return f"{count(found)} {'=' if found == published else '≠'} {count(published)} published"

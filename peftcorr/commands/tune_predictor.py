@@ -1,0 +1,165 @@
+"""``peftcorr tune-predictor``: radius and temperature of the window chosen on val, and kept for later runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from peftcorr.errors import PeftCorrError
+
+if TYPE_CHECKING:
+    from peftcorr.backbones import Backbone
+    from peftcorr.engine.tuning import Tuning
+    from peftcorr.engine.workbench import Workbench
+    from peftcorr.recipe import Recipe
+
+# What deciding the window looks at by default: a window moves a point by a part of a cell, which the strictest
+# threshold sees best.
+ALPHA = 0.05
+ALPHAS = (0.05, 0.1, 0.2)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    from_recipe = ("--strategy", "--backbone", "--dataset")
+    for flag in from_recipe:
+        parser.add_argument(flag, metavar="NAME")
+    parser.add_argument("--recipe", type=Path, metavar="FILE")
+    parser.add_argument("--set", metavar="key=value", nargs="+", action="extend", default=[])
+    parser.add_argument("--image-size", type=int, metavar="N", help="side of the square input, in pixels")
+    parser.add_argument("--run", metavar="RUN", help="a finished run, whose recipe and adapter are taken")
+    parser.add_argument(
+        "--data-root", metavar="[NAME=]PATH", nargs="+", default=[], help="folder of a dataset"
+    )
+    parser.add_argument("--weights", type=Path, metavar="PATH", help="as for run")
+    parser.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR")
+    parser.add_argument("--radius", type=int, nargs="+", metavar="R", help="cells on each side of the peak")
+    parser.add_argument("--temperature", type=float, nargs="+", metavar="T", help="tau")
+    parser.add_argument(
+        "--alpha", type=float, choices=ALPHAS, default=ALPHA, help=f"threshold that decides (default {ALPHA})"
+    )
+
+
+def run(parsed: argparse.Namespace, data_roots: dict[str, Path], cache: Path) -> int:
+    """Carry out the subcommand.
+
+    Raises:
+        PeftCorrError: if the recipe, the run, the dataset or the grid is wrong.
+    """
+    from accelerate import Accelerator
+    from transformers.utils import logging
+
+    from peftcorr.console.progress import Progress
+    from peftcorr.engine.tuning import RADII, TEMPERATURES, grid, tune
+    from peftcorr.engine.workbench import Workbench
+    from peftcorr.machine.launch import on_cpu, use_all_cores
+    from peftcorr.results.choice import ChosenWindow, PredictorChoice, write_choice
+
+    settings = grid(parsed.radius or RADII, parsed.temperature or TEMPERATURES)
+    use_all_cores()
+    logging.disable_progress_bar()
+    console = Console()
+    bench = Workbench(data_roots, parsed.weights, parsed.output, cache, Progress(console))
+    recipe, backbone = _model(parsed, bench)
+    accelerator = Accelerator(cpu=on_cpu())
+    found = tune(recipe, backbone, bench, accelerator, settings, ALPHAS)
+    best = found.best(parsed.alpha)
+    weights = bench.weights_of(*recipe.backbone_class())
+    path = write_choice(
+        PredictorChoice(
+            predictor=ChosenWindow(**best.model_dump()),
+            backbone=recipe.backbone,
+            weights_id=weights.id,
+            weights_sha256=weights.sha256,
+            strategy=recipe.strategy["name"],
+            run_id=parsed.run,
+            dataset=found.dataset,
+            n_pairs=found.n_pairs,
+            n_keypoints=found.n_keypoints,
+            alpha=parsed.alpha,
+            pck=found.by_label(),
+        ),
+        bench.store,
+    )
+    print_tuning(found, parsed.alpha, console)
+    console.print(
+        f"Chosen by PCK@{parsed.alpha:g} on {found.dataset}/val: window_softargmax with radius {best.radius} and "
+        f"temperature {best.temperature:g}, kept in {path}; --predictor tuned uses it.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _model(parsed: argparse.Namespace, bench: Workbench) -> tuple[Recipe, Backbone]:
+    """The recipe and the backbone, adapted as a finished run left it, or as it comes."""
+    from peftcorr.model.finished import adapted_backbone, finished_run
+    from peftcorr.recipe import Recipe, resolve
+    from peftcorr.strategies.base import apply_checked
+
+    if parsed.run is not None:
+        for name in ("strategy", "backbone", "dataset", "recipe", "image_size", "set"):
+            if getattr(parsed, name):
+                raise PeftCorrError(
+                    f"--run takes the run's own recipe: leave out --{name.replace('_', '-')}, or leave out --run."
+                )
+        record = finished_run(parsed.run, bench.store)
+        recipe = Recipe.model_validate(record.recipe)
+        return recipe, adapted_backbone(recipe, record, bench.store, bench.weights)
+    recipe = resolve(_command_line(parsed), parsed.set, parsed.recipe)
+    strategy = recipe.make_strategy()
+    if strategy.trains():
+        raise PeftCorrError(
+            f"The strategy {recipe.strategy['name']!r} trains, so it needs an adapter: name a finished run with --run, "
+            "or tune the backbone as it comes with --strategy frozen."
+        )
+    cls, config = recipe.backbone_class()
+    backbone = cls.build(config, bench.weights_of(cls, config))
+    apply_checked(strategy, backbone)
+    return recipe, backbone
+
+
+def _command_line(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Flags as recipe keys; without a recipe, the backbone is tuned as it comes."""
+    values: dict[str, Any] = {}
+    strategy = parsed.strategy or (None if parsed.recipe else "frozen")
+    size = {} if parsed.image_size is None else {"image_size": parsed.image_size}
+    for key, name, more in (
+        ("strategy", strategy, {}),
+        ("backbone", parsed.backbone, size),
+        ("dataset", parsed.dataset, {}),
+    ):
+        section = ({"name": name} if name else {}) | more
+        if section:
+            values[key] = section
+    return values
+
+
+def print_tuning(found: Tuning, alpha: float, console: Console) -> None:
+    """The other predictors, and of each radius the temperature that is best at a threshold."""
+    from peftcorr.metrics.aggregate import alpha_key
+
+    chosen = found.best(alpha)
+    table = Table("predictor", *(f"PCK@{a:g}" for a in ALPHAS), "", title_justify="left")
+    table.title = f"{found.dataset}/val, {found.n_pairs:,} pairs, {found.n_keypoints:,} keypoints"
+    for column in table.columns[1:]:
+        column.justify = "right"
+
+    def row(name: str, pck: dict[str, float], mark: str = "") -> None:
+        table.add_row(name, *(f"{pck[alpha_key(a)]:.2f}" for a in ALPHAS), mark)
+
+    for name, pck in found.others.items():
+        row(name, pck)
+    table.add_section()
+    for radius in sorted({setting.radius for setting in found.windows}):
+        best = max(
+            (setting for setting in found.windows if setting.radius == radius),
+            key=lambda setting: found.windows[setting][alpha_key(alpha)],
+        )
+        name = f"window, radius {radius}, temperature {best.temperature:g}"
+        row(name, found.windows[best], "chosen" if best == chosen else "")
+    console.print(table)

@@ -1,0 +1,1 @@
+"""What a run says while it works, and how numbers are written."""

@@ -1,0 +1,231 @@
+"""AP-10K (Yu et al., 2021, arXiv:2108.12617) as the correspondence benchmark of GeoAware-SC (Zhang et al., 2024).
+
+annotations/ap10k-<train|val|test>-split1.json
+data/<image id, 12 digits>.jpg
+ap-10k_is_crowd.txt                       image ids that show several animals, published with GeoAware-SC
+
+The protocol is that of "Telling Left from Right" (CVPR 2024, arXiv:2311.17034), as its public notebook
+``prepare_ap10k.ipynb`` carries it out: the three published splits are put together, the first animal annotated in an
+image counts, images of the crowd list or with fewer than 3 annotated keypoints are dropped, and of each species the
+last 30 images are for testing, the 20 before them for validation, the rest for training. A pair shares at least 3
+keypoints and stands in one direction.
+
+- ``intra_species``: all pairs of a species' val or test images; of its n training images at most 50 n pairs.
+- ``cross_species``: of each family with several species, 400 val and 900 test pairs of two species.
+- ``cross_family``: of each two families, 20 val and 30 test pairs.
+
+There the order of images was the file system's and the draw unseeded, so that no two preparations agree. Here images
+are in the order of their ids and everything is drawn from `seed`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from peftcorr.data.arrow import stamp
+from peftcorr.data.base import Progress, given_folder
+from peftcorr.data.image_files import ImageFiles
+from peftcorr.data.layouts.coco import require_images
+from peftcorr.data.layouts.coco_annotation import Instance, read_instances
+from peftcorr.data.layouts.drawn_source import DrawnPair, DrawnSource
+from peftcorr.data.layouts.fields import shown
+from peftcorr.data.layouts.pair_draw import sharing, some, stream, turned
+from peftcorr.data.layouts.spair import SPLITS
+from peftcorr.errors import PeftCorrError
+
+_LOADER = "ap10k-1"  # raise it when the reader gives other values for the same files
+_ARCHIVE_FOLDER = "ap-10k"
+_FILES = tuple(f"ap10k-{split}-split1.json" for split in ("train", "test", "val"))
+_CROWDS = "ap-10k_is_crowd.txt"
+_CROWDS_ADDRESS = "https://raw.githubusercontent.com/Junyi42/GeoAware-SC/master/data/ap-10k_is_crowd.txt"
+_SHARED = 3  # keypoints
+_TEST, _VAL = 30, 20  # images of a species
+_TRN_PAIRS = 50  # for each training image
+_SPECIES_PAIRS = {"val": 400, "test": 900}  # of a family
+_FAMILY_PAIRS = {"val": 20, "test": 30}  # of two families
+
+
+class Ap10k(DrawnSource):
+    """AP-10K; the data root is the folder ``ap-10k`` or the one it was unpacked in."""
+
+    class Config(DrawnSource.Config):
+        """Options of AP-10K."""
+
+        setting: Literal["intra_species", "cross_species", "cross_family"] = "intra_species"
+        crowd: Literal["drop", "keep"] = "drop"
+
+    def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
+        super().__init__(config, root, cache, progress)
+        self._folder = _unpacked(given_folder(root, "ap10k"))
+
+    @property
+    def _options(self) -> Ap10k.Config:
+        assert isinstance(self.config, Ap10k.Config)
+        return self.config
+
+    @property
+    def shared(self) -> int:
+        """3, as published."""
+        return _SHARED
+
+    @property
+    def name(self) -> str:
+        """``ap10k``, ``ap10k-cross_species`` or ``ap10k-cross_family``; another seed or rule is named too."""
+        options = self._options
+        parts = ["ap10k"]
+        if options.setting != "intra_species":
+            parts.append(options.setting)
+        if options.crowd == "keep":
+            parts.append("with_crowds")
+        if options.seed:
+            parts.append(f"seed_{options.seed}")
+        return "-".join(parts)
+
+    def splits(self) -> list[str]:
+        """``trn``, ``val`` and ``test``; across species and families there is nothing to train on."""
+        return list(SPLITS) if self._options.setting == "intra_species" else ["val", "test"]
+
+    def stamp(self, split: str) -> str:
+        """Hash of the options, the crowd list and the annotation files' names, sizes and times."""
+        options = self._options.model_dump_json(exclude={"pair_lists"})
+        crowds = ",".join(str(image) for image in sorted(self._crowds()))
+        return stamp(_LOADER, f"{options}\0{crowds}".encode(), [self.annotation(split)], "-split1.json")
+
+    def annotation(self, split: str) -> Path:
+        """``annotations``, whose files are put together."""
+        return self._folder / "annotations"
+
+    def image_root(self, split: str) -> Path:
+        """``data``."""
+        return self._folder / "data"
+
+    def drawn(self, split: str) -> list[DrawnPair]:
+        """The pairs of the setting, drawn from the seed."""
+        species = self._species(split)
+        draw = {
+            "intra_species": self._intra_species,
+            "cross_species": self._cross_species,
+            "cross_family": self._cross_family,
+        }[self._options.setting]
+        pairs = list(draw(split, species))
+        require_images(self.annotation(split), ImageFiles(self.image_root(split)), pairs)
+        return pairs
+
+    def _species(self, split: str) -> dict[tuple[str, str], list[Instance]]:
+        """A split's images by (family, species), in the order of their ids."""
+        first: dict[int, Instance] = {}
+        for name in _FILES:
+            for instance in read_instances(self.annotation(split) / name):
+                first.setdefault(instance.image_id, instance)
+        _require_distinct_names(self.annotation(split), first)
+        crowds = self._crowds()
+        images: dict[tuple[str, str], list[Instance]] = {}
+        for number, instance in sorted(first.items()):
+            if number not in crowds and len(instance.keypoints) >= _SHARED:
+                images.setdefault((instance.supercategory, instance.category), []).append(instance)
+        return {species: part for species, found in sorted(images.items()) if (part := _part(found, split))}
+
+    def _intra_species(
+        self, split: str, species: dict[tuple[str, str], list[Instance]]
+    ) -> Iterator[DrawnPair]:
+        for (family, name), images in species.items():
+            pairs = [(images[i], images[j]) for i, j in sharing(images, images, _SHARED).tolist() if i < j]
+            limit = _TRN_PAIRS * len(images) if split == "trn" else None
+            yield from self._some(name, pairs, limit, (split, family, name))
+
+    def _cross_species(
+        self, split: str, species: dict[tuple[str, str], list[Instance]]
+    ) -> Iterator[DrawnPair]:
+        families = itertools.groupby(species.items(), key=lambda item: item[0][0])
+        for family, members in families:
+            pairs: list[tuple[Instance, Instance]] = []
+            for (_, one), (_, other) in itertools.combinations(members, 2):
+                pairs += _across(one, other)
+            yield from self._some(family, pairs, _SPECIES_PAIRS[split], (split, family))
+
+    def _cross_family(
+        self, split: str, species: dict[tuple[str, str], list[Instance]]
+    ) -> Iterator[DrawnPair]:
+        families: dict[str, list[Instance]] = {}
+        for (family, _), images in species.items():
+            families.setdefault(family, []).extend(images)
+        for one, other in itertools.combinations(sorted(families), 2):
+            pairs = _across(families[one], families[other])
+            # one category for all, as published: else an image would be encoded once for each other family
+            yield from self._some("all", pairs, _FAMILY_PAIRS[split], (split, one, other))
+
+    def _some(
+        self,
+        category: str,
+        pairs: Sequence[tuple[Instance, Instance]],
+        limit: int | None,
+        names: tuple[str, ...],
+    ) -> Iterator[DrawnPair]:
+        seed = self._options.seed
+        chosen = [pairs[index] for index in some(len(pairs), limit, stream(seed, *names, "pairs"))]
+        for source, target in turned(chosen, stream(seed, *names, "direction")):
+            yield category, source, target
+
+    def _crowds(self) -> set[int]:
+        """Images of the crowd list."""
+        if self._options.crowd == "keep":
+            return set()
+        for path in (self._folder / _CROWDS, self._folder.parent / _CROWDS):
+            if path.is_file():
+                return _read_crowds(path)
+        raise PeftCorrError(
+            f"{self._folder} has no {_CROWDS}, the published list of images to leave out: get it from "
+            f"{_CROWDS_ADDRESS}, or keep these images, which is another benchmark, with the option crowd: keep."
+        )
+
+
+def _part(images: list[Instance], split: str) -> list[Instance]:
+    """What a species has in a split: the last 30 images are for testing, the 20 before them for validation."""
+    test = max(0, len(images) - _TEST)
+    val = max(0, test - _VAL)
+    return {"trn": images[:val], "val": images[val:test], "test": images[test:]}[split]
+
+
+def _require_distinct_names(annotations: Path, images: dict[int, Instance]) -> None:
+    numbers: dict[str, int] = {}
+    for number, instance in images.items():
+        if (other := numbers.setdefault(instance.image, number)) != number:
+            raise PeftCorrError(
+                f"{annotations}: the images {shown(other)} and {shown(number)} of two of its files have the same "
+                f"file_name, {shown(instance.image)}."
+            )
+
+
+def _across(one: Sequence[Instance], other: Sequence[Instance]) -> list[tuple[Instance, Instance]]:
+    return [(one[i], other[j]) for i, j in sharing(one, other, _SHARED).tolist()]
+
+
+def _read_crowds(path: Path) -> set[int]:
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+    except OSError as error:
+        raise PeftCorrError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise PeftCorrError(f"{path} is not UTF-8 text (byte {error.start}).") from error
+    images = set()
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if text and not (text.isascii() and text.isdigit() and len(text) <= 12):
+            raise PeftCorrError(f"{path}, line {number}: {text[:40]!r} is no image id, like 000000022657.")
+        if text:
+            images.add(int(text))
+    return images
+
+
+def _unpacked(root: Path) -> Path:
+    for folder in (root, root / _ARCHIVE_FOLDER):
+        if all((folder / "annotations" / name).is_file() for name in _FILES):
+            return folder
+    raise PeftCorrError(
+        f"The data root {root} has no folder annotations with {', '.join(_FILES)}: unpack ap-10k.zip there."
+    )

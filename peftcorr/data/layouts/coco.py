@@ -1,0 +1,178 @@
+"""Any folder in COCO's keypoint format (Lin et al., 2014, "Microsoft COCO: Common Objects in Context") as pairs.
+
+annotations/<trn|val|test>.json           images, annotations, categories
+images/<file_name>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from peftcorr.data.arrow import stamp
+from peftcorr.data.base import Progress, given_folder
+from peftcorr.data.image_files import ImageFiles
+from peftcorr.data.layouts.coco_annotation import Instance, read_instances
+from peftcorr.data.layouts.drawn_source import DrawnPair, DrawnSource
+from peftcorr.data.layouts.pair_draw import sharing, some, stream
+from peftcorr.data.layouts.spair import SPLITS
+from peftcorr.errors import PeftCorrError
+
+_LOADER = "coco-1"  # raise it when the reader gives other values for the same files
+_MOST_IMAGES = 2048  # of one group that are paired with each other; of more, this many are drawn first
+_MOST_PAIRS = 1_000_000  # of one group without the option `pairs`
+_WORDS = {"trn": ("trn", "train"), "val": ("val",), "test": ("test",)}  # what {split} may stand for
+
+
+def _inside(pattern: str) -> str:
+    path = PurePosixPath(pattern)
+    if path.is_absolute() or ".." in path.parts or "\0" in pattern:
+        raise ValueError("it must be a path inside the data root")
+    return pattern
+
+
+def _of_split(pattern: str) -> str:
+    if "{split}" not in pattern:
+        raise ValueError("it must hold {split}, like annotations/person_keypoints_{split}2017.json")
+    return pattern
+
+
+_Pattern = Annotated[str, AfterValidator(_inside)]
+
+
+class Coco(DrawnSource):
+    """Pairs of images with annotated keypoints; the dataset carries the folder's own name.
+
+    Inside a category, and with `within` inside a supercategory or the whole file, all ordered pairs of two images
+    that share enough keypoints (v > 0) are taken, or `pairs` of them. An image is there with its largest object that
+    is no crowd. Keypoints are the same where their names are.
+    """
+
+    class Config(DrawnSource.Config):
+        """Options of a folder in COCO's keypoint format."""
+
+        annotations: Annotated[_Pattern, AfterValidator(_of_split)] = Field(
+            default="annotations/{split}.json", description="{split} is trn (or train), val or test"
+        )
+        images: _Pattern = Field(default="images", description="folder; may hold {split} too")
+        within: Literal["category", "supercategory", "all"] = "category"
+        shared: int = Field(default=3, ge=1, description="keypoints that both images of a pair must have")
+        pairs: int | None = Field(default=None, ge=1, description="of each category; null: all")
+        folder: str | None = Field(
+            default=None, description="name that the data root must have, from a record"
+        )
+
+    def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
+        super().__init__(config, root, cache, progress)
+        self._folder = given_folder(root, "coco")
+        folder = self._options.folder
+        if folder is not None and folder != self.name:
+            raise PeftCorrError(
+                f"The recipe was made for the dataset {folder!r}, but the data root {root} holds "
+                f"{self.name!r}: give the right --data-root."
+            )
+
+    @property
+    def _options(self) -> Coco.Config:
+        assert isinstance(self.config, Coco.Config)
+        return self.config
+
+    @property
+    def shared(self) -> int:
+        """The option of that name."""
+        return self._options.shared
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, and what was chosen among its pairs: other pairs are another benchmark."""
+        options, default = self._options, Coco.Config()
+        chosen = [
+            f"{key}_{getattr(options, key)}"
+            for key in ("within", "shared", "pairs", "seed")
+            if getattr(options, key) != getattr(default, key)
+        ]
+        return "-".join([self._folder.resolve().name, *chosen])
+
+    def splits(self) -> list[str]:
+        """Splits that have an annotation file."""
+        return [split for split in SPLITS if self._found(split) is not None]
+
+    def identity(self) -> dict[str, Any]:
+        """The folder's name and the checksum of each split's list of pairs."""
+        return {"folder": self.name, **super().identity()}
+
+    def stamp(self, split: str) -> str:
+        """Hash of the options and of the annotation file's name, size and time."""
+        path, images = self._place(split)
+        options = self._options.model_dump_json(exclude={"folder", "pair_lists"})
+        return stamp(_LOADER, f"{options}\0{images}".encode(), [path.parent], path.name)
+
+    def annotation(self, split: str) -> Path:
+        """The file of the option ``annotations``."""
+        return self._place(split)[0]
+
+    def image_root(self, split: str) -> Path:
+        """The folder of the option ``images``."""
+        return self._place(split)[1]
+
+    def drawn(self, split: str) -> list[DrawnPair]:
+        """All pairs, or `pairs` of each group drawn from the seed; groups by name, images by path."""
+        path, root = self._place(split)
+        options = self._options
+        pairs: list[DrawnPair] = []
+        for name, members in _groups(read_instances(path), options.within):
+            enough = [member for member in members if len(member.keypoints) >= options.shared]
+            kept = some(len(enough), _MOST_IMAGES, stream(options.seed, split, name, "images"))
+            enough = [enough[index] for index in kept]
+            found = sharing(enough, enough, options.shared)
+            found = found[found[:, 0] != found[:, 1]]
+            if options.pairs is None and len(found) > _MOST_PAIRS:
+                raise PeftCorrError(
+                    f"{path}: {name!r} has {len(found):,} pairs among {len(enough):,} images alone: choose how many "
+                    "are drawn with the option pairs (--set dataset.pairs=1000)."
+                )
+            chosen = some(len(found), options.pairs, stream(options.seed, split, name, "pairs"))
+            pairs += [(name, enough[i], enough[j]) for i, j in found[chosen].tolist()]
+        require_images(path, ImageFiles(root), pairs)
+        return pairs
+
+    def _found(self, split: str) -> tuple[Path, Path] | None:
+        """Annotation file and image folder of a split."""
+        for word in _WORDS.get(split, ()):
+            path = self._folder / self._options.annotations.replace("{split}", word)
+            if path.is_file():
+                return path, self._folder / self._options.images.replace("{split}", word)
+        return None
+
+    def _place(self, split: str) -> tuple[Path, Path]:
+        found = self._found(split)
+        if found is None:
+            raise PeftCorrError(
+                f"{self._folder} has no {self._options.annotations.replace('{split}', split)}: "
+                "name the file with the option annotations (--set 'dataset.annotations=...{split}...')."
+            )
+        return found
+
+
+def require_images(annotation: Path, files: ImageFiles, pairs: Iterable[DrawnPair]) -> None:
+    """Raise PeftCorrError if an image of a pair is missing."""
+    for image in sorted({instance.image for _, *both in pairs for instance in both}):
+        if problem := files.missing(image):
+            raise PeftCorrError(f"{annotation}: file_name {problem}")
+
+
+def _groups(instances: Iterable[Instance], within: str) -> list[tuple[str, list[Instance]]]:
+    """Objects that may be paired, by the group's name: of each image the largest that is no crowd."""
+    largest: dict[str, dict[int, Instance]] = {}
+    for instance in instances:
+        if instance.crowd:
+            continue
+        names = {"category": instance.category, "supercategory": instance.supercategory, "all": "all"}
+        group = largest.setdefault(names[within], {})
+        known = group.get(instance.image_id)
+        if known is None or instance.area > known.area:
+            group[instance.image_id] = instance
+    return [(name, sorted(group.values(), key=lambda i: i.image)) for name, group in sorted(largest.items())]

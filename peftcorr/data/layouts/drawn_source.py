@@ -1,0 +1,143 @@
+"""What datasets have in common whose pairs are drawn from a seed: a table, and a list of pairs with its checksum."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+from pydantic import Field
+
+from peftcorr.data.arrow import Columns, cached_table, write_once
+from peftcorr.data.base import DatasetSource, PairDataset
+from peftcorr.data.columns import PAIR_FEATURES
+from peftcorr.data.layouts.coco_annotation import Instance
+from peftcorr.errors import PeftCorrError
+
+_BLOCK = 4096  # pairs between two writes
+
+DrawnPair = tuple[str, Instance, Instance]  # category of the pair, source, target
+
+
+class DrawnSource(DatasetSource):
+    """A dataset whose pairs are drawn from annotated images.
+
+    The pairs of a split are written beside the Arrow cache, one a line: category, source and target with tabs between.
+    The SHA-256 of that file stands in the recipe of every record, and a recipe is refused where the draw gives
+    another list.
+    """
+
+    class Config(DatasetSource.Config):
+        """Options of a dataset whose pairs are drawn."""
+
+        seed: int = Field(default=0, ge=0, description="of the draw of pairs")
+        pair_lists: dict[str, str] | None = Field(
+            default=None, description="SHA-256 that each split's list of pairs must have, from a record"
+        )
+
+    @property
+    def _drawing(self) -> DrawnSource.Config:
+        assert isinstance(self.config, DrawnSource.Config)
+        return self.config
+
+    @abstractmethod
+    def drawn(self, split: str) -> list[DrawnPair]:
+        """Read the annotation and draw the pairs of a split.
+
+        Raises:
+            PeftCorrError: if a file is missing or malformed, naming the file and the field.
+        """
+
+    @abstractmethod
+    def stamp(self, split: str) -> str:
+        """Hash of all that decides the pairs of a split, without reading the annotation."""
+
+    @abstractmethod
+    def annotation(self, split: str) -> Path:
+        """File or folder that the split's annotation is in."""
+
+    @abstractmethod
+    def image_root(self, split: str) -> Path:
+        """Folder that the split's images are in."""
+
+    @property
+    @abstractmethod
+    def shared(self) -> int:
+        """Keypoints that the two images of a pair must have in common."""
+
+    def identity(self) -> dict[str, Any]:
+        """The checksum of each split's list of pairs."""
+        return {"pair_lists": {split: self._list(split)[1] for split in self.splits()}}
+
+    def load(self, split: str) -> PairDataset:
+        """Read or draw a split; s is the longer side of the target's annotated box.
+
+        Raises:
+            PeftCorrError: if a file is missing or malformed, or the pairs are not those that the recipe was made for.
+        """
+        if split not in self.splits():
+            raise PeftCorrError(
+                f"{self.name} has no split {split!r}: it has {', '.join(self.splits()) or 'none'}."
+            )
+        text, checksum = self._list(split)
+        if not text:
+            raise PeftCorrError(
+                f"{self.annotation(split)}: {self.name} has no {split} pair, since no two images that it would "
+                f"pair have {self.shared} annotated keypoints in common."
+            )
+        write_once(self.cache / "pair_lists", self.name, f"-{split}-{checksum[:12]}.tsv", text)
+        return PairDataset(self.name, split, self.image_root(split), self._table(split))
+
+    def _table(self, split: str) -> datasets.Dataset:
+        assert self.root is not None
+        return cached_table(
+            self.cache, self.name, self.root, split, self.stamp(split), lambda: self._blocks(split)
+        )
+
+    def _list(self, split: str) -> tuple[bytes, str]:
+        """The pairs of a split, one a line (none if there is no pair), and the checksum that the recipe agrees to."""
+        table = self._table(split).with_format("arrow")[:]
+        columns = [table.column(name).to_pylist() for name in ("category", "source_image", "target_image")]
+        text = "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True)).encode()
+        checksum = hashlib.sha256(text).hexdigest()
+        expected = (self._drawing.pair_lists or {}).get(split, checksum)
+        if expected != checksum:
+            raise PeftCorrError(
+                f"The recipe was made for a {split} list of pairs with the checksum {expected[:12]}, but what "
+                f"{self.root} gives has {checksum[:12]}: give the right --data-root and the same options."
+            )
+        return text, checksum
+
+    def _blocks(self, split: str) -> Iterator[Columns]:
+        pairs = self.drawn(split)
+        for start in range(0, len(pairs), _BLOCK):
+            columns: dict[str, list[Any]] = {column: [] for column in PAIR_FEATURES}
+            for category, source, target in pairs[start : start + _BLOCK]:
+                row = _row(category, source, target)
+                for column, values in columns.items():
+                    values.append(row.get(column))
+            yield columns
+            if self.progress is not None:
+                self.progress(min(start + _BLOCK, len(pairs)), len(pairs))
+
+
+def _row(category: str, source: Instance, target: Instance) -> dict[str, Any]:
+    names = [name for name in source.keypoints if name in target.keypoints]
+    x1, y1, x2, y2 = target.box
+    return {
+        "pair_id": f"{source.image}-{target.image}:{category}",
+        "category": category,
+        "source_image": source.image,
+        "target_image": target.image,
+        "source_size": source.size,
+        "target_size": target.size,
+        "source_keypoints": [source.keypoints[name] for name in names],
+        "target_keypoints": [target.keypoints[name] for name in names],
+        "keypoint_ids": names,
+        "source_box": source.box,
+        "target_box": target.box,
+        "reference_length": max(x2 - x1, y2 - y1),
+    }

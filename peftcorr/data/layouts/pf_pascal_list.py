@@ -1,0 +1,142 @@
+"""PF-Pascal's published lists of pairs: one CSV file a split, in the layouts that are in use, checked row by row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from peftcorr.data.layouts.fields import Coordinate, Name, problem
+from peftcorr.errors import PeftCorrError
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+COORDINATES = ("XA", "YA", "XB", "YB")
+
+_WORDS = {"trn": ("trn", "train"), "val": ("val",), "test": ("test",)}
+_FOLDERS = ("image_pairs", ".", "PF-dataset-PASCAL")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?|[+-]?(nan|inf)", re.ASCII | re.IGNORECASE)
+
+
+def _file_name(value: object) -> object:
+    # lists give "PF-dataset-PASCAL/JPEGImages/2008_000001.jpg" or the name alone
+    return PurePosixPath(value).name if isinstance(value, str) else value
+
+
+def _numbers(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(";")]
+    # What is no number goes on as text, which pydantic then refuses with its place in the list.
+    return [float(part) if _NUMBER.fullmatch(part) else part for part in parts]
+
+
+def _whole(value: object) -> object:
+    return (
+        int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII) else value
+    )
+
+
+_Coordinates = Annotated[list[Coordinate], BeforeValidator(_numbers), Field(min_length=1)] | None
+
+
+class ListedPair(BaseModel):
+    """One row: two photographs of a class, and x and y of the keypoints that they share where the list has them."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    source_image: Annotated[Name, BeforeValidator(_file_name)]
+    target_image: Annotated[Name, BeforeValidator(_file_name)]
+    number: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=len(CLASSES), alias="class")]
+    XA: _Coordinates = None
+    YA: _Coordinates = None
+    XB: _Coordinates = None
+    YB: _Coordinates = None
+
+    @property
+    def category(self) -> str:
+        """Name of the class; the lists number VOC's classes from 1 in alphabetical order."""
+        return CLASSES[self.number - 1]
+
+
+@dataclass(frozen=True)
+class PairListing:
+    """A list that was read.
+
+    Attributes:
+        path: its file.
+        rows: each row with the line that it is on, in the file's order.
+        columns: names of its columns.
+    """
+
+    path: Path
+    rows: list[tuple[int, ListedPair]]
+    columns: tuple[str, ...]
+
+
+def find_list(root: Path, split: str) -> Path | None:
+    """The list of a split: ``image_pairs/trn_pairs.csv``, or another name and place that it is published under."""
+    for folder in _FOLDERS:
+        for word in _WORDS.get(split, ()):
+            for ending in ("_pairs.csv", "_pairs_pf_pascal.csv"):
+                path = root / folder / f"{word}{ending}"
+                if path.is_file():
+                    return path
+    return None
+
+
+def read_list(path: Path) -> PairListing:
+    """Read a list.
+
+    Raises:
+        PeftCorrError: if the file cannot be read or a row is wrong, naming the line and the column.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise PeftCorrError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise PeftCorrError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = tuple(name.strip() for name in next(reader, ()))
+        _require_columns(path, columns)
+        rows = [(reader.line_num, _row(path, reader.line_num, columns, row)) for row in reader if row]
+    except csv.Error as error:
+        raise PeftCorrError(f"{path}, line {reader.line_num}: no valid CSV ({error}).") from error
+    if not rows:
+        raise PeftCorrError(f"{path} lists no pair.")
+    return PairListing(path, rows, columns)
+
+
+def _require_columns(path: Path, columns: tuple[str, ...]) -> None:
+    coordinates = COORDINATES if any(name in columns for name in COORDINATES) else ()
+    for name in ("source_image", "target_image", "class", *coordinates):
+        if columns.count(name) != 1:
+            raise PeftCorrError(
+                f"{path}, line 1: there {'is no column' if name not in columns else 'are two columns'} {name}."
+            )
+
+
+def _row(path: Path, line: int, columns: tuple[str, ...], values: list[str]) -> ListedPair:
+    where = f"{path}, line {line}"
+    if len(values) != len(columns):
+        raise PeftCorrError(f"{where}: {len(values)} values under {len(columns)} columns.")
+    try:
+        pair = ListedPair.model_validate(dict(zip(columns, values, strict=True)))
+    except ValidationError as error:
+        raise PeftCorrError(f"{where}: {problem(error)}.") from error
+    counts = {name: len(found) for name in COORDINATES if (found := getattr(pair, name)) is not None}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        raise PeftCorrError(
+            f"{where}: unequal numbers of keypoints: {told}; each keypoint needs one of each."
+        )
+    return pair

@@ -1,0 +1,175 @@
+"""TAP-Vid DAVIS: points to be tracked through videos, as pairs of a query frame and every other frame to be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from peftcorr.data.arrow import Columns, cached_table, stamp
+from peftcorr.data.base import DatasetSource, PairDataset, Progress
+from peftcorr.data.columns import PAIR_FEATURES
+from peftcorr.data.layouts.tapvid_frames import SIDE, Tracks, frame_name, prepare, read_tracks
+from peftcorr.errors import PeftCorrError
+
+QueryMode = Literal["first", "strided"]
+Ints = NDArray[np.int64]
+
+QUERY_STRIDE = 5  # frames
+_LOADER = "tapvid-1"  # raise it when the same tracks give other pairs
+_FILES = {"test": "tapvid_davis.pkl", "val": "tapvid_val.pkl"}
+_ARCHIVE_FOLDER = "tapvid_davis"
+
+
+def sample_queries(occluded: NDArray[np.bool_], mode: QueryMode) -> tuple[Ints, Ints]:
+    """Choose the points that are looked for (Doersch et al., "TAP-Vid", NeurIPS 2022, arXiv:2211.03726).
+
+    ``first`` takes each track where it is first visible, ``strided`` in every fifth frame where it is visible.
+
+    Args:
+        occluded: (N, T).
+        mode: how.
+
+    Returns:
+        track and query frame of each of Q queries.
+    """
+    if mode == "first":
+        tracks = np.flatnonzero(~occluded.all(axis=1))
+        return tracks, np.argmin(occluded[tracks], axis=1)
+    frames, tracks = np.nonzero(~occluded[:, ::QUERY_STRIDE].T)
+    return tracks, frames * QUERY_STRIDE
+
+
+def evaluated_frames(query_frames: Ints, frames: int, mode: QueryMode) -> NDArray[np.bool_]:
+    """Where each of Q queries is scored, (Q, T): in ``first`` after its frame, in ``strided`` in all others."""
+    offset = np.arange(frames) - query_frames[:, None]
+    return offset > 0 if mode == "first" else offset != 0
+
+
+class TapvidDavis(DatasetSource):
+    """TAP-Vid DAVIS (Doersch et al., 2022) from ``tapvid_davis.pkl`` as published.
+
+    The data root is the folder of that file or the one that its archive was unpacked in. Frames are at 256 x 256, the
+    size that the metrics are defined at. A pair is a query frame and one other frame of its video; its keypoints are
+    all points queried there, those that the other frame hides included (`target_occluded`).
+    """
+
+    class Config(DatasetSource.Config):
+        """Options of ``tapvid_davis``."""
+
+        queries: QueryMode = Field(
+            default="first", description="where tracks are queried and scored, as TAP-Vid names it"
+        )
+        occlusion_threshold: Annotated[float, Field(ge=-1, le=1)] | Literal["val"] = Field(
+            default=0.5,
+            description="a point counts as occluded below this cosine similarity; val chooses it on tapvid_val.pkl",
+        )
+
+    config: Config
+
+    def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
+        super().__init__(config, root, cache, progress)
+        self._folder = _existing_root(root)
+        if self.config.occlusion_threshold == "val" and "val" not in self.splits():
+            raise PeftCorrError(
+                f"occlusion_threshold: val needs {self._folder / _FILES['val']}, videos other than the tested ones in "
+                "the format of tapvid_davis.pkl: put it there or give the threshold as a number."
+            )
+
+    @property
+    def name(self) -> str:
+        """``tapvid_davis-first`` or ``tapvid_davis-strided``, which are never compared."""
+        return f"tapvid_davis-{self.config.queries}"
+
+    def splits(self) -> list[str]:
+        """``test``, and ``val`` where there is a ``tapvid_val.pkl`` to choose the occlusion threshold on."""
+        return [split for split, file in _FILES.items() if (self._folder / file).is_file()]
+
+    def load(self, split: str) -> PairDataset:
+        """Read a split; s is 256 pixels for every pair, so that PCK@(k/256) is the share within k pixels.
+
+        Raises:
+            PeftCorrError: if the split is not there, its pickle is not sound, or val shares a video with test.
+        """
+        if split not in self.splits():
+            raise PeftCorrError(
+                f"{self.name} has no split {split!r}: its splits are {', '.join(self.splits())}."
+            )
+        folder = self._prepared(split)
+        if split == "val" and (
+            shared := read_tracks(folder).keys() & read_tracks(self._prepared("test")).keys()
+        ):
+            raise PeftCorrError(
+                f"{self._folder / _FILES['val']} holds the video {min(shared)!r} of {_FILES['test']}: what the "
+                "threshold is chosen on must not be tested on."
+            )
+        table = cached_table(
+            self.cache,
+            self.name,
+            self._folder,
+            split,
+            stamp(f"{_LOADER} {self.config.queries}", folder.name.encode(), []),
+            lambda: self._blocks(split, folder),
+        )
+        return PairDataset(self.name, split, folder, table)
+
+    def _prepared(self, split: str) -> Path:
+        return prepare(self._folder / _FILES[split], self.cache, self.progress)
+
+    def _blocks(self, split: str, folder: Path) -> Iterator[Columns]:
+        found = False
+        for video, tracks in read_tracks(folder).items():
+            columns = _pairs(video, tracks, self.config.queries)
+            found = found or len(columns["pair_id"]) > 0
+            yield columns
+        if not found:
+            raise PeftCorrError(
+                f"{self._folder / _FILES[split]} has no video with a visible point and a frame to find it in: "
+                "points and occluded leave nothing to score."
+            )
+
+
+def _pairs(video: str, tracks: Tracks, mode: QueryMode) -> Columns:
+    """One pair for each frame with queries and each frame that these are scored in."""
+    columns: dict[str, list[Any]] = {column: [] for column in PAIR_FEATURES}
+    queried, query_frames = sample_queries(tracks.occluded, mode)
+    # The annotation's frame begins at the first pixel's outer edge, ours at its centre.
+    points = tracks.points * SIDE - 0.5
+    for frame in np.unique(query_frames).tolist():
+        here = queried[query_frames == frame]
+        shared = {
+            "category": video,
+            "source_image": frame_name(video, frame),
+            "source_size": [SIDE, SIDE],
+            "target_size": [SIDE, SIDE],
+            "source_keypoints": points[here, frame].tolist(),
+            "keypoint_ids": [str(track) for track in here],
+            "source_box": [],
+            "target_box": [],
+            "reference_length": float(SIDE),
+        }
+        [evaluated] = evaluated_frames(np.array([frame]), tracks.occluded.shape[1], mode)
+        for other in np.flatnonzero(evaluated).tolist():
+            row = {
+                **shared,
+                "pair_id": f"{video}:{frame:05d}-{other:05d}",
+                "target_image": frame_name(video, other),
+                "target_keypoints": points[here, other].tolist(),
+                "target_occluded": tracks.occluded[here, other].tolist(),
+            }
+            for column, values in columns.items():
+                values.append(row.get(column))
+    return columns
+
+
+def _existing_root(root: Path | None) -> Path:
+    if root is None:
+        raise PeftCorrError("tapvid_davis is read from a folder: give it with --data-root tapvid_davis=PATH.")
+    for folder in (root, root / _ARCHIVE_FOLDER):
+        if (folder / _FILES["test"]).is_file():
+            return folder
+    raise PeftCorrError(f"The data root {root} has no {_FILES['test']}: mend --data-root tapvid_davis=PATH.")

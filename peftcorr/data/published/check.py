@@ -1,0 +1,92 @@
+"""Counting what a dataset's loader gives, and opening every image of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from os import cpu_count
+
+from peftcorr.console.progress import Progress
+from peftcorr.data.base import DatasetSource, PairDataset
+from peftcorr.data.correspondences import Correspondences, correspondences
+from peftcorr.data.images import decode
+from peftcorr.data.published.catalogue import Figures
+from peftcorr.errors import PeftCorrError
+
+
+@dataclass
+class SplitCheck:
+    """What was found in one split.
+
+    Attributes:
+        split: its name.
+        found: what the loader gives; None where it gives nothing.
+        missing, unreadable: distinct images that are not there, or cannot be decoded to their annotated size.
+        problems: a sentence for each of these, or why the split could not be read.
+    """
+
+    split: str
+    found: Figures | None = None
+    missing: int = 0
+    unreadable: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def differences(self, published: Figures | None) -> list[str]:
+        """Names of the figures that are not as published."""
+        if published is None:
+            return []
+        return [
+            name
+            for name, value in vars(published).items()
+            if value is not None and (self.found is None or getattr(self.found, name) != value)
+        ]
+
+
+def check_split(source: DatasetSource, split: str, progress: Progress) -> SplitCheck:
+    """Load a split, count it and decode each of its images once."""
+    result = SplitCheck(split)
+    try:
+        dataset = source.load(split)
+    except PeftCorrError as error:
+        result.problems.append(str(error))
+        return result
+    flat = correspondences(dataset)
+    result.found = Figures(
+        pairs=len(dataset),
+        categories=len(set(flat.categories)),
+        images=len(flat.images),
+        keypoints=len(flat),
+    )
+    for problem, there in _image_problems(dataset, flat, progress):
+        result.problems.append(problem)
+        if there:
+            result.unreadable += 1
+        else:
+            result.missing += 1
+    return result
+
+
+def _image_problems(
+    dataset: PairDataset, flat: Correspondences, progress: Progress
+) -> Iterator[tuple[str, bool]]:
+    """Yield a sentence for each image that cannot be had, and whether its file is there."""
+    sizes = dict(zip(flat.images, flat.sizes, strict=True))  # an image of two categories is one file
+
+    def problem(image: str) -> tuple[str, bool] | None:
+        path = dataset.image_root / image
+        size = sizes[image]
+        try:
+            decode(path, (size[0], size[1]) if size else None)
+        except PeftCorrError as error:
+            return str(error), path.exists()
+        return None
+
+    with (
+        ThreadPoolExecutor(min(4, cpu_count() or 1)) as pool,
+        progress.track(f"decode images of {dataset.split}", len(sizes), "images") as bar,
+    ):
+        for found in pool.map(problem, sizes):
+            bar.advance(1)
+            if found is not None:
+                yield found

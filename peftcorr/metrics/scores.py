@@ -1,0 +1,92 @@
+"""What scoring gives: PCK of one predictor on one split, and point tracking by TAP-Vid's definition."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from peftcorr.metrics.presets import Aggregate
+
+Threshold = Annotated[str, StringConstraints(pattern=r"^[0-9.]+(e[-+]?[0-9]+)?$")]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class Strict(BaseModel):
+    """A model that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Scores(Strict):
+    """PCK in percent of one predictor on one split; the keys of the dictionaries are thresholds ("0.1").
+
+    `per_keypoint` pools all keypoints, `per_image` is the mean over pairs of each pair's share,
+    `per_category` holds both for every category and their plain mean over categories. `intervals` are the 95 %
+    intervals [low, high] of `peftcorr.metrics.bootstrap`, without the aggregates that have none; None in records
+    from before there were any.
+    """
+
+    per_keypoint: dict[Threshold, Percent]
+    per_image: dict[Threshold, Percent]
+    per_category: dict[str, CategoryScores]
+    category_mean: CategoryMean
+    n_pairs: int
+    n_keypoints: int
+    intervals: dict[Aggregate, dict[Threshold, tuple[Percent, Percent]]] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
+
+    def aggregates(self) -> dict[Aggregate, dict[str, float]]:
+        """Every aggregate over the whole split, each by threshold."""
+        return {
+            "per_keypoint": self.per_keypoint,
+            "per_image": self.per_image,
+            "category_mean_per_keypoint": self.category_mean.per_keypoint,
+            "category_mean_per_image": self.category_mean.per_image,
+        }
+
+
+class CategoryScores(Strict):
+    """PCK of one category, by both aggregates."""
+
+    per_keypoint: dict[Threshold, Percent]
+    per_image: dict[Threshold, Percent]
+    n_pairs: int
+    n_keypoints: int
+
+
+class CategoryMean(Strict):
+    """Plain mean over categories of each aggregate."""
+
+    per_keypoint: dict[Threshold, Percent]
+    per_image: dict[Threshold, Percent]
+
+
+class VideoTracking(Strict):
+    """Tracking in one video, in percent; null where the video has nothing to be counted."""
+
+    delta_avg: Percent | None
+    occlusion_accuracy: Percent | None
+    average_jaccard: Percent | None
+
+
+class TrackingScores(Strict):
+    """Point tracking by TAP-Vid's definition, in percent, mean over videos; of one predictor on one split.
+
+    The keys of `delta` and `jaccard` are thresholds in pixels of a 256 x 256 frame; `delta_avg` and `average_jaccard`
+    are their means. A point is predicted to be occluded when its similarity is below `occlusion_threshold`, which was
+    fixed in the recipe or chosen on the val split, on other videos.
+    """
+
+    delta_avg: Percent
+    occlusion_accuracy: Percent
+    average_jaccard: Percent
+    delta: dict[Threshold, Percent]
+    jaccard: dict[Threshold, Percent]
+    per_video: dict[str, VideoTracking]
+    occlusion_threshold: float
+    threshold_chosen: Literal["fixed", "val"]
+    n_pairs: int
+    n_points: int
+    n_visible: int

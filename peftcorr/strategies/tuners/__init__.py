@@ -1,0 +1,1 @@
+"""What goes through Hugging Face peft: its tuners as strategies."""

@@ -1,0 +1,94 @@
+"""AdaLoRA's schedule of ranks. Zhang et al., "Adaptive Budget Allocation for PEFT", ICLR 2023.
+
+Each update is B diag(E) A. As training goes on, entries of E that matter least are set to zero until `target_r` a
+layer are left on average. peft computes importance and budget; this file calls it where its own trainer would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from peft import AdaLoraConfig
+from peft.tuners.adalora import RankAllocator
+from torch import Tensor
+
+from peftcorr.backbones.base import Backbone
+from peftcorr.errors import PeftCorrError
+from peftcorr.strategies.tuners.injection import ADAPTER
+
+
+class RankSchedule:
+    """Takes ranks away step by step, over as many steps as the training has.
+
+    The state that validation selects may be of a step at which more ranks were left than `target_r`.
+    """
+
+    def __init__(self, options: Mapping[str, Any]):
+        self._options = options
+        self._allocator: RankAllocator | None = None
+        self._kept: dict[str, list[bool]] = {}
+
+    def penalty(self, backbone: Backbone, layers: Sequence[str]) -> Tensor:
+        """`orth_reg_weight` times the mean over all A and B of || P P^T - I ||, which keeps them near orthogonal."""
+        terms = []
+        for name in layers:
+            layer: Any = backbone.get_submodule(name)
+            for rows in (layer.lora_A[ADAPTER], layer.lora_B[ADAPTER].T):
+                gram = rows @ rows.T
+                terms.append(torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=gram.device)))
+        return float(self._options["orth_reg_weight"]) * torch.stack(terms).mean()
+
+    def after_step(self, backbone: Backbone, step: int, steps: int) -> None:
+        """Learn from the gradients of `step` (from 1), and set to zero what the budget no longer allows.
+
+        Raises:
+            PeftCorrError: at the first step, if the training is too short for the options.
+        """
+        if step == 1 or self._allocator is None:
+            self._begin(backbone, steps)
+        assert self._allocator is not None
+        last = steps - self._options["tfinal"]
+        if step <= last:
+            _, kept = self._allocator.update_and_allocate(backbone, step, force_mask=step == last)
+            self._kept = kept or self._kept
+        else:
+            self._allocator.mask_using_rank_pattern(backbone, self._kept)
+
+    def _begin(self, backbone: Backbone, steps: int) -> None:
+        tinit, tfinal = self._options["tinit"], self._options["tfinal"]
+        if steps < tinit + tfinal + 2:
+            raise PeftCorrError(
+                f"AdaLoRA needs at least two steps between tinit {tinit} and the last tfinal {tfinal}, but the "
+                f"training has {steps} steps: train longer, or lower strategy.options.tinit or strategy.options.tfinal."
+            )
+        config = AdaLoraConfig(**self._options, total_step=steps)
+        self._allocator, self._kept = RankAllocator(backbone, config, ADAPTER), {}
+
+    def state(self) -> dict[str, Tensor]:
+        """What a training that is taken up again must know beside the tensors themselves."""
+        if self._allocator is None:
+            return {}
+        averages = {"ipt": self._allocator.exp_avg_ipt, "unc": self._allocator.exp_avg_unc}
+        state = {
+            f"{kind}:{name}": value.cpu()
+            for kind, values in averages.items()
+            for name, value in values.items()
+        }
+        state["steps"] = torch.tensor(self._allocator.peft_config.total_step)
+        return state | {f"kept:{name}": torch.tensor(kept) for name, kept in self._kept.items()}
+
+    def load(self, backbone: Backbone, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state` gave."""
+        self._begin(backbone, int(state["steps"]))
+        assert self._allocator is not None
+        device = next(backbone.parameters()).device
+        for key, value in state.items():
+            kind, _, name = key.partition(":")
+            if kind == "kept":
+                self._kept[name] = value.tolist()
+            elif name:
+                averages = self._allocator.exp_avg_ipt if kind == "ipt" else self._allocator.exp_avg_unc
+                averages[name] = value.to(device)
+                self._allocator.ipt[name] = torch.zeros_like(averages[name])  # says that the name is known

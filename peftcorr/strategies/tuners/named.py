@@ -1,0 +1,237 @@
+"""Which of peft's tuners are offered, with what options, and what each does to the features at its start.
+
+Bit-equal at the start: dora, rslora, adalora, loha, lokr, ia3, vera, fourierft, ln_tuning, hira, delora, miss
+(a zero is added, or all is multiplied by one) and oft, boft, road (whose rotations are written as the identity).
+Equal up to rounding: hra, whose reflections cancel in pairs, and c3a, which goes through a Fourier transform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_type_hints
+
+from peft import PeftConfig
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from pydantic import TypeAdapter, ValidationError
+
+from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.strategies.tuners import counts
+
+
+@dataclass(frozen=True)
+class Tuner:
+    """One of peft's tuners.
+
+    Attributes:
+        peft_type: peft's name of it.
+        count: closed form of what it trains in a layer.
+        options: the options of its peft Config that a recipe may set: those that change neither which layers are
+            adapted, nor what else is trained, nor that the features start as they were.
+        defaults: ours, where peft's would not do that.
+        fixed: what makes it this tuner and not another of the same Config.
+        convolutions: whether peft's implementation takes them: none, those of one group, or all.
+        square: whether a convolution's kernel must be as high as wide.
+    """
+
+    peft_type: str
+    count: counts.Count
+    options: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    convolutions: Literal["none", "ungrouped", "all"] = "none"
+    square: bool = False
+
+    def config_class(self, name: str) -> type[PeftConfig]:
+        """peft's Config.
+
+        Raises:
+            PeftCorrError: if the installed peft is too old to have it.
+        """
+        found: type[PeftConfig] | None = PEFT_TYPE_TO_CONFIG_MAPPING.get(self.peft_type)
+        if found is None:
+            raise PeftCorrError(
+                f"The installed peft has no tuner {name}: upgrade it with `pip install -U peft`."
+            )
+        return found
+
+    def check_convolution(self, shape: counts.Shape) -> None:
+        """Refuse a convolution that peft's implementation does not take.
+
+        Raises:
+            Unfit: saying why.
+        """
+        if shape.kernel is None:
+            return
+        if self.convolutions == "none":
+            raise counts.Unfit("it is a convolution")
+        if self.convolutions == "ungrouped" and shape.groups > 1:
+            raise counts.Unfit(f"it is a convolution of {shape.groups} groups")
+        if self.square and shape.kernel[0] != shape.kernel[1]:
+            raise counts.Unfit(f"its kernel of {shape.kernel[0]} x {shape.kernel[1]} is not square")
+
+
+_LORA = ("r", "lora_alpha", "lora_dropout")
+_DROPOUTS = ("rank_dropout", "module_dropout")
+
+TUNERS: dict[str, Tuner] = {
+    "dora": Tuner("LORA", counts.dora, _LORA, fixed={"use_dora": True}, convolutions="ungrouped"),
+    "rslora": Tuner("LORA", counts.low_rank, _LORA, fixed={"use_rslora": True}, convolutions="all"),
+    "adalora": Tuner(
+        "ADALORA",
+        counts.adalora,
+        (
+            *("init_r", "target_r", "lora_alpha", "lora_dropout"),
+            *("tinit", "tfinal", "deltaT", "beta1", "beta2", "orth_reg_weight"),
+        ),
+        convolutions="ungrouped",
+    ),
+    "loha": Tuner(
+        "LOHA", counts.loha, ("r", "alpha", *_DROPOUTS, "use_effective_conv2d"), convolutions="ungrouped"
+    ),
+    "lokr": Tuner(
+        "LOKR",
+        counts.lokr,
+        (
+            *("r", "alpha", *_DROPOUTS, "rank_dropout_scale"),
+            *("decompose_both", "decompose_factor", "use_effective_conv2d"),
+        ),
+        convolutions="ungrouped",
+    ),
+    # Without coft, which writes to the weights in every forward pass, scoring included.
+    "oft": Tuner(
+        "OFT",
+        counts.oft,
+        (
+            *("r", "oft_block_size", "module_dropout", "block_share"),
+            *("use_cayley_neumann", "num_cayley_neumann_terms"),
+        ),
+    ),
+    # More than one butterfly factor needs an extension that peft compiles where there is a CUDA compiler.
+    "boft": Tuner(
+        "BOFT",
+        counts.boft,
+        ("boft_block_size", "boft_block_num", "boft_dropout"),
+        convolutions="ungrouped",
+        square=True,
+    ),
+    "hra": Tuner("HRA", counts.hra, ("r",), convolutions="ungrouped", square=True),
+    "ia3": Tuner("IA3", counts.ia3, convolutions="all"),
+    "vera": Tuner("VERA", counts.vera, ("r", "projection_prng_key", "vera_dropout", "d_initial")),
+    # peft's own default is a random spectrum, with which the features start elsewhere.
+    "fourierft": Tuner(
+        "FOURIERFT",
+        counts.fourierft,
+        ("n_frequency", "scaling", "random_loc_seed"),
+        fixed={"init_weights": True},
+    ),
+    "ln_tuning": Tuner("LN_TUNING", counts.norm),
+    "hira": Tuner("HIRA", counts.low_rank, ("r", "hira_dropout")),
+    "delora": Tuner("DELORA", counts.delora, ("r", "delora_lambda", "module_dropout")),
+    "miss": Tuner("MISS", counts.miss, ("r", "miss_dropout")),
+    "road": Tuner("ROAD", counts.road, ("variant", "group_size")),
+    "c3a": Tuner(
+        "C3A", counts.c3a, ("block_size",), fixed={"init_weights": True}, defaults={"block_size": 64}
+    ),
+}
+
+# Least value of the options that count something, where peft checks late or not at all.
+_LEAST = {
+    **dict.fromkeys(("r", "init_r", "target_r", "deltaT", "n_frequency", "block_size", "group_size"), 1),
+    **dict.fromkeys(("tinit", "tfinal", "orth_reg_weight", "boft_block_size", "boft_block_num"), 0),
+    "num_cayley_neumann_terms": 2,
+    "decompose_factor": -1,
+}
+
+
+def find_tuner(name: str) -> Tuner:
+    """The tuner of that name.
+
+    Raises:
+        PeftCorrError: if there is none, or if it is one of peft's that has no closed form here.
+    """
+    if name not in TUNERS:
+        if name.upper() in PEFT_TYPE_TO_CONFIG_MAPPING and name != "lora":
+            raise PeftCorrError(
+                f"strategy.tuner {name!r} is one of peft's, but peftcorr has no closed form of what it trains: choose "
+                f"one of {', '.join(sorted(TUNERS))}."
+            )
+        hint = " LoRA itself is the strategy lora." if name == "lora" else did_you_mean(name, TUNERS)
+        raise PeftCorrError(f"There is no strategy.tuner {name!r}.{hint}")
+    return TUNERS[name]
+
+
+def complete_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a tuner: those given, and the defaults of the rest, so that a record says them.
+
+    Raises:
+        PeftCorrError: if one is unknown, of another type, or out of range.
+    """
+    tuner = find_tuner(name)
+    config_class = tuner.config_class(name)
+    for key, value in given.items():
+        if key not in tuner.options:
+            hint = did_you_mean(key, tuner.options) if tuner.options else " It has none."
+            raise PeftCorrError(f"The tuner {name} has no option {key!r} in strategy.options.{hint}")
+        _check(name, key, value, get_type_hints(config_class)[key])
+    fields = config_class.__dataclass_fields__
+    defaults = {key: tuner.defaults.get(key, fields[key].default) for key in tuner.options}
+    options = {**defaults, **given}
+    _check_together(name, options)
+    try:
+        peft_config(name, options, target_modules="any")
+    except (ValueError, TypeError) as error:
+        raise PeftCorrError(
+            f"strategy.options of the tuner {name}: {' '.join(str(error).split()).rstrip('.!')}."
+        ) from error
+    return options
+
+
+def peft_config(name: str, options: Mapping[str, Any], **targets: Any) -> PeftConfig:
+    """peft's Config of a tuner.
+
+    Args:
+        options: as `complete_options` gives them.
+        targets: what is adapted, by peft's names of it.
+    """
+    tuner = find_tuner(name)
+    if name == "adalora":  # which wants to know the steps beforehand; the trainer tells `RankSchedule`
+        targets["total_step"] = options["tinit"] + options["tfinal"] + 1
+    return tuner.config_class(name)(**options, **tuner.fixed, **targets)
+
+
+def _check(name: str, key: str, value: Any, annotation: Any) -> None:
+    def wrong(what: str) -> PeftCorrError:
+        return PeftCorrError(f"strategy.options.{key} of the tuner {name} is {value!r}: {what}.")
+
+    try:
+        TypeAdapter(annotation).validate_python(value, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]["msg"]
+        raise wrong(first[0].lower() + first[1:].replace("Input", "input")) from error
+    if key in _LEAST and not (key == "r" and name == "oft") and value < _LEAST[key]:
+        raise wrong(f"it must be at least {_LEAST[key]}")
+    if "dropout" in key and not isinstance(value, bool) and not 0 <= value < 1:
+        raise wrong("it must be at least 0 and less than 1")
+    if key in ("beta1", "beta2") and not 0 < value < 1:
+        raise wrong("it must lie between 0 and 1")
+
+
+def _check_together(name: str, options: Mapping[str, Any]) -> None:
+    if name == "adalora" and options["init_r"] <= options["target_r"]:
+        raise PeftCorrError(
+            f"strategy.options of the tuner adalora has init_r {options['init_r']} and target_r "
+            f"{options['target_r']}: init_r, from which ranks are taken away, must be the larger."
+        )
+    if name == "road" and options["variant"] not in ("road_1", "road_2", "road_4"):
+        raise PeftCorrError(
+            f"strategy.options.variant of the tuner road is {options['variant']!r}: choose road_1, road_2 or road_4."
+        )
+    for tuner, one, other in (("oft", "r", "oft_block_size"), ("boft", "boft_block_num", "boft_block_size")):
+        if name == tuner and (
+            min(options[one], options[other]) < 0 or bool(options[one]) == bool(options[other])
+        ):
+            raise PeftCorrError(
+                f"strategy.options of the tuner {name} has {one} {options[one]} and {other} {options[other]}: set one "
+                "of them, and the other to 0."
+            )

@@ -1,0 +1,125 @@
+"""The command line on small things: in this process, or in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from peftcorr.cli import main
+from peftcorr.results.record import Record
+from peftcorr.results.store import Store
+from tests.small_folder import write_folder
+from tests.small_models import Small, save_weights
+
+PROJECT = Path(__file__).resolve().parents[1]
+PLUGIN = PROJECT / "tests" / "small_models.py"
+PLAIN = ("-m", "peftcorr.cli")
+QUICK = ("training.steps=4", "training.images=3", "training.validate_every=2", "training.checkpoint_every=2")
+
+
+class Commands:
+    """A folder of photographs, random weights and an output folder, all below one temporary folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.photographs = write_folder(folder / "photographs")
+        self.weights = save_weights(Small, folder / "small-weights")
+        self.output = folder / "out"
+
+    @property
+    def store(self) -> Store:
+        return Store(self.output)
+
+    def arguments(self, *more: str, assignments: Sequence[str] = QUICK) -> list[str]:
+        """``run`` with the small backbone, weights, photographs and output folder, and `more`."""
+        given = " ".join(more)
+        arguments = ["run", *more]
+        for flag, value in (
+            ("--backbone", "small"),
+            ("--weights", str(self.weights)),
+            ("--dataset", "pairs"),
+            ("--data-root", str(self.photographs)),
+            ("--output", str(self.output)),
+        ):
+            if flag not in given:
+                arguments += [flag, value]
+        return [*arguments, *(["--set", *assignments] if assignments else [])]
+
+    def run(self, *more: str, assignments: Sequence[str] = QUICK) -> int:
+        """Run in this process; returns the exit code."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PEFTCORR_CACHE", str(self.folder / "cache"))
+            patch.setattr("peftcorr.machine.launch.use_all_cores", lambda: torch.set_num_threads(1))
+            return main(self.arguments(*more, assignments=assignments))
+
+    def records(self) -> list[Record]:
+        return self.store.records()
+
+    def record(self) -> Record:
+        """The only record."""
+        [record] = self.records()
+        return record
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Of a process of its own: nothing of this one's launcher, no network, a cache of its own."""
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if key not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+            and not key.startswith(("ACCELERATE_", "PYTEST_"))
+        }
+        own = {"PEFTCORR_CACHE": str(self.folder / "cache"), "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+        return {**kept, **own, **more}
+
+    def process(
+        self, launcher: Sequence[str], arguments: Sequence[str], timeout: float = 900, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``python *launcher *arguments`` to its end; what it started ends with it at the latest."""
+        command = [sys.executable, *launcher, *arguments]
+        with one_core() if launcher == PLAIN else nullcontext():
+            process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=PROJECT,
+                env=self.environment(**environment),
+            )
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            for started in (*psutil.Process(process.pid).children(recursive=True), process):
+                started.kill()
+            raise
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Give what is started here one core: threads of small products wait for each other on a busy machine."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {random.choice(sorted(cores))})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def scores(record: Record) -> dict[str, Any]:
+    """Every score of a record, as plain values."""
+    values: dict[str, Any] = json.loads(record.model_dump_json())["scores"]
+    return values

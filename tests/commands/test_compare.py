@@ -1,0 +1,288 @@
+"""``peftcorr compare`` and ``peftcorr breakdown`` on predictions made up on the spot."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from peftcorr.cli import main
+from peftcorr.metrics.aggregate import score_predictions
+from peftcorr.metrics.presets import PEFTCORR, PRESETS, Preset
+from peftcorr.predictions import read_predictions
+from peftcorr.results.record import Record
+from peftcorr.results.store import Store
+from tests.metrics.made import drawn, table, written
+
+
+@pytest.fixture
+def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("COLUMNS", "160")
+    rows = [
+        {**row, "keypoint_id": ("left_eye", "right_eye", "nose")[int(row["keypoint_id"])]}
+        for row in drawn(0, {"cat": 5, "d[bold]g": 5}, keypoints=3)
+    ]
+    better = [{**r, "prediction_x": (r["prediction_x"] + r["truth_x"]) / 2} for r in rows]
+    written(rows, tmp_path, "aaaa1111")
+    written([*better, *({**r, "predictor": "window"} for r in better)], tmp_path, "bbbb2222")
+    written(rows[:-1], tmp_path, "cccc3333")
+    return tmp_path
+
+
+def test_compare_prints_difference_interval_and_p_value(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", "aaaa", "bbbb", "--output", str(output), "--alphas", "0.1"]) == 0
+    text = capsys.readouterr().out
+    assert "A: aaaa1111" in text
+    assert "farm/test, argmax" in text
+    assert "window" not in text
+    line = next(line for line in text.splitlines() if "category mean per image" in line)
+    assert "@0.1" in line
+    assert "[+" in line
+    assert 0 < float(line.strip(" │").split()[-1]) < 0.05
+
+
+def test_compare_two_predictors_of_one_run(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", "bbbb", "bbbb", "--output", str(output), "--predictor", "argmax", "window"]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert "farm/test, argmax and window" in text
+    assert "+0.00 │ [+0.00, +0.00] │ 1.000" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["compare", "aaaa", "cccc"],
+            "The runs aaaa1111 and cccc3333 do not have the same keypoints on farm/test: keypoint",
+        ),
+        (["compare", "aaaa", "zzzz"], "No predictions of a run 'zzzz'"),
+        (
+            ["compare", "aaaa", "bbbb", "--predictor", "a", "b", "c"],
+            "--predictor takes one name, or one for each",
+        ),
+        (["compare", "aaaa", "bbbb", "--alphas", "-1"], "thresholds must be positive"),
+        (["compare", "aaaa", "bbbb", "--preset", "geoawar"], "Did you mean 'geoaware'?"),
+        (["breakdown", "aaaa", "--predictor", "windw"], "The run has no predictor 'windw'"),
+        (["breakdown", "xxxx"], "No predictions of a run 'xxxx'"),
+    ],
+)
+def test_errors_are_one_sentence(
+    output: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main([*arguments, "--output", str(output)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("peftcorr: ")
+    assert message in error
+    assert "Traceback" not in error
+
+
+SIZES = {"target_width": 400, "target_height": 200, "reference_width": 100.0, "reference_height": 60.0}
+
+
+def record(
+    output: Path,
+    run_id: str,
+    protocol: Preset = PEFTCORR,
+    alphas: tuple[float, ...] = (0.05, 0.1),
+    limit: int | None = None,
+) -> None:
+    """Write the record that the run of a file of predictions would have left."""
+    store = Store(output)
+    scores = score_predictions(read_predictions(store.predictions_path(run_id)), alphas, protocol)
+    store.write(
+        Record(
+            run_id=run_id, status="ok", recipe={"limit_pairs": limit}, strategy="frozen", backbone="tiny",
+            weights_id="tiny", weights_sha256=None, official_weights=True, dataset="farm", seed=0, protocol=protocol,
+            trainable_parameters=0, scores=scores,
+        )
+    )  # fmt: skip
+
+
+def compared(output: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
+    assert main(["compare", "aaaa", "bbbb", "--output", str(output), *more]) == 0
+    return capsys.readouterr().out
+
+
+def refused(output: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
+    """What is said, which names both runs and gives no figure."""
+    assert main(["compare", "aaaa", "bbbb", "--output", str(output), *more]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "aaaa1111" in said.err
+    assert "bbbb2222" in said.err
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+def figures(text: str) -> list[list[str]]:
+    return [line.strip(" │").split("│") for line in text.splitlines() if line.startswith("│")]
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (PRESETS["geoaware"], "name peftcorr and geoaware; frame original image and longer side scaled to 840 px"),
+        (PRESETS["sd4match"], "frame original image and stretched to 768 x 768 px"),
+        (PEFTCORR.model_copy(update={"comparator": "<"}), "protocols (comparator <= and <):"),
+        (PEFTCORR.model_copy(update={"normaliser": "the image"}), "reference length and the image):"),
+        (PEFTCORR.model_copy(update={"source": "a draft"}), "(source peftcorr's protocol and a draft):"),
+    ],
+)  # fmt: skip
+def test_records_of_different_protocols_are_refused(
+    output: Path, capsys: pytest.CaptureFixture[str], other: Preset, said: str
+) -> None:
+    rows = [{**row, **SIZES} for row in drawn(0, {"cat": 5})]
+    for run_id, protocol in (("aaaa1111", PEFTCORR), ("bbbb2222", other)):
+        written(rows, output, run_id)
+        record(output, run_id, protocol)
+    error = refused(output, capsys)
+    assert said in error
+    assert "give --preset to score both by one" in error
+    assert "Correct as defined by: peftcorr" in compared(output, capsys, "--preset", "peftcorr")
+
+
+def test_runs_of_one_protocol_are_compared_by_it_at_its_thresholds(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{**row, **SIZES} for row in drawn(0, {"cat": 5})]
+    for run_id in ("aaaa1111", "bbbb2222"):
+        written(rows, output, run_id)
+        record(output, run_id, PRESETS["sd4match"], alphas=(0.07,))
+    text = compared(output, capsys)
+    assert "Correct as defined by: sd4match" in text
+    own = {
+        name: f"{score_predictions(table(rows), [0.07], PRESETS[name])['farm/test']['argmax'].per_image['0.07']:.2f}"
+        for name in ("peftcorr", "sd4match")
+    }
+    assert own["peftcorr"] != own["sd4match"], "the example does not tell the presets apart"
+    [line] = [cells for cells in figures(text) if cells[0].strip() == "per image"]
+    assert [cell.strip() for cell in line[1:4]] == ["@0.07", own["sd4match"], own["sd4match"]]
+
+
+def test_thresholds_that_one_record_has_not_are_refused(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(output, "aaaa1111", alphas=(0.05, 0.1))
+    record(output, "bbbb2222", alphas=(0.1, 0.15, 0.2))
+    error = refused(output, capsys)
+    assert "0.05 is in aaaa1111 alone and 0.15, 0.2 is in bbbb2222 alone. Give --alphas" in error
+    assert {cells[1].strip() for cells in figures(compared(output, capsys, "--alphas", "0.1"))} == {"@0.1"}
+    record(output, "bbbb2222", alphas=(0.05, 0.1))
+    assert {cells[1].strip() for cells in figures(compared(output, capsys))} == {"@0.05", "@0.1"}
+
+
+def test_records_of_other_pairs_are_refused(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = drawn(0, {"cat": 5}, keypoints=1)
+    written(rows, output, "aaaa1111")
+    written(rows[:7], output, "bbbb2222")
+    record(output, "aaaa1111")
+    record(output, "bbbb2222", limit=7)
+    error = refused(output, capsys)
+    assert "aaaa1111 on 20 pairs with 20 keypoints (limit_pairs: none)" in error
+    assert "bbbb2222 on 7 pairs with 7 keypoints (limit_pairs: 7)" in error
+    assert "with the same limit_pairs" in error
+    written(rows, output, "bbbb2222")
+    record(output, "bbbb2222", limit=50)  # more than there are
+    compared(output, capsys)
+
+
+def test_other_datasets_are_refused_and_what_one_run_alone_has_is_said(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = drawn(0, {"cat": 5})
+    other = [{**row, "dataset": "farm-box"} for row in rows]
+    written(other, output, "bbbb2222")
+    for run_id in ("aaaa1111", "bbbb2222"):
+        record(output, run_id)
+    error = refused(output, capsys)
+    assert "have no split in common: one has farm/test, the other farm-box/test. Score both on" in error
+    written(rows, output, "aaaa1111")
+    written([*other, *rows], output, "bbbb2222")
+    text = compared(output, capsys)
+    assert "B alone has farm-box/test." in text
+    assert "A alone has" not in text
+
+
+def test_the_same_keypoints_in_an_image_of_another_size_are_refused(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{**row, **SIZES} for row in drawn(0, {"cat": 5})]
+    written(rows, output, "aaaa1111")
+    for change, said in (
+        ({"target_width": 500}, "is 400 in aaaa1111 and 500 in bbbb2222"),
+        ({"reference_height": 61.0}, "is 60.0 in aaaa1111 and 61.0 in bbbb2222"),
+    ):
+        written([*rows[:-1], {**rows[-1], **change}], output, "bbbb2222")
+        assert said in refused(output, capsys)
+
+
+def test_one_record_decides_where_the_other_file_stands_alone(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(output, "aaaa1111", PRESETS["geoaware"], alphas=(0.07,))
+    text = compared(output, capsys)
+    assert "Correct as defined by: geoaware" in text
+    assert {cells[1].strip() for cells in figures(text)} == {"@0.07"}
+    path = Store(output).predictions_path("aaaa1111")
+    moved = path.rename(output / path.name)
+    assert main(["compare", str(moved), "bbbb", "--output", str(output), "--alphas", "0.1"]) == 0
+    assert "Correct as defined by: peftcorr" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"no parquet", b"PAR1 nor this PAR1", None])
+def test_a_file_that_is_no_predictions_is_refused(
+    output: Path, capsys: pytest.CaptureFixture[str], content: bytes | None
+) -> None:
+    path = output / "predictions" / "dddd.parquet"
+    if content is None:
+        pq.write_table(pa.table({"prediction_x": ["a", "b"]}), path)
+    else:
+        path.write_bytes(content)
+    assert main(["breakdown", "dddd", "--output", str(output)]) == 2
+    said = capsys.readouterr().err
+    assert "dddd.parquet is no readable Parquet file" in said or "dddd.parquet has no column" in said
+
+
+def test_the_page_of_a_breakdown_says_what_was_run(output: Path) -> None:
+    assert main(["breakdown", "bbbb", "--output", str(output)]) == 0
+    page = output / "breakdowns" / "bbbb2222.md"
+    assert page.read_text().startswith("# Breakdown of bbbb2222\n")
+    record(output, "bbbb2222")
+    assert main(["breakdown", "bbbb", "--output", str(output)]) == 0
+    assert page.read_text().startswith("# Breakdown of bbbb2222, frozen on tiny\n")
+
+
+def test_breakdown_prints_tables_and_writes_a_page_with_a_curve(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["breakdown", "bbbb", "--output", str(output)]) == 0
+    text = capsys.readouterr().out
+    for title in ("by category", "by viewpoint", "by truncation", "by number of keypoints", "left and right"):
+        assert f"farm/test, window: {title}" in text
+    assert "d[bold]g" in text
+    page = (output / "breakdowns" / "bbbb2222.md").read_text()
+    assert str(output / "breakdowns" / "bbbb2222.md") in text
+    assert "](bbbb2222-farm-test.svg)" in page
+    assert re.search(r"^\| both \| \d+ \| \d+ \| [\d.]+ \| [\d.]+ \[[\d.]+, [\d.]+\] \|", page, re.MULTILINE)
+    assert "### farm/test, argmax: PCK over the threshold" in page
+    assert "| d\\[bold\\]g |" in page
+    figure = output / "breakdowns" / "bbbb2222-farm-test.svg"
+    first = figure.read_bytes(), page
+    assert first[0].startswith(b"<?xml")
+    assert main(["breakdown", "bbbb", "--output", str(output)]) == 0
+    assert (figure.read_bytes(), (output / "breakdowns" / "bbbb2222.md").read_text()) == first
+
+
+def test_one_predictor_alone(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["breakdown", "bbbb", "--output", str(output), "--predictor", "window", "--alphas", "0.2"]) == 0
+    )
+    text = capsys.readouterr().out
+    assert "argmax" not in text
+    assert "PCK@0.2 per image" in text

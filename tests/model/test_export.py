@@ -1,0 +1,126 @@
+"""A trained model written for transformers gives the features that it gave here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from peftcorr.cli import main
+from peftcorr.recipe import Recipe
+from peftcorr.strategies.base import apply_checked
+from tests.commanding import Commands
+from tests.small_models import SIZE, SmallRegisters, images, save_weights
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    """With a LoRA, a last-1, an adapter and a LoRA on an earlier block trained for a few large steps."""
+    commands = Commands(tmp_path_factory.mktemp("export"))
+    more = ("training.learning_rate=0.05",)
+    quick = (
+        "training.steps=3",
+        "training.images=3",
+        "training.validate_every=3",
+        "training.checkpoint_every=3",
+    )
+    assert commands.run("--strategy", "lora", "last_k", "adapter", assignments=(*quick, *more)) == 0
+    assert commands.run("--strategy", "lora", assignments=(*quick, *more, "backbone.layer=2")) == 0
+    return commands
+
+
+def run_of(commands: Commands, strategy: str, layer: int | None = None) -> str:
+    [found] = [
+        record.run_id
+        for record in commands.records()
+        if record.strategy == strategy and record.recipe["backbone"].get("layer") == layer
+    ]
+    return found
+
+
+def export(commands: Commands, run_id: str, folder: Path, weights: Path | None = None) -> int:
+    options = ["--output", str(commands.output), "--weights", str(weights or commands.weights)]
+    return main(["export", run_id, str(folder), *options])
+
+
+def adapted_features(commands: Commands, run_id: str) -> torch.Tensor:
+    from safetensors.torch import load_file
+
+    record = commands.store.read(run_id)
+    assert record is not None
+    recipe = Recipe.model_validate(record.recipe)
+    cls, config = recipe.backbone_class()
+    backbone = cls.build(config, cls.find_weights(config, commands.weights))
+    strategy = recipe.make_strategy()
+    apply_checked(strategy, backbone)
+    strategy.load_state_dict(backbone, load_file(commands.store.adapter_path(run_id)))
+    backbone.eval()
+    with torch.inference_mode():
+        return backbone.features(images())
+
+
+@pytest.mark.parametrize(("strategy", "layer"), [("lora", None), ("last_k", None), ("lora", 2)])
+def test_plain_transformers_gives_the_same_features(
+    commands: Commands, tmp_path: Path, strategy: str, layer: int | None
+) -> None:
+    run_id = run_of(commands, strategy, layer)
+    assert export(commands, run_id, tmp_path / "model") == 0
+    model, report = transformers.Dinov2Model.from_pretrained(tmp_path / "model", output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    with torch.inference_mode():
+        tokens = model.eval()(images()).last_hidden_state[:, 1:]
+    plain = tokens.transpose(1, 2).reshape(2, -1, SIZE // 8, SIZE // 8)
+    expected = adapted_features(commands, run_id)
+    assert (plain - expected).norm() / expected.norm() < 1e-4
+    pretrained = transformers.Dinov2Model.from_pretrained(commands.weights).eval()
+    with torch.inference_mode():
+        before = pretrained(images()).last_hidden_state[:, 1:].transpose(1, 2).reshape(plain.shape)
+    assert (plain - before).norm() / before.norm() > 1e-2, "the adapter made no difference"
+
+
+def test_what_cannot_be_merged_is_not_written(
+    commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(commands, run_of(commands, "adapter"), tmp_path / "model") == 2
+    assert "no exact merge" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+def test_an_unknown_run(commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export(commands, "nothing", tmp_path / "model") == 2
+    error = capsys.readouterr().err
+    assert "no finished run nothing" in error
+    assert run_of(commands, "last_k") in error
+
+
+def test_other_weights_are_refused(
+    commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = save_weights(SmallRegisters, tmp_path / "other")
+    assert export(commands, run_of(commands, "lora"), tmp_path / "model", other) == 2
+    assert "was trained from small-weights, not from other" in capsys.readouterr().err
+
+
+def test_a_folder_in_use_is_left_alone(
+    commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert export(commands, run_of(commands, "lora"), tmp_path) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_lost_adapter(commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = run_of(commands, "last_k")
+    path = commands.store.adapter_path(run_id)
+    kept = path.read_bytes()
+    path.unlink()
+    assert export(commands, run_id, tmp_path / "model") == 2
+    path.write_bytes(kept[:50])
+    assert export(commands, run_id, tmp_path / "model") == 2
+    path.write_bytes(kept)
+    assert capsys.readouterr().err.count("cannot be read") == 2
+    assert not (tmp_path / "model").exists()
