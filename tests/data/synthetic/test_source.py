@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from peftcorr.data import DATASETS
-from peftcorr.data.synthetic import SyntheticConfig, generate, source
+from peftcorr.data.synthetic import SyntheticConfig, generate
+from peftcorr.data.synthetic import source as synthetic_source
 from peftcorr.errors import PeftCorrError
 
 TINY = {
@@ -31,10 +32,10 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return rendered
 
 
-def source(cache: Path, **options: Any) -> source.Synthetic:
+def source(cache: Path, **options: Any) -> synthetic_source.Synthetic:
     cls = DATASETS.get("synthetic")
     made = cls(cls.Config.model_validate(TINY | options), None, cache)
-    assert isinstance(made, source.Synthetic)
+    assert isinstance(made, synthetic_source.Synthetic)
     return made
 
 
