@@ -154,20 +154,6 @@ class Recipe(BaseModel):
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
-    def make_strategy(self) -> Strategy:
-        """The strategy with its validated options."""
-        strategy: Strategy = make(STRATEGIES, self.strategy)
-        return strategy
-
-    def backbone_class(self) -> tuple[type[Backbone], Backbone.Config]:
-        """The backbone's class and its validated options."""
-        cls = BACKBONES.get(self.backbone["name"])
-        return cls, cls.Config(**options(self.backbone))
-
-    def make_predictors(self) -> list[Predictor]:
-        """The predictors with their validated options."""
-        return [make(PREDICTORS, section) for section in self.predictors]
-
 
 def _as_list(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]

@@ -11,8 +11,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from peftcorr.backbones.base import Backbone
+from peftcorr.engine.plan import Model
 from peftcorr.errors import PeftCorrError
-from peftcorr.recipe import Recipe
+from peftcorr.recipe import Training
 from peftcorr.strategies.base import apply_checked
 
 
@@ -26,17 +27,15 @@ class Estimate:
     train_flops: int
 
 
-def estimate(recipe: Recipe) -> Estimate:
-    """Count a recipe's parameters and operations on the meta device.
+def estimate(model: Model) -> Estimate:
+    """Count a model's parameters and operations on the meta device.
 
     Raises:
         PeftCorrError: if the strategy cannot be applied to the backbone.
     """
-    cls, config = recipe.backbone_class()
-    strategy = recipe.make_strategy()
-    backbone = cls.build(config, None)
-    apply_checked(strategy, backbone)
-    images = torch.zeros((1, 3, config.image_size, config.image_size), device="meta")
+    backbone, strategy = model.shapes()
+    size = model.options.image_size
+    images = torch.zeros((1, 3, size, size), device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as forward:
         backbone.features(images)
     if not strategy.trains():
@@ -54,9 +53,8 @@ def estimate(recipe: Recipe) -> Estimate:
     )
 
 
-def trained_images(recipe: Recipe) -> int:
+def trained_images(training: Training) -> int:
     """Images that go through training, over all steps of one process (the search included)."""
-    training = recipe.training
     each = training.images if training.sampler == "cliques" else 2 * training.pairs
     steps = training.steps
     if training.search is not None:

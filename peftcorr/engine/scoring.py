@@ -47,80 +47,53 @@ class Scored:
     seconds: float = 0.0
 
 
-def score(
-    recipe: Recipe,
-    bench: Workbench,
-    backbone: Backbone,
-    trained: bool,
-    weights_id: str,
-    accelerator: Accelerator,
-) -> Scored:
-    """Predict and score every test split of a recipe.
+def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Accelerator) -> Scored:
+    """Predict and score every test split of a plan.
 
     Args:
-        recipe: finalised.
+        plan: what is scored, and how.
         backbone: as it was trained.
-        trained: whether it was; only then can test images have been trained on.
-        weights_id: what a frozen backbone's features are kept under.
 
     Raises:
         PeftCorrError: if a split cannot be read or scored.
     """
     begun = time.monotonic()
-    _, config = recipe.backbone_class()
+    recipe, device = plan.recipe, accelerator.device
     # Not the training's precision: rows are to differ by what was trained alone.
-    encoder = Encoder(
-        backbone, None, accelerator.device, autocast(recipe.score_precision, accelerator.device)
-    )
+    encoder = Encoder(backbone, None, device, autocast(recipe.score_precision, device))
     # What was trained is scored once; a frozen backbone's features serve every later run with other predictors.
-    frozen = not recipe.make_strategy().trains()
-    cache = FeatureCache(bench.cache, weights_id) if bench.keep_features and frozen else None
-    names = [
-        label(s["name"], p.config) for s, p in zip(recipe.predictors, recipe.make_predictors(), strict=True)
-    ]
-    preset = preset_named(recipe.preset)
+    assert plan.model.weights is not None
+    keep = bench.keep_features and not plan.trains
+    cache = FeatureCache(bench.cache, plan.model.weights.id) if keep else None
+    evaluator = Evaluator(encoder, accelerator, recipe.encode_batch, bench.progress, bench.memory, cache)
     found = Scored()
 
-    def predictions(section: Section, split: str, limit: int | None) -> pa.Table:
-        opened = bench.split(section, split, config.image_size, config.resize, limit)
-        peaks = np.zeros(len(opened.data), dtype=np.float32)
-        predicted = predict(
-            opened,
-            encoder,
-            recipe.make_predictors(),
-            accelerator,
-            recipe.encode_batch,
-            bench.progress,
-            bench.memory,
-            cache,
-            peaks,
-        )
-        return prediction_table(opened, predicted, names, peaks)
+    def predictions(source: DatasetSource, split: str, limit: int | None) -> pa.Table:
+        opened = bench.split(source, split, plan.model.options, limit)
+        return prediction_table(opened, evaluator.predict(opened, plan.predictors), plan.labels)
 
-    for section in (recipe.dataset, *recipe.eval_on):
-        threshold = section.get("occlusion_threshold")  # of the datasets whose points are tracked
-        chosen = choose_on(predictions(section, "val", None)) if threshold == "val" else threshold
-        table = predictions(section, "test", recipe.limit_pairs)
+    for source in plan.tested:
+        threshold = getattr(source.config, "occlusion_threshold", None)  # of datasets whose points are tracked
+        chosen = choose_on(predictions(source, "val", None)) if threshold == "val" else threshold
+        table = predictions(source, "test", recipe.limit_pairs)
         found.tables.append(table)
-        found.scores |= score_predictions(table, recipe.alphas, preset)
+        found.scores |= score_predictions(table, recipe.alphas, plan.preset)
         if chosen is not None:
             found.tracking |= score_tracking(table, chosen, "val" if threshold == "val" else "fixed")
     found.seconds, found.forwards = time.monotonic() - begun, encoder.forwards
     for table in found.tables:
-        add_intervals(found.scores, table, recipe.alphas, preset)
-    if trained:
-        found.leakage = _leakage(recipe, bench, accelerator)
+        add_intervals(found.scores, table, recipe.alphas, plan.preset)
+    if plan.trains:
+        found.leakage = _leakage(plan, bench, accelerator)
     return found
 
 
-def _leakage(recipe: Recipe, bench: Workbench, accelerator: Accelerator) -> dict[str, Leakage]:
+def _leakage(plan: Plan, bench: Workbench, accelerator: Accelerator) -> dict[str, Leakage]:
     """Compare the images trained on with those of every test split, and say what was found."""
-    _, config = recipe.backbone_class()
-    place = (config.image_size, config.resize)
-    trn = bench.split(recipe.dataset, "trn", *place, None)
+    trn = bench.split(plan.dataset, "trn", plan.model.options)
     found = {}
-    for section in (recipe.dataset, *recipe.eval_on):
-        test = bench.split(section, "test", *place, recipe.limit_pairs)
+    for source in plan.tested:
+        test = bench.split(source, "test", plan.model.options, plan.recipe.limit_pairs)
         found[f"{test.dataset.name}/{test.dataset.split}"] = leakage(trn, test, accelerator)
     for line in warnings(found):
         bench.progress.say(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from peftcorr.console.progress import Progress
 from peftcorr.data.correspondences import Correspondences, Floats
 from peftcorr.engine.batches import CliqueSampler, PairSampler, Sampler
 from peftcorr.engine.checkpoint import Checkpoints, TrainingState, read_search, write_search
-from peftcorr.engine.evaluate import Split, predict
+from peftcorr.engine.evaluate import Evaluator, Split
 from peftcorr.engine.step import batch_loss, first_bad_pair
 from peftcorr.engine.validation import split_pck
 from peftcorr.errors import PeftCorrError, TrainingDiverged
@@ -43,16 +43,38 @@ class Trained:
     search: list[SearchPoint]
 
 
+@dataclass(frozen=True)
+class Task:
+    """What is to be learned.
+
+    Attributes:
+        recipe: how to train.
+        seed: of batches and of what layers draw.
+        trn: split that is trained on.
+        val: split that selects; None keeps the last step.
+        predictor: predicts in validation.
+    """
+
+    recipe: Training
+    seed: int
+    trn: Split
+    val: Split | None
+    predictor: Predictor
+
+    def sampler(self) -> Sampler:
+        """What draws the batches."""
+        if self.recipe.sampler == "cliques":
+            return CliqueSampler(self.trn.data, self.recipe.images, self.seed)
+        return PairSampler(self.trn.data, self.recipe.pairs, self.seed)
+
+
 class Trainer:
     """Trains what a strategy left trainable, on one split, selecting the best step on another.
 
     Args:
-        recipe: how to train.
-        strategy: applied to `encoder.backbone` already.
-        encoder: encodes without a wrapper; used to validate.
-        trn: split that is trained on.
-        val: split that selects; None keeps the last step.
-        predictor: predicts in validation.
+        task: what is to be learned.
+        strategy: applied to the evaluator's backbone already.
+        evaluator: validates; its encoder has no wrapper.
         folder: where the resumable state goes.
 
     Attributes:
@@ -60,30 +82,12 @@ class Trainer:
         losses: of the steps that this process has made, since the last resume.
     """
 
-    def __init__(
-        self,
-        recipe: Training,
-        strategy: Strategy,
-        encoder: Encoder,
-        trn: Split,
-        val: Split | None,
-        predictor: Predictor,
-        accelerator: Accelerator,
-        folder: Path,
-        seed: int,
-        encode_batch: int,
-        progress: Progress,
-    ):
-        self._recipe, self._strategy, self._encoder = recipe, strategy, encoder
-        self._trn, self._val, self._predictor = trn, val, predictor
-        self._accelerator, self._folder, self._progress = accelerator, folder, progress
-        self._encode_batch, self._seed = encode_batch, seed
+    def __init__(self, task: Task, strategy: Strategy, evaluator: Evaluator, folder: Path):
+        self._task, self._strategy, self._evaluator, self._folder = task, strategy, evaluator, folder
+        self._recipe, self._encoder = task.recipe, evaluator.encoder
+        self._progress = evaluator.progress
         self.losses: list[float] = []
-        self.sampler: Sampler = (
-            CliqueSampler(trn.data, recipe.images, seed)
-            if recipe.sampler == "cliques"
-            else PairSampler(trn.data, recipe.pairs, seed)
-        )
+        self.sampler = task.sampler()
 
     def run(self) -> Trained:
         """Search the learning rate if the recipe says so, then train.
@@ -95,7 +99,7 @@ class Trainer:
         start = self._strategy.state_dict(self._encoder.backbone)
         start = {name: tensor.clone() for name, tensor in start.items()}
         rate, search = self._searched(start)
-        self._trn.data.decode(self._trn.store)
+        self._task.trn.data.decode(self._task.trn.store)
         state = TrainingState()
         self._fit(rate, self._recipe.steps, state, "train", keep=True)
         if state.best is not None:
@@ -108,7 +112,7 @@ class Trainer:
         search = self._recipe.search
         if search is None:
             return own, []
-        if self._val is None:
+        if self._task.val is None:
             raise PeftCorrError("training.search needs a validation split, which this dataset does not have.")
         done = read_search(self._folder)
         for rate in search.learning_rates[len(done) :]:
@@ -121,12 +125,12 @@ class Trainer:
             self._strategy.load_state_dict(self._encoder.backbone, start)
             done.append(SearchPoint(learning_rate=rate, steps=search.steps, seconds=state.seconds, pck=pck))
             self._progress.say(f"learning rate {rate:g}: validation PCK@{VALIDATION_ALPHA} {pck:.2f}")
-            if self._accelerator.is_main_process:
+            if self._evaluator.accelerator.is_main_process:
                 write_search(self._folder, done)
         return max(done, key=lambda point: point.pck).learning_rate, done
 
     def _fit(self, rate: float, steps: int, state: TrainingState, name: str, keep: bool) -> None:
-        set_seed(self._seed)  # dropout must not depend on what a search drew before
+        set_seed(self._task.seed)  # dropout must not depend on what a search drew before
         backbone, recipe = self._encoder.backbone, self._recipe
         accelerator = Accelerator(gradient_accumulation_steps=recipe.accumulation)
         parameters = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
@@ -163,7 +167,7 @@ class Trainer:
                 state.seconds = resumed + time.monotonic() - begun
                 speed = pairs / max(state.seconds - resumed, 1e-9)
                 bar.update(state.step, f"loss {loss:.4f}, {speed:,.0f} pairs/s")
-                if self._val is not None and self._due(state.step, recipe.validate_every, steps, keep):
+                if self._task.val is not None and self._due(state.step, recipe.validate_every, steps, keep):
                     self._validate(state, keep)
                 if checkpoints is not None and self._due(state.step, recipe.checkpoint_every, steps, True):
                     state.seconds = resumed + time.monotonic() - begun
@@ -188,13 +192,13 @@ class Trainer:
     ) -> tuple[float, int]:
         """One optimiser step over `accumulation` batches; returns their mean loss and their number of pairs."""
         total, pairs = 0.0, 0
-        data, store = self._trn.data, self._trn.store
+        data, store = self._task.trn.data, self._task.trn.store
         for part in range(self._recipe.accumulation):
             batch = self.sampler.batch(
                 step * self._recipe.accumulation + part, accelerator.process_index, accelerator.num_processes
             )
             with accelerator.accumulate(model):
-                features = encoder.features(data, store, batch.images, self._trn.prefixes)
+                features = encoder.features(data, store, batch.images, self._task.trn.prefixes)
                 losses = batch_loss(features, batch, data, store, encoder.backbone.stride, self._recipe.loss)
                 loss = losses.mean()
                 pair = first_bad_pair(losses.detach(), batch, data)
@@ -225,17 +229,11 @@ class Trainer:
             )
 
     def _validate(self, state: TrainingState, keep: bool) -> None:
-        assert self._val is not None
+        assert self._task.val is not None
+        silent = replace(self._evaluator, progress=Progress(None))
         with torch.inference_mode():
-            points = predict(
-                self._val,
-                self._encoder,
-                [self._predictor],
-                self._accelerator,
-                self._encode_batch,
-                Progress(None),
-            )[0]
-        pck = validation_pck(self._val.data, points)
+            points = silent.predict(self._task.val, [self._task.predictor]).points[0]
+        pck = validation_pck(self._task.val.data, points)
         if not state.validation or pck > max(point.pck for point in state.validation):
             state.best_step = state.step
             own = self._strategy.state_dict(self._encoder.backbone)

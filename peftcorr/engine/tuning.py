@@ -75,18 +75,19 @@ class Tuning:
 
 
 def tune(
-    recipe: Recipe,
-    backbone: Backbone,
+    source: DatasetSource,
+    shape: Backbone.Config,
+    evaluator: Evaluator,
     bench: Workbench,
-    accelerator: Accelerator,
     settings: Sequence[Setting],
     alphas: Sequence[float],
 ) -> Tuning:
-    """Score every candidate on the dataset's val split; the test split stays closed.
+    """Score every candidate on a dataset's val split; the test split stays closed.
 
     Args:
-        recipe: names dataset, input size and precision of the scoring.
-        backbone: with its adapter, if it has one.
+        source: the dataset.
+        shape: options of the backbone.
+        evaluator: has the backbone, with its adapter if it has one.
         settings: of ``window_softargmax``.
         alphas: thresholds.
 
@@ -94,16 +95,14 @@ def tune(
         PeftCorrError: if there is no val split.
     """
     with selecting("the tuning of the predictor"):
-        source = bench.source(recipe.dataset)
         if "val" not in source.splits():
             raise PeftCorrError(
-                f"The dataset {recipe.dataset['name']!r} has no val split to choose a predictor on (it has "
+                f"The dataset {source.name!r} has no val split to choose a predictor on (it has "
                 f"{', '.join(source.splits()) or 'none'}): choose another --dataset."
             )
-        _, config = recipe.backbone_class()
-        val = bench.split(recipe.dataset, "val", config.image_size, config.resize, None)
+        val = bench.split(source, "val", shape)
         others = [make(PREDICTORS, {"name": name}) for name in OTHERS]
-        scores = scored(recipe, backbone, val, [*others, WindowGrid(settings)], bench, accelerator, alphas)
+        scores = scored(val, evaluator, [*others, WindowGrid(settings)], alphas)
     return Tuning(
         val.dataset.name,
         len(val.dataset),
@@ -114,17 +113,7 @@ def tune(
 
 
 def scored(
-    recipe: Recipe,
-    backbone: Backbone,
-    split: Split,
-    predictors: Sequence[Predictor],
-    bench: Workbench,
-    accelerator: Accelerator,
-    alphas: Sequence[float],
+    split: Split, evaluator: Evaluator, predictors: Sequence[Predictor], alphas: Sequence[float]
 ) -> list[Pck]:
     """PCK per keypoint of every predictor, a grid's settings one after another, in one pass over a split."""
-    device = accelerator.device
-    encoder = Encoder(backbone.to(device), None, device, autocast(recipe.score_precision, device))
-    batch, memory = recipe.encode_batch, bench.memory
-    predicted = predict(split, encoder, predictors, accelerator, batch, bench.progress, memory)
-    return [split_pck(split.data, points, alphas) for points in predicted]
+    return [split_pck(split.data, points, alphas) for points in evaluator.predict(split, predictors).points]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +39,7 @@ class Workbench:
     progress: Progress
     memory: int = MEMORY
     keep_features: bool = False
-    _splits: dict[str, Split] = field(default_factory=dict)
+    _splits: dict[tuple[object, ...], Split] = field(default_factory=dict)
     _weights: dict[str, Weights] = field(default_factory=dict)
 
     @property
@@ -73,21 +72,30 @@ class Workbench:
         give = f"give --data-root {name}=PATH"
         return f"{give}, or have it made by peftcorr data prepare {name}" if name in CATALOGUE else give
 
-    def split(self, section: Section, split: str, size: int, mode: str, limit: int | None) -> Split:
-        """A split with its images at one size, loaded once a process.
+    def split(
+        self, source: DatasetSource, split: str, shape: Backbone.Config, limit: int | None = None
+    ) -> Split:
+        """A split with its images at a backbone's size, loaded once a process.
+
+        Args:
+            source: the dataset.
+            split: ``trn``, ``val`` or ``test``.
+            shape: options of the backbone: how large its images are and how they are resized.
+            limit: how many evenly spaced pairs; None for all.
 
         Raises:
             PeftCorrError: if it cannot be loaded, or is the test split while a run still trains or selects.
         """
         require_open(split)  # an earlier run may have loaded it
-        key = json.dumps([section, split, size, mode, limit], sort_keys=True)
+        size, mode = shape.image_size, shape.resize
+        what = f"{type(source).__module__}.{type(source).__qualname__} {source.config.model_dump_json()}"
+        key = (what, source.root, split, size, mode, limit)
         if key not in self._splits:
-            dataset = self.source(section).load(split).limited(limit)
-            store = next(
-                (s.store for s in self._splits.values()
-                 if (s.store.image_root, s.store.size, s.store.mode) == (dataset.image_root, size, mode)),
-                None,
-            ) or ImageStore(dataset.image_root, size, "pad" if mode == "pad" else "stretch")  # fmt: skip
+            dataset = source.load(split).limited(limit)
+            place = (dataset.image_root, size, mode)
+            stores = [s.store for s in self._splits.values()]
+            same = [store for store in stores if (store.image_root, store.size, store.mode) == place]
+            store = same[0] if same else ImageStore(*place)
             self._splits[key] = Split(dataset, correspondences(dataset), store)
         return self._splits[key]
 

@@ -1,0 +1,186 @@
+"""What a recipe comes to here: everything that it names, looked up once and read by all that follows.
+
+`finalise` is the only place that asks the registries, the dataset folders and the weights what a recipe means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from peftcorr.backbones import BACKBONES, Backbone, Weights
+from peftcorr.config import Section, make, options
+from peftcorr.data.base import DatasetSource
+from peftcorr.engine.workbench import Workbench
+from peftcorr.errors import PeftCorrError
+from peftcorr.matching.predictors import PREDICTORS, Predictor, label
+from peftcorr.metrics.presets import Preset, preset_named
+from peftcorr.recipe import Recipe, Training, WeightsIdentity
+from peftcorr.results.choice import chosen_predictor
+from peftcorr.strategies import STRATEGIES, Strategy
+from peftcorr.strategies.base import apply_checked
+
+FindWeights = Callable[[type[Backbone], Backbone.Config], Weights | None]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A backbone and the strategy that adapts it.
+
+    Attributes:
+        backbone: class of the backbone.
+        options: of the backbone, validated; the size and the way images are resized are among them.
+        weights: what the backbone is loaded from; None for shapes alone.
+        strategy_section: the strategy's name and options.
+    """
+
+    backbone: type[Backbone]
+    options: Backbone.Config
+    weights: Weights | None
+    strategy_section: Section
+
+    @classmethod
+    def of(cls, recipe: Recipe, find_weights: FindWeights) -> Model:
+        """The model of a recipe, from the weights that `find_weights` finds for its backbone.
+
+        Raises:
+            PeftCorrError: if a name is unknown or the weights are missing.
+        """
+        backbone = BACKBONES.get(recipe.backbone["name"])
+        config = backbone.Config(**options(recipe.backbone))
+        return cls(backbone, config, find_weights(backbone, config), recipe.strategy)
+
+    def strategy(self) -> Strategy:
+        """A new strategy: one remembers its training, so every training has its own."""
+        made: Strategy = make(STRATEGIES, self.strategy_section)
+        return made
+
+    def build(self) -> tuple[Backbone, Strategy]:
+        """The backbone as it was pretrained, and the strategy, applied to it.
+
+        Raises:
+            PeftCorrError: if the weights cannot be loaded or the strategy cannot be applied.
+        """
+        strategy = self.strategy()
+        backbone = self.backbone.build(self.options, self.weights)
+        apply_checked(strategy, backbone)
+        return backbone, strategy
+
+    def shapes(self) -> tuple[Backbone, Strategy]:
+        """As `build`, on the meta device: nothing is loaded.
+
+        Raises:
+            PeftCorrError: if the strategy cannot be applied.
+        """
+        return replace(self, weights=None).build()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run: its recipe with everything written out that decides its numbers, and what the names in it stand for.
+
+    Attributes:
+        recipe: what the record has, and what `run_id` is the hash of.
+        run_id: names the run.
+        model: backbone, weights and strategy.
+        trains: whether the run trains anything.
+        dataset: trained on, and tested on.
+        eval_on: tested on besides.
+        predictors: in the recipe's order; the first one selects the best step.
+        labels: name of each predictor in the scores.
+        preset: when a keypoint is correct.
+    """
+
+    recipe: Recipe
+    run_id: str
+    model: Model
+    trains: bool
+    dataset: DatasetSource
+    eval_on: tuple[DatasetSource, ...]
+    predictors: tuple[Predictor, ...]
+    labels: tuple[str, ...]
+    preset: Preset
+
+    @property
+    def tested(self) -> tuple[DatasetSource, ...]:
+        """Every dataset whose test split is scored."""
+        return (self.dataset, *self.eval_on)
+
+    @property
+    def title(self) -> str:
+        """The run in a few words."""
+        recipe = self.recipe
+        dataset = recipe.dataset.get("folder") or recipe.dataset["name"]
+        return f"{recipe.strategy['name']} on {recipe.backbone['name']}, {dataset}, seed {recipe.seed}"
+
+
+def finalise(recipe: Recipe, bench: Workbench) -> Plan:
+    """Look up what a recipe names, and write into it what decides its numbers here.
+
+    That is the weights' hash, what tells the datasets' folders from others, the learning rate, and the setting of a
+    predictor that was tuned.
+
+    Raises:
+        PeftCorrError: if weights, folder, split or the setting are missing: said before any cell starts.
+    """
+    model = Model.of(recipe, bench.weights_of)
+    weights = model.weights
+    assert weights is not None
+    strategy = model.strategy()
+    training = recipe.training
+    if not strategy.trains():
+        training = Training(steps=0)
+    elif training.learning_rate is None and training.search is None:
+        training = training.model_copy(update={"learning_rate": strategy.learning_rate()})
+    dataset, *others = (bench.source(section) for section in (recipe.dataset, *recipe.eval_on))
+    if strategy.trains():
+        _require(dataset, recipe.dataset, "trn", "train on another and score this one with --eval-on.")
+    for source, section in zip((dataset, *others), (recipe.dataset, *recipe.eval_on), strict=True):
+        _require(source, section, "test", "choose another.")
+    first = {**recipe.dataset, **dataset.identity()}
+    eval_on: list[tuple[Section, DatasetSource]] = []
+    for source, section in zip(others, recipe.eval_on, strict=True):
+        identified = {**section, **source.identity()}
+        # A recipe may name every test set, whichever is trained on: none is scored twice.
+        if identified not in (first, *(known for known, _ in eval_on)):
+            eval_on.append((identified, source))
+    whole = recipe.model_copy(
+        update={
+            "weights": WeightsIdentity(id=weights.id, sha256=weights.sha256),
+            "training": training,
+            "dataset": first,
+            "eval_on": [section for section, _ in eval_on],
+            "predictors": _predictors(recipe, weights, bench),
+        }
+    )
+    predictors: list[Predictor] = [make(PREDICTORS, section) for section in whole.predictors]
+    return Plan(
+        whole,
+        whole.run_id(),
+        model,
+        strategy.trains() and training.steps > 0,
+        dataset,
+        tuple(source for _, source in eval_on),
+        tuple(predictors),
+        tuple(label(s["name"], p.config) for s, p in zip(whole.predictors, predictors, strict=True)),
+        preset_named(whole.preset),
+    )
+
+
+def _require(source: DatasetSource, section: Section, split: str, mend: str) -> None:
+    found = source.splits()
+    if split not in found:
+        raise PeftCorrError(
+            f"The dataset {section['name']!r} has no {split} split (it has {', '.join(found) or 'none'}): {mend}"
+        )
+
+
+def _predictors(recipe: Recipe, weights: Weights, bench: Workbench) -> list[dict[str, Any]]:
+    """The recipe's predictors, ``tuned`` replaced by what was chosen for the backbone."""
+    found = [section for section in recipe.predictors if section["name"] != "tuned"]
+    if len(found) < len(recipe.predictors):
+        chosen = chosen_predictor(recipe.backbone, weights.id, weights.sha256, bench.store)
+        if chosen not in found:
+            found.insert(recipe.predictors.index({"name": "tuned"}), chosen)
+    return found
