@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from peftcorr.data.base import FACTORS, PairDataset
 from peftcorr.data.images import Frame, ImageStore
-from peftcorr.data.mapped import MappedArrays, returnable_memory
 from peftcorr.errors import PeftCorrError
 
 Floats = NDArray[np.float64]
@@ -40,7 +38,6 @@ class Correspondences:
         pair_ids: (P,).
         occluded: whether the target hides each correspondence's point, (N,); None where the dataset does not tell.
         factors: of each pair, int8 (P,) or null, by the names in `peftcorr.data.base.FACTORS`.
-        arrays: where those of length N are.
     """
 
     images: list[str]
@@ -57,7 +54,6 @@ class Correspondences:
     pair_ids: pa.StringArray
     occluded: NDArray[np.bool_] | None = None
     factors: dict[str, pa.Int8Array] = field(default_factory=dict)
-    arrays: MappedArrays = field(default_factory=MappedArrays)
 
     def __len__(self) -> int:
         return len(self.pair)
@@ -126,12 +122,7 @@ class Geometry:
 
 def correspondences(dataset: PairDataset) -> Correspondences:
     """Flatten a split, without a Python object per pair or keypoint."""
-    with returnable_memory():  # for the encoder, which comes next
-        return _flattened(dataset)
-
-
-def _flattened(dataset: PairDataset) -> Correspondences:
-    table = _mapped_anew(dataset.table).with_format("arrow")[:]
+    table = dataset.table.with_format("arrow")[:]
     code, names = _numbered(
         pa.concat_arrays([_keys(table, "source_image"), _keys(table, "target_image")]).dictionary_encode()
     )
@@ -140,7 +131,6 @@ def _flattened(dataset: PairDataset) -> Correspondences:
     sizes = pa.concat_arrays([_list(table, "source_size"), _list(table, "target_size")])
     keypoints = _list(table, "keypoint_ids")
     identity, identities = _numbered(keypoints.flatten().dictionary_encode())
-    arrays = MappedArrays()
     return Correspondences(
         images=[name.split(_BETWEEN)[1] for name in names],
         categories=[name.split(_BETWEEN)[0] for name in names],
@@ -148,28 +138,15 @@ def _flattened(dataset: PairDataset) -> Correspondences:
         source=source,
         target=target,
         reference_length=table.column("reference_length").to_numpy(),
-        pair=arrays.keep(
-            np.repeat(np.arange(len(table), dtype=np.int32), np.diff(keypoints.offsets.to_numpy()))
-        ),
-        source_points=arrays.keep(_points(table, "source_keypoints")),
-        target_points=arrays.keep(_points(table, "target_keypoints")),
-        keypoint=arrays.keep(identity.astype(np.int32)),
+        pair=np.repeat(np.arange(len(table), dtype=np.int32), np.diff(keypoints.offsets.to_numpy())),
+        source_points=_points(table, "source_keypoints"),
+        target_points=_points(table, "target_keypoints"),
+        keypoint=identity.astype(np.int32),
         keypoint_names=identities,
         pair_ids=pa.array(_list(table, "pair_id"), pa.string()),
         occluded=_occluded(table),
         factors={name: pa.concat_arrays([_list(table, name)]) for name in FACTORS},
-        arrays=arrays,
     )
-
-
-def _mapped_anew(table: datasets.Dataset) -> datasets.Dataset:
-    """The same table in a mapping of its own, whose pages leave memory when it does."""
-    if len(table.cache_files) != 1:
-        return table  # it is in memory
-    anew = datasets.Dataset.from_file(table.cache_files[0]["filename"])
-    ids = (one.with_format("arrow")[:].column("pair_id") for one in (anew, table))
-    same = anew.column_names == table.column_names and next(ids).equals(next(ids))
-    return anew if same else table  # else it is a choice of the file's rows
 
 
 def _keys(table: pa.Table, side: str) -> pa.Array:

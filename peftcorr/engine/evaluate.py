@@ -25,7 +25,6 @@ from peftcorr.data.base import PairDataset
 from peftcorr.data.correspondences import Correspondences, Floats, Geometry, Ints
 from peftcorr.data.guard import require_open
 from peftcorr.data.images import Frame, ImageStore
-from peftcorr.data.mapped import MappedArrays, return_freed_memory
 from peftcorr.engine.matcher import Matcher
 from peftcorr.engine.schedule import Queries, Schedule, schedule
 from peftcorr.features.cache import FeatureCache, Kept, Shelf
@@ -81,9 +80,8 @@ def predict(
         `Predictor.points`.
 
     Raises:
-        PeftCorrError: if an image cannot be decoded, a disk has no room for the maps beyond `memory`, for the cache or
-            for what grows with the number of correspondences, or it is a test split while a run still trains or
-            selects.
+        PeftCorrError: if an image cannot be decoded, a disk has no room for the maps beyond `memory` or for the
+            cache, or it is a test split while a run still trains or selects.
     """
     require_open(split.dataset.split)
     if cache is not None:  # what is kept for later processes must not come from pixels decoded long ago
@@ -93,16 +91,13 @@ def predict(
     cells = split.store.size // stride
     shape = (cells, cells, encoder.backbone.channels)
     room = Room.of(memory, shape, batch)
-    arrays = MappedArrays()
-    plan = schedule(data, room.batch, accelerator.process_index, accelerator.num_processes, arrays)
+    plan = schedule(data, room.batch, accelerator.process_index, accelerator.num_processes)
     waiting = WaitingMaps(shape, plan.most_waiting, room.for_waiting(plan), encoder.device)
-    matcher = Matcher(plan, len(data), predictors, stride, shape, room.similarity, encoder.device, arrays)
+    matcher = Matcher(plan, len(data), predictors, stride, shape, room.similarity, encoder.device)
     geometry = Geometry(len(data.images))
     shelf = None
     if cache is not None:
         shelf = cache.shelf(data, split.store, encoder, np.concatenate(plan.windows), shape, progress.say)
-    data.arrays.rest()
-    return_freed_memory()
     encoder.backbone.eval()
     title = f"score {split.dataset.name}/{split.dataset.split}"
     with torch.inference_mode(), progress.track(title, len(data.images), "images") as bar:
@@ -116,7 +111,6 @@ def predict(
             for image in loaded.images[plan.waits[loaded.images]].tolist():
                 waiting.put(image, here.pop(image))
             matcher.match(window, partial(_take, here, waiting))
-            arrays.rest()
             bar.advance(len(loaded.images) * accelerator.num_processes)
     predicted: Floats = matcher.predicted.cpu().numpy()
     for start in range(

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import DTypeLike
 from torch import Tensor
 
-from peftcorr.data.mapped import MappedArrays
 from peftcorr.engine.schedule import Schedule
 from peftcorr.matching.predictors import Predictor, TargetPredictor
 
@@ -24,7 +21,6 @@ class Matcher:
         stride: pixels per feature cell.
         shape: h, w, C of a feature map.
         match_bytes: memory for similarity maps; one map is held at least.
-        arrays: where predictions and peaks go, on a CPU.
 
     Attributes:
         predicted: x, y in pixels of the input, (P, N, 2), float64; zero but in `plan.rows`. P is the number of
@@ -41,7 +37,6 @@ class Matcher:
         shape: tuple[int, int, int],
         match_bytes: int,
         device: torch.device,
-        arrays: MappedArrays,
     ):
         self._plan, self._stride = plan, stride
         self._predictors: list[tuple[slice, Predictor]] = []
@@ -61,8 +56,8 @@ class Matcher:
         self._query = torch.from_numpy(plan.queries.of).to(device)
         self._queries = torch.empty((0, channels), device=device)
         self._needless = 0
-        self.predicted = _zeros((points, correspondences, 2), np.float64, device, arrays)
-        self.peaks = _zeros((correspondences,), np.float32, device, arrays)
+        self.predicted = torch.zeros((points, correspondences, 2), dtype=torch.float64, device=device)
+        self.peaks = torch.zeros(correspondences, device=device)
 
     def add(self, queries: Tensor) -> None:
         """Keep the normalised queries (U', C) of the next window."""
@@ -109,8 +104,3 @@ class Matcher:
         for place, predictor in predictors:
             points = predictor.predict(maps, self._stride)
             self.predicted[place, self._rows[first : first + len(maps)]] = points.to(self.predicted.dtype)
-
-
-def _zeros(shape: tuple[int, ...], dtype: DTypeLike, device: torch.device, arrays: MappedArrays) -> Tensor:
-    on_cpu = device.type == "cpu"
-    return torch.from_numpy(arrays.zeros(shape, dtype) if on_cpu else np.zeros(shape, dtype)).to(device)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from peftcorr.data.base import FACTORS
 from peftcorr.data.correspondences import Floats
-from peftcorr.data.mapped import return_freed_memory
 from peftcorr.data.reference import reference_sides
 from peftcorr.engine.evaluate import Split
 from peftcorr.predictions import PREDICTION_SCHEMA, SIZE_COLUMNS
@@ -24,7 +23,6 @@ def prediction_table(
 
     Names are written as codes from the start: a column of 88,328 strings would take longer than the matching.
     """
-    return_freed_memory()  # what the encoder took, before the table takes its own
     data = split.data
     rows = len(data)
     images = pa.array(data.images, pa.string())

@@ -14,7 +14,6 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from peftcorr.data.correspondences import Codes, Correspondences, Floats, Ints
-from peftcorr.data.mapped import MappedArrays
 
 _CHUNK = 1 << 14  # correspondences looked at together: what a plan takes while it is made stays small
 
@@ -68,25 +67,14 @@ class Schedule:
     count: Ints
 
 
-def schedule(
-    data: Correspondences,
-    batch: int,
-    process: int = 0,
-    processes: int = 1,
-    arrays: MappedArrays | None = None,
-) -> Schedule:
+def schedule(data: Correspondences, batch: int, process: int = 0, processes: int = 1) -> Schedule:
     """Plan the evaluation of a split.
 
     Args:
         data: the split.
         batch: images that a process encodes at once.
         process, processes: which of how many this is; every image is encoded by one of them.
-        arrays: where the plan's longest arrays go, by default of its own.
-
-    Raises:
-        PeftCorrError: if there is no room for them.
     """
-    arrays = MappedArrays() if arrays is None else arrays
     order = _order(data)
     images = len(data.images)
     place = np.empty(images, dtype=np.int64)
@@ -115,11 +103,11 @@ def schedule(
     waits = ripe > window
     return Schedule(
         windows=_split(mine, window[mine], windows),
-        queries=_queries(data, place, window, ripe, windows, arrays),
+        queries=_queries(data, place, window, ripe, windows),
         waits=waits,
         most_waiting=_most_waiting(window[mine[waits[mine]]], ripe[mine[waits[mine]]], windows),
         targets=_split(by_ripeness, ripe[by_ripeness], windows),
-        rows=arrays.keep(rows),
+        rows=rows,
         first_row=first_row,
         count=count,
     )
@@ -135,9 +123,7 @@ def _order(data: Correspondences) -> Ints:
     ]  # the band is as narrow backwards, and the split's own order is kept where nothing decides
 
 
-def _queries(
-    data: Correspondences, place: Ints, window: Ints, ripe: Ints, windows: int, arrays: MappedArrays
-) -> Queries:
+def _queries(data: Correspondences, place: Ints, window: Ints, ripe: Ints, windows: int) -> Queries:
     chosen, of = _distinct(data, place)
     source = data.source[data.pair[chosen]]
     last = np.full(len(chosen), -1)
@@ -145,7 +131,7 @@ def _queries(
     return Queries(
         image=source,
         points=data.source_points[chosen],
-        of=arrays.keep(of),
+        of=of,
         start=np.searchsorted(window[source], np.arange(windows + 1)),
         needless=np.searchsorted(np.maximum.accumulate(last), np.arange(windows), side="right"),
     )

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from peftcorr.backbones.dinov2 import Dinov2
 from peftcorr.data.images import ResizeMode
-from peftcorr.data.mapped import MappedArrays
 from peftcorr.engine.evaluate import Split, predict
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
@@ -112,23 +111,6 @@ def test_many_queries_are_matched_in_parts(
     monkeypatch.setattr("peftcorr.engine.evaluate._MATCH_BYTES", 3 * 8 * CELLS * CELLS)
     found, _ = evaluate(split, backbone)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
-
-
-def test_arrays_in_files_change_no_prediction(
-    photographs: Path, small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backbone = build(Small, small_weights)
-    expected, _ = evaluate(load_split(photographs, tmp_path, "test"), backbone)
-    monkeypatch.setattr("peftcorr.data.mapped._LEAST", 1)
-    rests = []
-    rest = MappedArrays.rest
-    monkeypatch.setattr(MappedArrays, "rest", lambda self: (rests.append(len(self)), rest(self)))
-    split = load_split(photographs, tmp_path, "test")
-    found, _ = evaluate(split, backbone, batch=3)
-    np.testing.assert_array_equal(found[0], expected[0])
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
-    # The annotation's four arrays once, then rows, queries, predictions and peaks after each of three windows.
-    assert rests == [4, 4, 4, 4]
 
 
 def test_kept_prefixes_change_no_prediction(photographs: Path, small_weights: Path, tmp_path: Path) -> None:

@@ -6,10 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from peftcorr.engine import prediction_table as module
 from peftcorr.engine.prediction_table import prediction_table
 from peftcorr.predictions import PREDICTION_SCHEMA
 from tests.engine.building import load_split
@@ -73,13 +71,3 @@ def test_a_length_that_belongs_to_nothing_leaves_its_sides_empty(
         == len(table)
     )
     assert table.column("target_width").null_count == 0
-
-
-def test_what_the_encoder_freed_is_given_back(
-    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[bool] = []
-    monkeypatch.setattr(module, "return_freed_memory", lambda: calls.append(True))
-    split = load_split(photographs, tmp_path, "test")
-    prediction_table(split, np.zeros((1, len(split.data), 2)), ["argmax"])
-    assert calls == [True]
