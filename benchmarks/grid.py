@@ -22,7 +22,7 @@ from peftcorr.cli import cache_folder, data_roots
 from peftcorr.console.progress import Progress
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
-from peftcorr.sweep import cells, standing, title
+from peftcorr.sweep import cells, standing
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes" / "leaderboard"
 SEEDS: dict[str, tuple[int, ...]] = {"tiny": (0, 1, 2), "dinov2_vits14": (0, 1)}  # cheapest first
@@ -112,13 +112,13 @@ def _list(chosen: Sequence[Batch], parsed: argparse.Namespace) -> int:
                 "dataset": [{"name": name} for name in batch.datasets],
                 "seed": [batch.seed],
             }
-            for recipe in cells(axes, {}, [], batch.recipe, bench):
+            for plan in cells(axes, {}, [], batch.recipe, bench):
                 total += 1
-                outcome = standing(recipe, bench, "missing")
+                outcome = standing(plan, bench, "missing")
                 if outcome is None or outcome.status != "done":
                     left += 1
                     state = "left" if outcome is None else outcome.status
-                    print(f"{recipe.run_id()}  {state:13}  {batch.recipe.stem}: {title(recipe)}")
+                    print(f"{plan.run_id}  {state:13}  {batch.recipe.stem}: {plan.title}")
     print(f"{left} of {total} cells are left.")
     return 0
 

@@ -29,14 +29,15 @@ from transformers.utils import logging
 from peftcorr.backbones import Backbone
 from peftcorr.commands.tune_predictor import ALPHA, ALPHAS, print_tuning
 from peftcorr.console.progress import Progress
+from peftcorr.engine.plan import Model
+from peftcorr.engine.scoring import scorer
 from peftcorr.engine.tuning import RADII, TEMPERATURES, grid, scored, tune
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.launch import use_all_cores
 from peftcorr.matching.predictors import Argmax, WindowSoftargmax
-from peftcorr.model.finished import adapted_backbone, finished_run
+from peftcorr.model.finished import finished_run, load_finished
 from peftcorr.recipe import Recipe, resolve
-from peftcorr.strategies.base import apply_checked
 
 RECIPE = PROJECT / "recipes" / "animal-pairs" / "frozen.yaml"
 QUICK = (
@@ -79,8 +80,8 @@ def main(arguments: Sequence[str]) -> int:
         content["alpha"] = ALPHA
         try:
             content["models"] = {
-                name: _measure(recipe, backbone, run_id, bench, console)
-                for name, recipe, backbone, run_id in _models(parsed, bench)
+                recipe.strategy["name"]: _measure(recipe, backbone, run_id, bench, console)
+                for recipe, backbone, run_id in _models(parsed, bench)
             }
         except PeftCorrError as error:
             print(f"window: {error}", file=sys.stderr)
@@ -92,22 +93,19 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _models(parsed: argparse.Namespace, bench: Workbench) -> list[tuple[str, Recipe, Backbone, str | None]]:
-    """Name, recipe, backbone and run of each model."""
+def _models(parsed: argparse.Namespace, bench: Workbench) -> list[tuple[Recipe, Backbone, str | None]]:
+    """Recipe, backbone and run of each model."""
     recipe = (
         resolve({"strategy": {"name": "frozen"}}, list(QUICK), None)
         if parsed.quick
         else resolve({}, [], RECIPE)
     )
-    cls, config = recipe.backbone_class()
-    backbone = cls.build(config, bench.weights_of(cls, config))
-    apply_checked(recipe.make_strategy(), backbone)
-    models: list[tuple[str, Recipe, Backbone, str | None]] = [("frozen", recipe, backbone, None)]
+    models: list[tuple[Recipe, Backbone, str | None]] = [
+        (recipe, Model.of(recipe, bench.weights_of).build()[0], None)
+    ]
     if parsed.run is not None:
-        record = finished_run(parsed.run, bench.store)
-        recipe = Recipe.model_validate(record.recipe)
-        adapted = adapted_backbone(recipe, record, bench.store, bench.weights)
-        models.append((record.strategy, recipe, adapted, parsed.run))
+        finished = load_finished(finished_run(parsed.run, bench.store), bench.store, bench.weights)
+        models.append((finished.recipe, finished.backbone, parsed.run))
     return models
 
 
@@ -115,17 +113,15 @@ def _measure(
     recipe: Recipe, backbone: Backbone, run_id: str | None, bench: Workbench, console: Console
 ) -> dict[str, Any]:
     """PCK per keypoint of every setting on val, and of argmax and the chosen one on test."""
-    process = accelerator()
-    found = tune(recipe, backbone, bench, process, grid(RADII, TEMPERATURES), ALPHAS)
+    source, evaluator = bench.source(recipe.dataset), scorer(recipe, backbone, bench, accelerator())
+    found = tune(source, evaluator, bench, grid(RADII, TEMPERATURES), ALPHAS)
     print_tuning(found, ALPHA, console)
     best = found.best(ALPHA)
-    _, config = recipe.backbone_class()
-    test = bench.split(recipe.dataset, "test", config.image_size, config.resize, None)
-    predictors = [Argmax(Argmax.Config()), WindowSoftargmax(best)]
-    argmax, chosen = scored(recipe, backbone, test, predictors, bench, process, ALPHAS)
+    test = bench.split(source, "test", backbone.config)
+    argmax, chosen = scored(test, evaluator, [Argmax(Argmax.Config()), WindowSoftargmax(best)], ALPHAS)
     return {
         "backbone": recipe.backbone,
-        "weights_id": bench.weights_of(*recipe.backbone_class()).id,
+        "weights_id": bench.weights_of(type(backbone), backbone.config).id,
         "strategy": recipe.strategy,
         "run_id": run_id,
         "dataset": found.dataset,

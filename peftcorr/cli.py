@@ -184,18 +184,18 @@ def _sweep(parsed: argparse.Namespace, arguments: list[str]) -> int:
         parsed.feature_cache,
     )
     axes, fixed = _command_line(parsed)
-    recipes = cells(axes, fixed, parsed.set, parsed.recipe, bench)
+    plans = cells(axes, fixed, parsed.set, parsed.recipe, bench)
     if parsed.dry_run:
         from peftcorr.commands.listing import print_plan
 
-        print_plan(recipes, terminal)
+        print_plan(plans, terminal)
         return 0
-    outcomes = sweep(recipes, bench, parsed.overwrite)
+    outcomes = sweep(plans, bench, parsed.overwrite)
     if state.is_main_process:
         page = compile_leaderboard(parsed.output)
         if not any(outcome.status == "ran" for outcome in outcomes):
             progress.say("Nothing was run.")
-        print_leaderboard(parsed.output, Console(), {recipe.run_id() for recipe in recipes})
+        print_leaderboard(parsed.output, Console(), {plan.run_id for plan in plans})
         progress.say(f"Leaderboard: {page}")
     state.wait_for_everyone()
     state.destroy_process_group()

@@ -14,14 +14,14 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from peftcorr.backbones import BACKBONES, Backbone
-from peftcorr.config import Section, complete, explain, make, merge, options
+from peftcorr.backbones import BACKBONES
+from peftcorr.config import Section, complete, explain, merge
 from peftcorr.data import DATASETS
 from peftcorr.errors import PeftCorrError
 from peftcorr.matching.loss import LossConfig
-from peftcorr.matching.predictors import PREDICTORS, Predictor
+from peftcorr.matching.predictors import PREDICTORS
 from peftcorr.metrics.presets import preset_named
-from peftcorr.strategies import STRATEGIES, Strategy
+from peftcorr.strategies import STRATEGIES
 
 DEFAULT_SECTIONS: Section = {
     "strategy": {"name": "lora"},

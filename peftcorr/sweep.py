@@ -13,10 +13,11 @@ from typing import Literal
 from accelerate import PartialState
 
 from peftcorr.config import Section
+from peftcorr.engine.plan import Plan, finalise
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
-from peftcorr.pipeline import finalise, run
-from peftcorr.recipe import Recipe, resolve
+from peftcorr.pipeline import run
+from peftcorr.recipe import resolve
 
 Overwrite = Literal["missing", "failed", "always", "never"]
 
@@ -27,8 +28,8 @@ def cells(
     assignments: list[str],
     recipe: Path | None,
     bench: Workbench,
-) -> list[Recipe]:
-    """Finalised recipes of every combination.
+) -> list[Plan]:
+    """Plans of every combination.
 
     Args:
         axes: recipe key to the values it takes; an empty list leaves the key to the recipe.
@@ -38,11 +39,11 @@ def cells(
         PeftCorrError: if any cell is wrong, before the first one starts.
     """
     given = {key: values for key, values in axes.items() if values}
-    found: dict[str, Recipe] = {}
+    found: dict[str, Plan] = {}
     for combination in itertools.product(*given.values()):
         command_line = {**fixed, **dict(zip(given, combination, strict=True))}
         cell = finalise(resolve(command_line, assignments, recipe), bench)
-        found.setdefault(cell.run_id(), cell)
+        found.setdefault(cell.run_id, cell)
     return list(found.values())
 
 
@@ -50,30 +51,24 @@ def cells(
 class Outcome:
     """What became of one cell: ``ran``, ``done`` before, ``failed``, or ``failed before``."""
 
-    recipe: Recipe
+    plan: Plan
     status: Literal["ran", "done", "failed", "failed before"]
     error: str | None = None
 
 
-def title(recipe: Recipe) -> str:
-    """One cell in a few words."""
-    dataset = recipe.dataset.get("folder") or recipe.dataset["name"]
-    return f"{recipe.strategy['name']} on {recipe.backbone['name']}, {dataset}, seed {recipe.seed}"
-
-
-def sweep(recipes: Sequence[Recipe], bench: Workbench, overwrite: Overwrite) -> list[Outcome]:
+def sweep(plans: Sequence[Plan], bench: Workbench, overwrite: Overwrite) -> list[Outcome]:
     """Run the cells in order; one that fails leaves its record and stops no other.
 
     Raises:
         PeftCorrError: if a cell fails in one of several processes, which cannot go on without it.
     """
     outcomes = []
-    for number, recipe in enumerate(recipes, start=1):
-        head = f"[{number}/{len(recipes)}] {title(recipe)} ({recipe.run_id()})"
-        outcome = standing(recipe, bench, overwrite)
+    for number, plan in enumerate(plans, start=1):
+        head = f"[{number}/{len(plans)}] {plan.title} ({plan.run_id})"
+        outcome = standing(plan, bench, overwrite)
         if outcome is None:
             bench.progress.say(f"{head}: running")
-            outcome = _attempt(recipe, bench)
+            outcome = _attempt(plan, bench)
         elif outcome.status == "done":
             bench.progress.say(f"{head}: done before, nothing to do")
         if outcome.error is not None:
@@ -82,25 +77,25 @@ def sweep(recipes: Sequence[Recipe], bench: Workbench, overwrite: Overwrite) -> 
     return outcomes
 
 
-def standing(recipe: Recipe, bench: Workbench, overwrite: Overwrite) -> Outcome | None:
+def standing(plan: Plan, bench: Workbench, overwrite: Overwrite) -> Outcome | None:
     """What an earlier run left and the user wants kept, or None when the cell is to be run."""
-    run_id = recipe.run_id()
+    run_id = plan.run_id
     record = bench.store.read(run_id)
     if record is None or overwrite == "always":
         return None
     if record.status == "failed":
         if overwrite == "failed":
             return None
-        return Outcome(recipe, "failed before", f"{record.error} (--overwrite failed tries again)")
+        return Outcome(plan, "failed before", f"{record.error} (--overwrite failed tries again)")
     # A record that came with the repository has no predictions beside it: here the run is still to be done.
     whole = bench.store.predictions_path(run_id).is_file()
-    return Outcome(recipe, "done") if whole or overwrite == "never" else None
+    return Outcome(plan, "done") if whole or overwrite == "never" else None
 
 
-def _attempt(recipe: Recipe, bench: Workbench) -> Outcome:
+def _attempt(plan: Plan, bench: Workbench) -> Outcome:
     try:
-        run(recipe, bench)
-        return Outcome(recipe, "ran")
+        run(plan, bench)
+        return Outcome(plan, "ran")
     except PeftCorrError as error:
         text = str(error)
     except Exception as error:  # a defect of ours or of a library must not take the other cells with it
@@ -109,5 +104,5 @@ def _attempt(recipe: Recipe, bench: Workbench) -> Outcome:
         text = f"{type(error).__name__}: {' '.join(str(error).split())} (PEFTCORR_DEBUG=1 shows where)"
     if PartialState().num_processes > 1:
         # The others may wait for this process in a collective that it has left: it must end, and they with it.
-        raise PeftCorrError(f"{title(recipe)} ({recipe.run_id()}): failed: {text}")
-    return Outcome(recipe, "failed", text)
+        raise PeftCorrError(f"{plan.title} ({plan.run_id}): failed: {text}")
+    return Outcome(plan, "failed", text)

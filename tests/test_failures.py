@@ -145,7 +145,7 @@ def test_a_failure_that_is_not_ours_is_a_record_too(
     def broken(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("of a library,\nin two lines")
 
-    monkeypatch.setattr("peftcorr.engine.scoring.predict", broken)
+    monkeypatch.setattr("peftcorr.engine.evaluate.Evaluator.predict", broken)
     assert commands.run("--strategy", "frozen", "lora") == 1
     out = capsys.readouterr().out
     assert out.count("ZeroDivisionError: of a library, in two lines (PEFTCORR_DEBUG=1 shows where)") == 2

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from peftcorr.data.layouts.spair import SpairFolder
-from peftcorr.engine.evaluate import predict
+from peftcorr.engine.evaluate import Evaluator
 from peftcorr.engine.workbench import Workbench
 from peftcorr.features.encode import Encoder
 from peftcorr.matching.predictors import Argmax
@@ -136,7 +136,11 @@ def test_a_saved_adapter_gives_the_predictions_of_its_record(commands: Commands,
     backbone, strategy = adapt(commands.weights, "lora", seed=9)
     strategy.load_state_dict(backbone, load_file(path))
     split = load_split(commands.photographs, tmp_path, "test")
-    found = predict(split, Encoder(backbone), [Argmax(Argmax.Config())], Accelerator(cpu=True), 16, SILENT)[0]
+    found = (
+        Evaluator(Encoder(backbone), Accelerator(cpu=True), 16, SILENT)
+        .predict(split, [Argmax(Argmax.Config())])
+        .points[0]
+    )
     table = read_predictions(commands.store.predictions_path(record.run_id)).to_pylist()
     kept = [[r["prediction_x"], r["prediction_y"]] for r in table if r["predictor"] == "argmax"]
     torch.testing.assert_close(torch.from_numpy(found), torch.tensor(kept, dtype=torch.float64))

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from peftcorr.config import make
+from peftcorr.matching.predictors import PREDICTORS
 from peftcorr.recipe import read, resolve
+from peftcorr.strategies import STRATEGIES
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 
@@ -31,8 +34,8 @@ def test_there_are_recipes() -> None:
 @pytest.mark.parametrize("path", benchmark_recipes(), ids=lambda path: str(path.relative_to(RECIPES)))
 def test_a_shipped_recipe_is_valid_and_says_how_to_run_it(path: Path) -> None:
     recipe = resolve({}, [], path)
-    assert recipe.make_strategy()
-    assert recipe.make_predictors()
+    assert make(STRATEGIES, recipe.strategy)
+    assert all(make(PREDICTORS, section) for section in recipe.predictors)
     if path.name != "base.yaml":
         head = path.read_text(encoding="utf-8").splitlines()[0]
         assert head.startswith("# ")

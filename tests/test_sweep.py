@@ -27,7 +27,7 @@ def test_one_cell_does_not_depend_on_another_before_it(commands: Commands) -> No
 def ran(monkeypatch: pytest.MonkeyPatch, commands: Commands) -> list[str]:
     """Run ids of the cells that were run from here on; they leave nothing."""
     found: list[str] = []
-    monkeypatch.setattr("peftcorr.sweep.run", lambda recipe, bench: found.append(recipe.run_id()))
+    monkeypatch.setattr("peftcorr.sweep.run", lambda plan, bench: found.append(plan.run_id))
     return found
 
 
@@ -55,7 +55,7 @@ def test_overwrite(
 ) -> None:
     assert commands.run("--strategy", "frozen") == 0
     record, ran = commands.record(), []
-    monkeypatch.setattr("peftcorr.sweep.run", lambda recipe, bench: ran.append(recipe.run_id()))
+    monkeypatch.setattr("peftcorr.sweep.run", lambda plan, bench: ran.append(plan.run_id))
     for state in ("whole", "without predictions", "failed"):
         put(commands, record, state)
         before = commands.store.record_path(record.run_id).read_bytes()
@@ -81,7 +81,7 @@ def test_a_second_run_does_no_work_and_says_so(
     def no_work(*arguments: object) -> None:
         raise AssertionError("a backbone is built")
 
-    monkeypatch.setattr("peftcorr.pipeline.apply_checked", no_work)
+    monkeypatch.setattr("peftcorr.engine.plan.apply_checked", no_work)
     assert commands.run("--strategy", "frozen", "lora") == 0
     said = capsys.readouterr().out
     assert said.count("done before, nothing to do") == 2

@@ -12,8 +12,8 @@ from accelerate import Accelerator
 
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.images import ImageStore
-from peftcorr.engine.evaluate import Split, predict
-from peftcorr.engine.train import Trainer, validation_pck
+from peftcorr.engine.evaluate import Evaluator, Split
+from peftcorr.engine.train import Task, Trainer, validation_pck
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.loss import LossConfig
@@ -103,34 +103,26 @@ class _Training:
 
     def run(self, steps: int, every: int) -> Any:
         """Train for some steps."""
-        self.trainer = Trainer(
-            Training(
-                steps=steps,
-                sampler="cliques" if self.loop == "cliques" else "pairs",
-                images=IMAGES,
-                pairs=PAIRS,
-                learning_rate=self.rate,
-                loss=LOSS,
-                validate_every=every,
-                checkpoint_every=10**9,
-            ),
-            self.strategy,
-            self.encoder,
-            self.splits["trn"],
-            self.splits["val"] if every < steps else None,
-            predictors()[0],
-            self.process,
-            Path(tempfile.mkdtemp(dir=self.folder)),
-            0,
-            BATCH,
-            SILENT,
+        recipe = Training(
+            steps=steps,
+            sampler="cliques" if self.loop == "cliques" else "pairs",
+            images=IMAGES,
+            pairs=PAIRS,
+            learning_rate=self.rate,
+            loss=LOSS,
+            validate_every=every,
+            checkpoint_every=10**9,
         )
+        val = self.splits["val"] if every < steps else None
+        task = Task(recipe, 0, self.splits["trn"], val, predictors()[0])
+        evaluator = Evaluator(self.encoder, self.process, BATCH, SILENT)
+        self.trainer = Trainer(task, self.strategy, evaluator, Path(tempfile.mkdtemp(dir=self.folder)))
         return self.trainer.run()
 
     def validate(self) -> float:
         """PCK@0.1 per keypoint on val."""
         val = self.splits["val"]
-        points = predict(val, self.encoder, predictors()[:1], self.process, BATCH, SILENT)[0]
+        points = Evaluator(self.encoder, self.process, BATCH, SILENT).predict(val, predictors()[:1]).points[0]
         return validation_pck(val.data, points)
 
     def fill_seconds(self) -> float:

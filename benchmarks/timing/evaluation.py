@@ -16,7 +16,7 @@ from peftcorr.backbones import Backbone
 from peftcorr.data.base import PairDataset
 from peftcorr.data.correspondences import Correspondences, Floats, Ints, correspondences
 from peftcorr.data.images import ImageStore
-from peftcorr.engine.evaluate import Split, predict
+from peftcorr.engine.evaluate import Evaluator, Split
 from peftcorr.engine.prediction_table import prediction_table
 from peftcorr.engine.schedule import schedule
 from peftcorr.features.encode import Encoder
@@ -152,7 +152,7 @@ def ours(opened: PairDataset, backbone: Backbone, size: int, work: Path) -> tupl
         begun = time.perf_counter()
         split = Split(opened, correspondences(opened), ImageStore(opened.image_root, size))
         encoder = Encoder(backbone, None, process.device)
-        predicted = predict(split, encoder, predictors(), process, BATCH, SILENT)
+        predicted = Evaluator(encoder, process, BATCH, SILENT).predict(split, predictors())
         names = [label(name, p.config) for name, p in zip(("argmax", "window"), predictors(), strict=True)]
         table = prediction_table(split, predicted, names)
         scores = score_predictions(table, ALPHAS)
@@ -164,7 +164,7 @@ def ours(opened: PairDataset, backbone: Backbone, size: int, work: Path) -> tupl
             scores=scores, cost=cost, environment=environment(1, "no", output.root),
         )  # fmt: skip
         output.write(record)
-        return time.perf_counter() - begun, predicted, encoder.forwards
+        return time.perf_counter() - begun, predicted.points, encoder.forwards
 
 
 def encoder_alone(data: Correspondences, store: ImageStore, backbone: Backbone) -> float:

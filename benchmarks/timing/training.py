@@ -15,8 +15,8 @@ from peftcorr.backbones import Backbone
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.images import ImageStore
 from peftcorr.engine.batches import CliqueSampler
-from peftcorr.engine.evaluate import Split
-from peftcorr.engine.train import Trainer
+from peftcorr.engine.evaluate import Evaluator, Split
+from peftcorr.engine.train import Task, Trainer
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.loss import LossConfig
@@ -174,19 +174,10 @@ def _trainer(case: Case, split: Split, steps: int, folder: Path) -> Trainer:
     backbone, strategy = _adapted(case)
     process = accelerator()
     first = strategy.first_trainable_block(backbone)
-    return Trainer(
-        Training(steps=steps, images=IMAGES, learning_rate=_RATE, loss=_LOSS, validate_every=10**6),
-        strategy,
-        Encoder(backbone, None, process.device, process.autocast, first),
-        split,
-        None,
-        predictors()[0],
-        process,
-        folder,
-        0,
-        16,
-        SILENT,
-    )
+    recipe = Training(steps=steps, images=IMAGES, learning_rate=_RATE, loss=_LOSS, validate_every=10**6)
+    encoder = Encoder(backbone, None, process.device, process.autocast, first)
+    task = Task(recipe, 0, split, None, predictors()[0])
+    return Trainer(task, strategy, Evaluator(encoder, process, 16, SILENT), folder)
 
 
 def _fill(split: Split, backbone: Backbone, first: int, steps: int) -> float:

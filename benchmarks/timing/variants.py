@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from peftcorr.backbones import Backbone
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.images import ImageStore
-from peftcorr.engine.evaluate import Split, predict
+from peftcorr.engine.evaluate import Evaluator, Split
 from peftcorr.features.encode import Autocast, Encoder, autocast
 from timing.evaluation import difference
 from timing.settings import (
@@ -131,7 +131,9 @@ def _score_rounded(split: Split, backbone: Backbone, variants: list[Variant]) ->
     """How far the scores of a whole dataset move with the precision."""
     contexts: list[Autocast] = [nullcontext, autocast("bf16", torch.device("cpu"))]
     full, rounded = (
-        predict(split, Encoder(backbone, None, None, context), predictors(), accelerator(), BATCH, SILENT)
+        Evaluator(Encoder(backbone, None, None, context), accelerator(), BATCH, SILENT)
+        .predict(split, predictors())
+        .points
         for context in contexts
     )
     rows = torch.arange(len(split.data)).numpy()

@@ -17,11 +17,11 @@ from rich.table import Table
 from peftcorr.backbones import BACKBONES
 from peftcorr.data import DATASETS
 from peftcorr.engine.cost import estimate, machine_speed, parameter_counts, trained_images
+from peftcorr.engine.plan import Plan
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.processors import processors
 from peftcorr.machine.startup import importing
 from peftcorr.matching.predictors import PREDICTORS
-from peftcorr.recipe import Recipe
 from peftcorr.strategies import STRATEGIES
 
 Counts = list[tuple[str, tuple[int, int] | PeftCorrError]]  # of each strategy: trainable, total; or why none
@@ -129,10 +129,8 @@ def _has_defaults(registry: Any, name: str) -> bool:
     return True
 
 
-def print_plan(recipes: Sequence[Recipe], terminal: Console | None) -> None:
+def print_plan(plans: Sequence[Plan], terminal: Console | None) -> None:
     """The cells of a sweep with their parameters and cost, and which of them are impossible."""
-    from peftcorr.sweep import title  # which brings all of training with it
-
     table = Table(
         "run",
         "cell",
@@ -147,18 +145,18 @@ def print_plan(recipes: Sequence[Recipe], terminal: Console | None) -> None:
         column.justify = "right"
     speed = machine_speed()
     impossible = []
-    for recipe in recipes:
+    for plan in plans:
         try:
-            cost = estimate(recipe)
+            cost = estimate(plan.model)
         except PeftCorrError as error:
-            impossible.append(f"{title(recipe)}: {error}")
-            table.add_row(recipe.run_id(), title(recipe), "impossible")
+            impossible.append(f"{plan.title}: {error}")
+            table.add_row(plan.run_id, plan.title, "impossible")
             continue
-        images = trained_images(recipe)
+        images = trained_images(plan.recipe.training)
         work = cost.train_flops * images
         table.add_row(
-            recipe.run_id(),
-            title(recipe),
+            plan.run_id,
+            plan.title,
             f"{cost.trainable:,}",
             f"{cost.total:,}",
             f"{images:,}",

@@ -13,6 +13,7 @@ from peftcorr.errors import PeftCorrError
 
 if TYPE_CHECKING:
     from peftcorr.backbones import Backbone
+    from peftcorr.engine.plan import Model
     from peftcorr.engine.tuning import Tuning
     from peftcorr.engine.workbench import Workbench
     from peftcorr.recipe import Recipe
@@ -54,6 +55,7 @@ def run(parsed: argparse.Namespace, data_roots: dict[str, Path], cache: Path) ->
     from transformers.utils import logging
 
     from peftcorr.console.progress import Progress
+    from peftcorr.engine.scoring import scorer
     from peftcorr.engine.tuning import RADII, TEMPERATURES, grid, tune
     from peftcorr.engine.workbench import Workbench
     from peftcorr.machine.launch import on_cpu, use_all_cores
@@ -64,11 +66,12 @@ def run(parsed: argparse.Namespace, data_roots: dict[str, Path], cache: Path) ->
     logging.disable_progress_bar()
     console = Console()
     bench = Workbench(data_roots, parsed.weights, parsed.output, cache, Progress(console))
-    recipe, backbone = _model(parsed, bench)
-    accelerator = Accelerator(cpu=on_cpu())
-    found = tune(recipe, backbone, bench, accelerator, settings, ALPHAS)
+    recipe, model, backbone = _model(parsed, bench)
+    evaluator = scorer(recipe, backbone, bench, Accelerator(cpu=on_cpu()))
+    found = tune(bench.source(recipe.dataset), evaluator, bench, settings, ALPHAS)
     best = found.best(parsed.alpha)
-    weights = bench.weights_of(*recipe.backbone_class())
+    weights = model.weights
+    assert weights is not None
     path = write_choice(
         PredictorChoice(
             predictor=ChosenWindow(**best.model_dump()),
@@ -95,11 +98,11 @@ def run(parsed: argparse.Namespace, data_roots: dict[str, Path], cache: Path) ->
     return 0
 
 
-def _model(parsed: argparse.Namespace, bench: Workbench) -> tuple[Recipe, Backbone]:
-    """The recipe and the backbone, adapted as a finished run left it, or as it comes."""
-    from peftcorr.model.finished import adapted_backbone, finished_run
-    from peftcorr.recipe import Recipe, resolve
-    from peftcorr.strategies.base import apply_checked
+def _model(parsed: argparse.Namespace, bench: Workbench) -> tuple[Recipe, Model, Backbone]:
+    """The recipe, its model and the backbone, adapted as a finished run left it, or as it comes."""
+    from peftcorr.engine.plan import Model
+    from peftcorr.model.finished import finished_run, load_finished
+    from peftcorr.recipe import resolve
 
     if parsed.run is not None:
         for name in ("strategy", "backbone", "dataset", "recipe", "image_size", "set"):
@@ -107,20 +110,16 @@ def _model(parsed: argparse.Namespace, bench: Workbench) -> tuple[Recipe, Backbo
                 raise PeftCorrError(
                     f"--run takes the run's own recipe: leave out --{name.replace('_', '-')}, or leave out --run."
                 )
-        record = finished_run(parsed.run, bench.store)
-        recipe = Recipe.model_validate(record.recipe)
-        return recipe, adapted_backbone(recipe, record, bench.store, bench.weights)
+        finished = load_finished(finished_run(parsed.run, bench.store), bench.store, bench.weights)
+        return finished.recipe, finished.model, finished.backbone
     recipe = resolve(_command_line(parsed), parsed.set, parsed.recipe)
-    strategy = recipe.make_strategy()
-    if strategy.trains():
+    model = Model.of(recipe, bench.weights_of)
+    if model.strategy().trains():
         raise PeftCorrError(
             f"The strategy {recipe.strategy['name']!r} trains, so it needs an adapter: name a finished run with --run, "
             "or tune the backbone as it comes with --strategy frozen."
         )
-    cls, config = recipe.backbone_class()
-    backbone = cls.build(config, bench.weights_of(cls, config))
-    apply_checked(strategy, backbone)
-    return recipe, backbone
+    return recipe, model, model.build()[0]
 
 
 def _command_line(parsed: argparse.Namespace) -> dict[str, Any]:

@@ -49,23 +49,26 @@ class Split:
     prefixes: PrefixStore | None = None
 
 
-def predict(
-    split: Split,
-    encoder: Encoder,
-    predictors: Sequence[Predictor],
-    accelerator: Accelerator,
-    batch: int,
-    progress: Progress,
-    memory: int = MEMORY,
-    cache: FeatureCache | None = None,
-    peaks: NDArray[np.float32] | None = None,
-) -> Floats:
-    """Predict every correspondence of a split with every predictor.
+@dataclass(frozen=True)
+class Predicted:
+    """What was predicted for the N correspondences of a split.
 
-    Args:
-        split: what to predict.
+    Attributes:
+        points: x, y in the target's original frame, (P, N, 2), in the order of the predictors, each of which gives its
+            `Predictor.points`.
+        peaks: highest cosine similarity of each correspondence's map, (N,).
+    """
+
+    points: Floats
+    peaks: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Predicts splits: the encoder, and what of the machine it may use.
+
+    Attributes:
         encoder: gives the features.
-        predictors: each predicts from the same similarity maps.
         accelerator: says which process of how many this is.
         batch: images encoded at once; fewer where `memory` says so.
         progress: shows how far it is.
@@ -73,57 +76,70 @@ def predict(
             and similarity maps. Maps beyond it wait on disk. What the encoder needs inside does not count, and one
             image's map fits always.
         cache: where features of earlier runs are, and where new ones are kept.
-        peaks: (N,), filled with the highest cosine similarity of each correspondence's map.
-
-    Returns:
-        x, y in the target's original frame, (P, N, 2), in the order of the predictors, each of which gives its
-        `Predictor.points`.
-
-    Raises:
-        PeftCorrError: if an image cannot be decoded, a disk has no room for the maps beyond `memory` or for the
-            cache, or it is a test split while a run still trains or selects.
     """
-    require_open(split.dataset.split)
-    if cache is not None:  # what is kept for later processes must not come from pixels decoded long ago
-        fresh_store = ImageStore(split.store.image_root, split.store.size, split.store.mode)
-        split = replace(split, store=fresh_store)
-    data, stride = split.data, encoder.backbone.stride
-    cells = split.store.size // stride
-    shape = (cells, cells, encoder.backbone.channels)
-    room = Room.of(memory, shape, batch)
-    plan = schedule(data, room.batch, accelerator.process_index, accelerator.num_processes)
-    waiting = WaitingMaps(shape, plan.most_waiting, room.for_waiting(plan), encoder.device)
-    matcher = Matcher(plan, len(data), predictors, stride, shape, room.similarity, encoder.device)
-    geometry = Geometry(len(data.images))
-    shelf = None
-    if cache is not None:
-        shelf = cache.shelf(data, split.store, encoder, np.concatenate(plan.windows), shape, progress.say)
-    encoder.backbone.eval()
-    title = f"score {split.dataset.name}/{split.dataset.split}"
-    with torch.inference_mode(), progress.track(title, len(data.images), "images") as bar:
-        load = partial(_load, split, encoder, shelf)
-        for window, loaded in enumerate(_ahead(plan.windows, load)):
-            geometry.learn(loaded.images, loaded.frames)
-            maps = _encode(split, encoder, shelf, loaded, shape)
-            queries = _sample(plan.queries, window, loaded.images, maps, geometry, stride)
-            matcher.add(accelerator.reduce(queries, "sum") if accelerator.num_processes > 1 else queries)
-            here = dict(zip(loaded.images.tolist(), maps, strict=True))
-            for image in loaded.images[plan.waits[loaded.images]].tolist():
-                waiting.put(image, here.pop(image))
-            matcher.match(window, partial(_take, here, waiting))
-            bar.advance(len(loaded.images) * accelerator.num_processes)
-    predicted: Floats = matcher.predicted.cpu().numpy()
-    for start in range(
-        0, len(plan.rows), _CHUNK
-    ):  # in place: what a pair takes beside the features stays small
-        rows = plan.rows[start : start + _CHUNK]
-        predicted[:, rows] = geometry.to_original(predicted[:, rows], data.target[data.pair[rows]])
-    if peaks is not None:
-        shared = accelerator.num_processes > 1
-        peaks[:] = (accelerator.reduce(matcher.peaks, "sum") if shared else matcher.peaks).cpu().numpy()
-    if accelerator.num_processes > 1:
-        predicted = accelerator.reduce(torch.from_numpy(predicted).to(encoder.device), "sum").cpu().numpy()
-    return predicted
+
+    encoder: Encoder
+    accelerator: Accelerator
+    batch: int
+    progress: Progress
+    memory: int = MEMORY
+    cache: FeatureCache | None = None
+
+    def predict(self, split: Split, predictors: Sequence[Predictor]) -> Predicted:
+        """Predict every correspondence of a split with every predictor, each from the same similarity maps.
+
+        Raises:
+            PeftCorrError: if an image cannot be decoded, a disk has no room for the maps beyond `memory` or for the
+                cache, or it is a test split while a run still trains or selects.
+        """
+        require_open(split.dataset.split)
+        if (
+            self.cache is not None
+        ):  # what is kept for later processes must not come from pixels decoded long ago
+            split = replace(
+                split, store=ImageStore(split.store.image_root, split.store.size, split.store.mode)
+            )
+        data, encoder, accelerator = split.data, self.encoder, self.accelerator
+        stride = encoder.backbone.stride
+        cells = split.store.size // stride
+        shape = (cells, cells, encoder.backbone.channels)
+        room = Room.of(self.memory, shape, self.batch)
+        plan = schedule(data, room.batch, accelerator.process_index, accelerator.num_processes)
+        waiting = WaitingMaps(shape, plan.most_waiting, room.for_waiting(plan), encoder.device)
+        matcher = Matcher(plan, len(data), predictors, stride, shape, room.similarity, encoder.device)
+        geometry = Geometry(len(data.images))
+        shelf = None
+        if self.cache is not None:
+            every = np.concatenate(plan.windows)
+            shelf = self.cache.shelf(data, split.store, encoder, every, shape, self.progress.say)
+        encoder.backbone.eval()
+        title = f"score {split.dataset.name}/{split.dataset.split}"
+        with torch.inference_mode(), self.progress.track(title, len(data.images), "images") as bar:
+            load = partial(_load, split, encoder, shelf)
+            for window, loaded in enumerate(_ahead(plan.windows, load)):
+                geometry.learn(loaded.images, loaded.frames)
+                maps = _encode(split, encoder, shelf, loaded, shape)
+                queries = _sample(plan.queries, window, loaded.images, maps, geometry, stride)
+                matcher.add(self._summed(queries))
+                here = dict(zip(loaded.images.tolist(), maps, strict=True))
+                for image in loaded.images[plan.waits[loaded.images]].tolist():
+                    waiting.put(image, here.pop(image))
+                matcher.match(window, partial(_take, here, waiting))
+                bar.advance(len(loaded.images) * accelerator.num_processes)
+        points: Floats = matcher.predicted.cpu().numpy()
+        for start in range(0, len(plan.rows), _CHUNK):  # in place: what this takes stays small
+            rows = plan.rows[start : start + _CHUNK]
+            points[:, rows] = geometry.to_original(points[:, rows], data.target[data.pair[rows]])
+        if accelerator.num_processes > 1:
+            points = self._summed(torch.from_numpy(points).to(encoder.device)).cpu().numpy()
+        return Predicted(points, self._summed(matcher.peaks).cpu().numpy())
+
+    def _summed(self, tensor: Tensor) -> Tensor:
+        """Sum over the processes, each of which has zeros where the others have values."""
+        if self.accelerator.num_processes == 1:
+            return tensor
+        total: Tensor = self.accelerator.reduce(tensor, "sum")
+        return total
 
 
 def _take(here: dict[int, Tensor], waiting: WaitingMaps, image: int) -> Tensor:

@@ -10,16 +10,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from peftcorr.data.base import FACTORS
-from peftcorr.data.correspondences import Floats
 from peftcorr.data.reference import reference_sides
-from peftcorr.engine.evaluate import Split
+from peftcorr.engine.evaluate import Predicted, Split
 from peftcorr.predictions import PREDICTION_SCHEMA, SIZE_COLUMNS
 
 
-def prediction_table(
-    split: Split, predicted: Floats, labels: Sequence[str], peaks: NDArray[np.float32] | None = None
-) -> pa.Table:
-    """Predictions of a split as rows of `PREDICTION_SCHEMA`, predictor by predictor; `peaks` as of `predict`.
+def prediction_table(split: Split, predicted: Predicted, labels: Sequence[str]) -> pa.Table:
+    """Predictions of a split as rows of `PREDICTION_SCHEMA`, predictor by predictor.
 
     Names are written as codes from the start: a column of 88,328 strings would take longer than the matching.
     """
@@ -49,14 +46,14 @@ def prediction_table(
         "reference_width": sides[:, 0],
         "reference_height": sides[:, 1],
         "target_occluded": data.occluded,
-        "similarity": peaks,
+        "similarity": predicted.peaks,
     }
     shared = {name: _column(name, column, rows) for name, column in shared.items()}
     for name in FACTORS:
         factor = data.factors.get(name)
         shared[name] = pa.nulls(rows, pa.int8()) if factor is None else factor.take(pa.array(data.pair))
     parts = []
-    for label, points in zip(labels, predicted, strict=True):
+    for label, points in zip(labels, predicted.points, strict=True):
         columns = {
             **shared,
             "predictor": _coded(np.zeros(rows), [label]),

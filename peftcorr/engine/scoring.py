@@ -5,23 +5,21 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-import numpy as np
 import pyarrow as pa
 from accelerate import Accelerator
 
 from peftcorr.backbones import Backbone
-from peftcorr.config import Section
+from peftcorr.data.base import DatasetSource
 from peftcorr.data.leakage import Leakage, warnings
-from peftcorr.engine.evaluate import predict
+from peftcorr.engine.evaluate import Evaluator
 from peftcorr.engine.leakage import leakage
+from peftcorr.engine.plan import Plan
 from peftcorr.engine.prediction_table import prediction_table
 from peftcorr.engine.workbench import Workbench
 from peftcorr.features.cache import FeatureCache
 from peftcorr.features.encode import Encoder, autocast
-from peftcorr.matching.predictors import label
 from peftcorr.metrics.aggregate import score_predictions
 from peftcorr.metrics.bootstrap import add_intervals
-from peftcorr.metrics.presets import preset_named
 from peftcorr.metrics.scores import Scores, TrackingScores
 from peftcorr.metrics.tapvid import choose_on, score_tracking
 from peftcorr.recipe import Recipe
@@ -47,6 +45,22 @@ class Scored:
     seconds: float = 0.0
 
 
+def scorer(
+    recipe: Recipe,
+    backbone: Backbone,
+    bench: Workbench,
+    accelerator: Accelerator,
+    cache: FeatureCache | None = None,
+) -> Evaluator:
+    """What a recipe's final scores are predicted with.
+
+    Its precision is not the training's: rows are to differ by what was trained alone.
+    """
+    device = accelerator.device
+    encoder = Encoder(backbone.to(device), None, device, autocast(recipe.score_precision, device))
+    return Evaluator(encoder, accelerator, recipe.encode_batch, bench.progress, bench.memory, cache)
+
+
 def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Accelerator) -> Scored:
     """Predict and score every test split of a plan.
 
@@ -58,14 +72,13 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
         PeftCorrError: if a split cannot be read or scored.
     """
     begun = time.monotonic()
-    recipe, device = plan.recipe, accelerator.device
-    # Not the training's precision: rows are to differ by what was trained alone.
-    encoder = Encoder(backbone, None, device, autocast(recipe.score_precision, device))
+    recipe = plan.recipe
     # What was trained is scored once; a frozen backbone's features serve every later run with other predictors.
-    assert plan.model.weights is not None
-    keep = bench.keep_features and not plan.trains
-    cache = FeatureCache(bench.cache, plan.model.weights.id) if keep else None
-    evaluator = Evaluator(encoder, accelerator, recipe.encode_batch, bench.progress, bench.memory, cache)
+    cache = None
+    if bench.keep_features and not plan.trains:
+        assert plan.model.weights is not None
+        cache = FeatureCache(bench.cache, plan.model.weights.id)
+    evaluator = scorer(recipe, backbone, bench, accelerator, cache)
     found = Scored()
 
     def predictions(source: DatasetSource, split: str, limit: int | None) -> pa.Table:
@@ -73,14 +86,16 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
         return prediction_table(opened, evaluator.predict(opened, plan.predictors), plan.labels)
 
     for source in plan.tested:
-        threshold = getattr(source.config, "occlusion_threshold", None)  # of datasets whose points are tracked
+        threshold = getattr(
+            source.config, "occlusion_threshold", None
+        )  # of datasets whose points are tracked
         chosen = choose_on(predictions(source, "val", None)) if threshold == "val" else threshold
         table = predictions(source, "test", recipe.limit_pairs)
         found.tables.append(table)
         found.scores |= score_predictions(table, recipe.alphas, plan.preset)
         if chosen is not None:
             found.tracking |= score_tracking(table, chosen, "val" if threshold == "val" else "fixed")
-    found.seconds, found.forwards = time.monotonic() - begun, encoder.forwards
+    found.seconds, found.forwards = time.monotonic() - begun, evaluator.encoder.forwards
     for table in found.tables:
         add_intervals(found.scores, table, recipe.alphas, plan.preset)
     if plan.trains:

@@ -7,20 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from accelerate import Accelerator
-
-from peftcorr.backbones import Backbone
 from peftcorr.config import make
+from peftcorr.data.base import DatasetSource
 from peftcorr.data.guard import selecting
-from peftcorr.engine.evaluate import Split, predict
+from peftcorr.engine.evaluate import Evaluator, Split
 from peftcorr.engine.validation import split_pck
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
-from peftcorr.features.encode import Encoder, autocast
 from peftcorr.matching.predictors import PREDICTORS, Predictor, WindowSoftargmax, label
 from peftcorr.matching.window_grid import WindowGrid
 from peftcorr.metrics.aggregate import alpha_key
-from peftcorr.recipe import Recipe
 
 RADII = (0, 1, 2, 3, 4, 5, 6, 7)
 TEMPERATURES = (5.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0, 100.0, 150.0, 200.0)
@@ -76,7 +72,6 @@ class Tuning:
 
 def tune(
     source: DatasetSource,
-    shape: Backbone.Config,
     evaluator: Evaluator,
     bench: Workbench,
     settings: Sequence[Setting],
@@ -86,7 +81,6 @@ def tune(
 
     Args:
         source: the dataset.
-        shape: options of the backbone.
         evaluator: has the backbone, with its adapter if it has one.
         settings: of ``window_softargmax``.
         alphas: thresholds.
@@ -100,7 +94,7 @@ def tune(
                 f"The dataset {source.name!r} has no val split to choose a predictor on (it has "
                 f"{', '.join(source.splits()) or 'none'}): choose another --dataset."
             )
-        val = bench.split(source, "val", shape)
+        val = bench.split(source, "val", evaluator.encoder.backbone.config)
         others = [make(PREDICTORS, {"name": name}) for name in OTHERS]
         scores = scored(val, evaluator, [*others, WindowGrid(settings)], alphas)
     return Tuning(

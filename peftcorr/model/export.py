@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 
 from peftcorr.errors import PeftCorrError
-from peftcorr.model.finished import adapted_backbone, finished_run
-from peftcorr.recipe import Recipe
+from peftcorr.model.finished import finished_run, load_finished
 from peftcorr.results.store import Store
 
 _TOLERANCE = 1e-4
@@ -33,16 +32,16 @@ def export(run_id: str, folder: Path, output: Path, given: Path | None) -> str:
     record = finished_run(run_id, Store(output))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PeftCorrError(f"{folder} is there already: give a new or empty folder.")
-    recipe = Recipe.model_validate(record.recipe)
-    backbone = adapted_backbone(recipe, record, Store(output), given)
+    found = load_finished(record, Store(output), given)
+    backbone = found.backbone
     size = backbone.config.image_size
     images = torch.randn((1, 3, size, size), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = backbone.features(images)
-    recipe.make_strategy().merge(backbone)
+    found.strategy.merge(backbone)
     with torch.inference_mode():
-        found = backbone.features(images)
-    difference = float((found - expected).norm() / expected.norm())
+        merged = backbone.features(images)
+    difference = float((merged - expected).norm() / expected.norm())
     if difference > _TOLERANCE:
         raise PeftCorrError(
             f"The merged model's features differ from the run's by {difference:.1e} of their size: it is not written."

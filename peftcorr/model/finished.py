@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from peftcorr.backbones import Backbone
+from peftcorr.engine.plan import Model
 from peftcorr.errors import PeftCorrError
 from peftcorr.recipe import Recipe
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
-from peftcorr.strategies.base import apply_checked
+from peftcorr.strategies import Strategy
 
 
 def finished_run(run_id: str, store: Store) -> Record:
@@ -28,11 +30,29 @@ def finished_run(run_id: str, store: Store) -> Record:
     return record
 
 
-def adapted_backbone(recipe: Recipe, record: Record, store: Store, given: Path | None) -> Backbone:
-    """The run's backbone with its adapter, in evaluation mode on the CPU.
+@dataclass(frozen=True)
+class Finished:
+    """A finished run with everything that it trained in place.
+
+    Attributes:
+        record: what the run left.
+        recipe: the record's.
+        model: what backbone and strategy are made of.
+        backbone: with its adapter, in evaluation mode, on the CPU.
+        strategy: as it is applied to the backbone.
+    """
+
+    record: Record
+    recipe: Recipe
+    model: Model
+    backbone: Backbone
+    strategy: Strategy
+
+
+def load_finished(record: Record, store: Store, given: Path | None) -> Finished:
+    """Build the backbone of a finished run and put its adapter in place.
 
     Args:
-        recipe: of the record.
         record: of a finished run.
         store: has its adapter.
         given: weights that the run was trained from (``--weights``).
@@ -40,16 +60,16 @@ def adapted_backbone(recipe: Recipe, record: Record, store: Store, given: Path |
     Raises:
         PeftCorrError: if the weights are others, or the adapter cannot be read.
     """
-    cls, config = recipe.backbone_class()
-    weights = cls.find_weights(config, given)
+    recipe = Recipe.model_validate(record.recipe)
+    model = Model.of(recipe, lambda backbone, config: backbone.find_weights(config, given))
+    weights = model.weights
+    assert weights is not None
     if (weights.id, weights.sha256) != (record.weights_id, record.weights_sha256):
         raise PeftCorrError(
             f"The run {record.run_id} was trained from {record.weights_id}, not from {weights.id} as it is here: give "
             "the same weights with --weights."
         )
-    backbone = cls.build(config, weights)
-    strategy = recipe.make_strategy()
-    apply_checked(strategy, backbone)
+    backbone, strategy = model.build()
     if strategy.trains():
         path = store.adapter_path(record.run_id)
         try:
@@ -59,4 +79,4 @@ def adapted_backbone(recipe: Recipe, record: Record, store: Store, given: Path |
                 f"The adapter {path} cannot be read ({error}): train the run again."
             ) from error
     backbone.eval()
-    return backbone
+    return Finished(record, recipe, model, backbone, strategy)

@@ -15,6 +15,7 @@ from peftcorr.backbones import BACKBONES
 from peftcorr.backbones.base import Backbone
 from peftcorr.backbones.dinov2 import Variant
 from peftcorr.backbones.fusion import Fusion
+from peftcorr.config import options
 from peftcorr.errors import PeftCorrError
 from peftcorr.recipe import validate
 from peftcorr.strategies import STRATEGIES, Strategy
@@ -229,8 +230,7 @@ def section(**backbone: Any) -> dict[str, Any]:
 
 def test_a_recipe_has_every_option_written_out() -> None:
     recipe = validate(section(parts=["small", {"name": "wide", "weight": 2}], resize="pad"), "test")
-    cls, config = recipe.backbone_class()
-    assert cls is Fusion
+    config = Fusion.Config(**options(recipe.backbone))
     assert recipe.backbone == {
         "name": "fusion",
         "image_size": 32,
@@ -241,7 +241,7 @@ def test_a_recipe_has_every_option_written_out() -> None:
         ],
     }
     assert validate(recipe.model_dump(mode="json"), "again").run_id() == recipe.run_id()
-    assert all(part.config.resize == "pad" for part in cls.build(config, None).parts)
+    assert all(part.config.resize == "pad" for part in Fusion.build(config, None).parts)
     larger = validate(section(parts=["small", "wide"], image_size=64), "test")
     assert larger.backbone["parts"][0]["image_size"] == 64
 

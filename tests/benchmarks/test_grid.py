@@ -10,6 +10,7 @@ from accelerate.state import AcceleratorState, GradientState
 
 from peftcorr.cli import main
 from peftcorr.commands import listing
+from peftcorr.engine.plan import Plan
 from peftcorr.recipe import Recipe, resolve
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
@@ -117,11 +118,9 @@ def test_a_dry_run_prints_the_cells_and_no_set_is_scored_twice(
 ) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
-    planned: list[Recipe] = []
+    planned: list[Plan] = []
     plain = listing.print_plan
-    monkeypatch.setattr(
-        listing, "print_plan", lambda recipes, out: (planned.extend(recipes), plain(recipes, out))
-    )
+    monkeypatch.setattr(listing, "print_plan", lambda plans, out: (planned.extend(plans), plain(plans, out)))
     recipe = [
         "--recipe",
         str(RECIPES / "tiny" / "last-1.yaml"),
@@ -135,7 +134,7 @@ def test_a_dry_run_prints_the_cells_and_no_set_is_scored_twice(
     out = capsys.readouterr().out
     assert "last_k on tiny, synthetic, seed 0" in out
     assert "last_k on tiny, farm, seed 0" in out
-    assert [[s["name"] for s in (cell.dataset, *cell.eval_on)] for cell in planned] == [
+    assert [[s["name"] for s in (cell.recipe.dataset, *cell.recipe.eval_on)] for cell in planned] == [
         ["synthetic", "pairs", "pf_willow", "pf_pascal"],
         ["pairs", "synthetic", "pf_willow", "pf_pascal"],
     ]

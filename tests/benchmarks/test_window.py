@@ -16,11 +16,10 @@ from accelerate.state import AcceleratorState, GradientState
 
 from peftcorr.backbones import Backbone
 from peftcorr.data.layouts.spair import SpairFolder
-from peftcorr.engine.evaluate import Split, predict
+from peftcorr.engine.evaluate import Evaluator, Split
 from peftcorr.features.encode import Encoder
 from peftcorr.matching.predictors import Argmax, Predictor, WindowSoftargmax
-from peftcorr.model.finished import adapted_backbone
-from peftcorr.recipe import Recipe
+from peftcorr.model.finished import load_finished
 from tests.commanding import Commands
 from tests.engine.building import SILENT, load_split
 from tests.scripts import script as load_script
@@ -65,7 +64,9 @@ def commands(tmp_path: Path) -> Commands:
 
 def right(backbone: Backbone, split: Split, predictor: Predictor) -> dict[str, np.ndarray]:
     """Which keypoints one predictor alone finds, by threshold."""
-    [found] = predict(split, Encoder(backbone), [predictor], Accelerator(cpu=True), 16, SILENT)
+    [found] = (
+        Evaluator(Encoder(backbone), Accelerator(cpu=True), 16, SILENT).predict(split, [predictor]).points
+    )
     off = np.linalg.norm(np.asarray(found) - split.data.target_points, axis=1)
     lengths = split.data.reference_length[split.data.pair]
     return {f"{alpha:g}": off <= alpha * lengths for alpha in (0.05, 0.1, 0.2)}
@@ -106,10 +107,9 @@ def test_figures_are_those_of_each_setting_alone_and_val_alone_chooses(
 ) -> None:
     assert commands.run("--strategy", "lora") == 0
     record = commands.record()
-    recipe = Recipe.model_validate(record.recipe)
     backbones: dict[str, Backbone] = {
         "frozen": build(Small, commands.weights),
-        "lora": adapted_backbone(recipe, record, commands.store, commands.weights),
+        "lora": load_finished(record, commands.store, commands.weights).backbone,
     }
     best, other = unlike_val(backbones["frozen"], commands.photographs, tmp_path / "cache-1")
     loaded: list[str] = []

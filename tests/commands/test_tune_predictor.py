@@ -9,7 +9,7 @@ from accelerate import Accelerator
 
 from peftcorr.cli import main
 from peftcorr.data.layouts.spair import SpairFolder
-from peftcorr.engine.evaluate import predict
+from peftcorr.engine.evaluate import Evaluator
 from peftcorr.engine.tuning import Setting, Tuning, grid
 from peftcorr.errors import PeftCorrError
 from peftcorr.features.encode import Encoder
@@ -67,9 +67,8 @@ def test_the_best_on_val_is_kept_and_later_runs_use_it(
     expected = {}
     for setting in grid([0, 1, 2], [5, 40]):
         name = f"window_softargmax(radius={setting.radius},temperature={setting.temperature:g})"
-        points = predict(
-            split, Encoder(backbone), [WindowSoftargmax(setting)], Accelerator(cpu=True), 16, SILENT
-        )[0]
+        evaluator = Evaluator(Encoder(backbone), Accelerator(cpu=True), 16, SILENT)
+        [points] = evaluator.predict(split, [WindowSoftargmax(setting)]).points
         expected[name] = aggregate(
             points,
             split.data.target_points,

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 
+from peftcorr.backbones import Backbone
 from peftcorr.console.progress import Progress
 from peftcorr.data.base import DatasetSource, PairDataset
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.guard import require_open, selecting
 from peftcorr.data.images import ImageStore
 from peftcorr.data.layouts.spair import SpairFolder
-from peftcorr.engine.evaluate import Split, predict
+from peftcorr.engine.evaluate import Evaluator, Split
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
 
@@ -77,7 +78,7 @@ def test_a_dataset_that_gives_test_under_another_name(
 
 def test_the_workbench_keeps_what_an_earlier_run_opened_to_itself(spair_root: Path, tmp_path: Path) -> None:
     bench = Workbench({"": spair_root}, None, tmp_path / "out", tmp_path, Progress(None))
-    asked = ({"name": "pairs"}, "test", 32, "stretch", None)
+    asked = (bench.source({"name": "pairs"}), "test", Backbone.Config(image_size=32))
     split = bench.split(*asked)
     with selecting(), pytest.raises(PeftCorrError, match=REFUSED):
         bench.split(*asked)
@@ -89,7 +90,7 @@ def test_a_test_split_that_was_kept_is_not_predicted(spair_root: Path, tmp_path:
     split = Split(dataset, correspondences(dataset), ImageStore(dataset.image_root, 32))
     encoder = None  # it does not come so far
     with selecting(), pytest.raises(PeftCorrError, match=REFUSED):
-        predict(split, encoder, [], Accelerator(cpu=True), 1, Progress(None))  # type: ignore[arg-type]
+        Evaluator(encoder, Accelerator(cpu=True), 1, Progress(None)).predict(split, [])  # type: ignore[arg-type]
 
 
 def test_it_opens_again_whatever_happens() -> None:

@@ -14,8 +14,8 @@ from peftcorr.console.progress import Progress
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.images import ImageStore, ResizeMode
 from peftcorr.data.layouts.spair import SpairFolder
-from peftcorr.engine.evaluate import Split
-from peftcorr.engine.train import Trained, Trainer
+from peftcorr.engine.evaluate import Evaluator, Split
+from peftcorr.engine.train import Task, Trained, Trainer
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import Argmax
@@ -70,19 +70,15 @@ class Job:
         self.trn, val = (load_split(photographs, folder / "cache", name) for name in ("trn", "val"))
         self.encoder = Encoder(self.backbone, None, None, self.accelerator.autocast, first)
         self.folder = folder / "state"
-        self.trainer = Trainer(
+        task = Task(
             recipe,
-            self.strategy,
-            self.encoder,
+            0,
             Split(self.trn.dataset, self.trn.data, self.trn.store, prefixes),
             Split(val.dataset, val.data, val.store, prefixes) if validate else None,
             Argmax(Argmax.Config()),
-            self.accelerator,
-            self.folder,
-            0,
-            16,
-            SILENT,
         )
+        self.evaluator = Evaluator(self.encoder, self.accelerator, 16, SILENT)
+        self.trainer = Trainer(task, self.strategy, self.evaluator, self.folder)
 
     def run(self) -> Trained:
         """Train."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from peftcorr.backbones.dinov2 import Dinov2
 from peftcorr.data.images import ResizeMode
-from peftcorr.engine.evaluate import Split, predict
+from peftcorr.engine.evaluate import Evaluator, Split
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import Argmax, Predictor, WindowSoftargmax
@@ -29,7 +29,9 @@ def predictors() -> list[Predictor]:
 
 def evaluate(split: Split, backbone: Dinov2, batch: int = 16) -> tuple[np.ndarray, Encoder]:
     encoder = Encoder(backbone)
-    return predict(split, encoder, predictors(), Accelerator(cpu=True), batch, SILENT), encoder
+    return Evaluator(encoder, Accelerator(cpu=True), batch, SILENT).predict(
+        split, predictors()
+    ).points, encoder
 
 
 def naive(split: Split, backbone: Dinov2, mode: ResizeMode) -> tuple[np.ndarray, list[float]]:
@@ -71,8 +73,8 @@ def test_equals_a_loop_over_pairs(
     photographs: Path, small_weights: Path, tmp_path: Path, mode: ResizeMode
 ) -> None:
     split, backbone = load_split(photographs, tmp_path, "test", mode), build(Small, small_weights)
-    peaks = np.zeros(len(split.data), dtype=np.float32)
-    found = predict(split, Encoder(backbone), predictors(), Accelerator(cpu=True), 16, SILENT, peaks=peaks)
+    predicted = Evaluator(Encoder(backbone), Accelerator(cpu=True), 16, SILENT).predict(split, predictors())
+    found, peaks = predicted.points, predicted.peaks
     assert found.shape == (2, len(split.data), 2)
     expected, similarities = naive(split, backbone, mode)
     np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-9)
@@ -119,7 +121,7 @@ def test_kept_prefixes_change_no_prediction(photographs: Path, small_weights: Pa
     kept = replace(split, prefixes=PrefixStore())
     encoder = Encoder(backbone, first_trainable=2)
     for _ in range(2):
-        found = predict(kept, encoder, predictors(), Accelerator(cpu=True), 16, SILENT)
+        found = Evaluator(encoder, Accelerator(cpu=True), 16, SILENT).predict(kept, predictors()).points
         np.testing.assert_array_equal(found, expected)
 
 

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch.nn import functional
 
-from peftcorr.engine.evaluate import predict
+from peftcorr.engine.evaluate import Evaluator
 from peftcorr.features.encode import Encoder
 from peftcorr.matching.predictors import Argmax, Predictor, WindowSoftargmax
 from peftcorr.matching.similarity import normalise, sample_queries
@@ -38,10 +38,12 @@ def test_each_predictor_has_its_own_rows(
     """Three similarity maps at a time: the keypoints of most targets are matched in several parts."""
     split, backbone = load_split(photographs, tmp_path, "test"), build(Small, small_weights)
     monkeypatch.setattr("peftcorr.engine.evaluate._MATCH_BYTES", 3 * 4 * CELLS * CELLS)
-    together = predict(split, Encoder(backbone), all_predictors(), Accelerator(cpu=True), 3, SILENT)
+    together = (
+        Evaluator(Encoder(backbone), Accelerator(cpu=True), 3, SILENT).predict(split, all_predictors()).points
+    )
     assert together.shape == (5, len(split.data), 2)
     alone = [
-        predict(split, Encoder(backbone), [predictor], Accelerator(cpu=True), 3, SILENT)
+        Evaluator(Encoder(backbone), Accelerator(cpu=True), 3, SILENT).predict(split, [predictor]).points
         for predictor in all_predictors()
     ]
     np.testing.assert_array_equal(together, np.concatenate(alone))
@@ -54,7 +56,9 @@ def test_upsampled_argmax_finds_the_best_pixel_of_the_target(
     split, backbone = load_split(photographs, tmp_path, "test"), build(Small, small_weights)
     data = split.data
     predictor = UpsampledArgmax(UpsampledArgmax.Config())
-    found = predict(split, Encoder(backbone), [predictor], Accelerator(cpu=True), 3, SILENT)[0]
+    found = (
+        Evaluator(Encoder(backbone), Accelerator(cpu=True), 3, SILENT).predict(split, [predictor]).points[0]
+    )
     with torch.inference_mode():
         encoder = Encoder(backbone)
         maps = normalise(encoder.features(data, split.store, np.arange(len(data.images))).double())

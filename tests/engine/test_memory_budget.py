@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from peftcorr.engine import evaluate
-from peftcorr.engine.evaluate import Room, Split, predict
+from peftcorr.engine.evaluate import Evaluator, Room, Split
 from peftcorr.engine.matcher import Matcher
 from peftcorr.errors import PeftCorrError
 from peftcorr.features.encode import Encoder
@@ -65,7 +65,9 @@ class Ledger:
 
 def score(split: Split, weights: Path, memory: int, batch: int = 4) -> tuple[np.ndarray, int]:
     encoder = Encoder(build(Small, weights))
-    found = predict(split, encoder, predictors(), Accelerator(cpu=True), batch, SILENT, memory)
+    found = (
+        Evaluator(encoder, Accelerator(cpu=True), batch, SILENT, memory).predict(split, predictors()).points
+    )
     return found, encoder.forwards
 
 

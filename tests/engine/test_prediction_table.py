@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from peftcorr.engine.evaluate import Predicted, Split
 from peftcorr.engine.prediction_table import prediction_table
 from peftcorr.predictions import PREDICTION_SCHEMA
 from tests.engine.building import load_split
@@ -15,16 +16,19 @@ from tests.engine.test_evaluate import evaluate
 from tests.small_models import Small, build
 
 
+def peaks_of(split: Split) -> np.ndarray:
+    return np.linspace(0, 1, len(split.data), dtype=np.float32)
+
+
 def test_the_table_has_a_row_for_every_prediction(
     photographs: Path, small_weights: Path, tmp_path: Path
 ) -> None:
     split, backbone = load_split(photographs, tmp_path, "test"), build(Small, small_weights)
     found, _ = evaluate(split, backbone)
-    peaks = np.linspace(0, 1, len(split.data), dtype=np.float32)
-    table = prediction_table(split, found, ["argmax", "window"], peaks)
+    peaks = peaks_of(split)
+    table = prediction_table(split, Predicted(found, peaks), ["argmax", "window"])
     assert table.column("similarity").to_pylist() == 2 * peaks.tolist()
     assert table.column("target_occluded").null_count == len(table)
-    assert prediction_table(split, found, ["argmax", "window"]).column("similarity").null_count == len(table)
     assert table.schema == PREDICTION_SCHEMA
     rows = table.to_pylist()
     assert len(rows) == 2 * len(split.data)
@@ -50,7 +54,7 @@ def test_the_table_tells_target_sizes_and_what_s_belongs_to(
     split, backbone = load_split(photographs, tmp_path, "test"), build(Small, small_weights)
     found, _ = evaluate(split, backbone)
     decodes = split.store.decodes
-    for row in prediction_table(split, found, ["argmax", "window"]).to_pylist():
+    for row in prediction_table(split, Predicted(found, peaks_of(split)), ["argmax", "window"]).to_pylist():
         size = (row["target_width"], row["target_height"])
         assert size == Image.open(split.dataset.image_root / row["target_image"]).size
         # The boxes of these photographs leave a margin of 1 and 2 pixels.
@@ -64,7 +68,7 @@ def test_a_length_that_belongs_to_nothing_leaves_its_sides_empty(
 ) -> None:
     split = load_split(photographs, tmp_path, "test")
     odd = replace(split, data=replace(split.data, reference_length=split.data.reference_length + 0.5))
-    table = prediction_table(odd, np.zeros((1, len(odd.data), 2)), ["argmax"])
+    table = prediction_table(odd, Predicted(np.zeros((1, len(odd.data), 2)), peaks_of(odd)), ["argmax"])
     assert (
         table.column("reference_width").null_count
         == table.column("reference_height").null_count

@@ -2,18 +2,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from accelerate import Accelerator
 
-from peftcorr.engine.evaluate import Split
+from peftcorr.engine.evaluate import Predicted, Split
 from peftcorr.engine.train import validation_pck
 from peftcorr.engine.tuning import OTHERS, Setting, tune
 from peftcorr.engine.validation import split_pck
 from peftcorr.errors import PeftCorrError
-from peftcorr.recipe import resolve
 from tests.engine.building import load_split
 from tests.small_folder import write_folder
 
@@ -58,25 +57,26 @@ def test_where_nothing_is_said_of_occlusion_all_count(hiding: Split) -> None:
 
 
 def test_predictors_are_not_chosen_by_hidden_keypoints(
-    hiding: Split, monkeypatch: pytest.MonkeyPatch
+    hiding: Split,
 ) -> None:
     class Bench:
         """Gives the split to whoever asks for val."""
 
-        progress = memory = None
-
-        def source(self, section: Any) -> Any:
-            return type("Source", (), {"splits": lambda self: ["val"]})()
-
         def split(self, *arguments: Any) -> Split:
             return hiding
 
-    points = predictions(hiding)
-    monkeypatch.setattr("peftcorr.engine.tuning.predict", lambda *arguments: [points] * (len(OTHERS) + 1))
-    monkeypatch.setattr("peftcorr.engine.tuning.Encoder", lambda *arguments: None)
-    backbone: Any = type("Backbone", (), {"to": lambda self, device: self})()
+    class Foreseeing:
+        """Predicts the same points with whatever predictor."""
+
+        encoder = SimpleNamespace(backbone=SimpleNamespace(config=None))
+
+        def predict(self, split: Split, predictors: Any) -> Predicted:
+            points = np.stack([predictions(hiding)] * (len(OTHERS) + 1))
+            return Predicted(points, np.zeros(len(split.data), np.float32))
+
     bench: Any = Bench()
-    recipe = resolve({"strategy": {"name": "frozen"}}, [], None)
-    found = tune(recipe, backbone, bench, Accelerator(cpu=True), [Setting(radius=1, temperature=5.0)], [0.1])
+    evaluator: Any = Foreseeing()
+    source: Any = SimpleNamespace(splits=lambda: ["val"])
+    found = tune(source, evaluator, bench, [Setting(radius=1, temperature=5.0)], [0.1])
     assert [pck["0.1"] for pck in found.by_label().values()] == [pytest.approx(expected(hiding))] * 5
     assert found.n_keypoints == hiding.data.n_visible

@@ -20,7 +20,7 @@ from PIL import Image
 from peftcorr.backbones.dinov2 import Dinov2
 from peftcorr.console.progress import Progress
 from peftcorr.data.images import ImageStore, ResizeMode
-from peftcorr.engine.evaluate import Split, predict
+from peftcorr.engine.evaluate import Evaluator, Split
 from peftcorr.errors import PeftCorrError
 from peftcorr.features import cache as cache_module
 from peftcorr.features.cache import FeatureCache, Shelf
@@ -66,7 +66,11 @@ class Desk:
         predictors: list[Predictor] = [Argmax(Argmax.Config()), Softargmax(Softargmax.Config())]
         cache = FeatureCache(self.cache, "some weights") if cached else None
         accelerator = Accelerator(cpu=True)
-        found = predict(self.split(mode), encoder, predictors, accelerator, 3, self.said, cache=cache)
+        found = (
+            Evaluator(encoder, accelerator, 3, self.said, cache=cache)
+            .predict(self.split(mode), predictors)
+            .points
+        )
         return found, encoder.forwards
 
     def files(self) -> list[Path]:

@@ -8,8 +8,11 @@ import pytest
 import torch
 import transformers
 
+from peftcorr.backbones import BACKBONES
 from peftcorr.cli import main
+from peftcorr.config import make, options
 from peftcorr.recipe import Recipe
+from peftcorr.strategies import STRATEGIES
 from peftcorr.strategies.base import apply_checked
 from tests.commanding import Commands
 from tests.small_models import SIZE, SmallRegisters, images, save_weights
@@ -51,9 +54,10 @@ def adapted_features(commands: Commands, run_id: str) -> torch.Tensor:
     record = commands.store.read(run_id)
     assert record is not None
     recipe = Recipe.model_validate(record.recipe)
-    cls, config = recipe.backbone_class()
-    backbone = cls.build(config, cls.find_weights(config, commands.weights))
-    strategy = recipe.make_strategy()
+    cls = BACKBONES.get(record.backbone)
+    settings = cls.Config(**options(recipe.backbone))
+    backbone = cls.build(settings, cls.find_weights(settings, commands.weights))
+    strategy = make(STRATEGIES, recipe.strategy)
     apply_checked(strategy, backbone)
     strategy.load_state_dict(backbone, load_file(commands.store.adapter_path(run_id)))
     backbone.eval()

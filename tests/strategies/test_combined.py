@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from peftcorr.config import make
 from peftcorr.errors import PeftCorrError
 from peftcorr.recipe import resolve
 from peftcorr.strategies import STRATEGIES
@@ -24,7 +25,7 @@ def test_options_stand_in_a_section_for_each_part() -> None:
     assert recipe.strategy["lora"]["rank"] == 4
     assert recipe.strategy["lora"]["targets"] == ["q", "v"]
     assert recipe.strategy["norm"] == {"blocks": "all", "final_norm": False}
-    strategy: Any = recipe.make_strategy()
+    strategy: Any = make(STRATEGIES, recipe.strategy)
     assert strategy.parts["lora"].config.rank == 4
 
 

@@ -10,6 +10,7 @@ import torch
 
 from peftcorr.backbones.dinov2 import Dinov2
 from peftcorr.engine.cost import estimate
+from peftcorr.engine.plan import Model
 from peftcorr.recipe import resolve
 from tests.small_models import Small, SmallGated, SmallRegisters, build, images
 from tests.strategies.adapting import acts_on_keys_alone, adapt, take_steps
@@ -71,7 +72,7 @@ def test_it_is_sound(
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 def test_its_cost_is_known_from_shapes_alone(name: str, options: dict[str, Any]) -> None:
     recipe = resolve({"strategy": {"name": name, **options}, "backbone": "small"}, [], None)
-    found = estimate(recipe)
+    found = estimate(Model.of(recipe, lambda *_: None))
     assert found.trainable > 0
     assert found.total >= found.trainable
     assert found.train_flops > 0

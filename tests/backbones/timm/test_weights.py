@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from peftcorr.backbones import BACKBONES
 from peftcorr.backbones.identity import Weights
 from peftcorr.backbones.timm.model import Timm
+from peftcorr.config import options
 from peftcorr.errors import PeftCorrError
 from peftcorr.recipe import resolve
 from tests.backbones.timm.timm_models import load, reference, save
@@ -86,7 +87,8 @@ def test_by_option_or_by_name() -> None:
     assert by_name.backbone == {"name": "timm/small_vit.one", "image_size": 64, "resize": "stretch"}
     total = 3 * (12 * 32 * 32 + 13 * 32) + (3 * 8 * 8 + 1) * 32 + 17 * 32 + 32 + 2 * 32
     for recipe in (by_option, by_name):
-        cls, config = recipe.backbone_class()
+        cls = BACKBONES.get(recipe.backbone["name"])
+        config = cls.Config(**options(recipe.backbone))
         assert cls.find_weights(config, None) == Weights("timm/small_vit.one", None, None, official=True)
         assert cls.build(config, None).total_parameters() == total
     with pytest.raises(PeftCorrError, match="no key 'modle'"):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.dinov2 import Dinov2
 from peftcorr.engine.cost import estimate
+from peftcorr.engine.plan import Model
 from peftcorr.errors import PeftCorrError
 from peftcorr.recipe import resolve
 from peftcorr.strategies import STRATEGIES
@@ -145,7 +146,7 @@ def test_the_cost_of_a_run_can_be_told_without_weights(tuner: str) -> None:
     """``--dry-run`` goes forward and backward on the meta device."""
     section = {"name": "peft", **case(tuner)}
     recipe = resolve({"strategy": section, "backbone": "small"}, [], None)
-    told = estimate(recipe)
+    told = estimate(Model.of(recipe, lambda *_: None))
     assert told.trainable == BY_HAND[tuner]
     assert told.train_flops > told.forward_flops > 0
 
