@@ -1,12 +1,18 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and known again: by the digest of their bytes, or by a seal inside them.
+
+A seal tells accidents and edits apart from what was written. It proves no author: whoever can write a file can seal it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -41,3 +47,60 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+SEAL = "seal"
+
+
+def sha256(*paths: Path) -> str:
+    """Hash of a file's bytes (of several, one after the other), in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def digest(document: object) -> str:
+    """Hash of a document of JSON, whatever the order of its keys."""
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def sealed(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with its seal, the digest of all else in it."""
+    bare = {key: value for key, value in document.items() if key != SEAL}
+    return {**bare, SEAL: digest(bare)}
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a document on one line, sealed.
+
+    Raises:
+        PeftCorrError: as `atomic_path`.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(sealed(document)) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote, without its seal.
+
+    Raises:
+        ValueError: if it is no such document, or was changed since.
+        OSError: if it cannot be read.
+    """
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(document, dict) or sealed(document) != document:
+        raise ValueError("its seal does not fit: it was changed after it was written")
+    return {key: value for key, value in document.items() if key != SEAL}
+
+
+def manifest(folder: Path) -> dict[str, str]:
+    """Digest of every file below a folder, by its path there."""
+    return {
+        path.relative_to(folder).as_posix(): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

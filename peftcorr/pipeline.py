@@ -18,7 +18,8 @@ from peftcorr.data.guard import selecting
 from peftcorr.engine.evaluate import Evaluator, Split
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.scoring import score
-from peftcorr.engine.train import Task, Trained, Trainer
+from peftcorr.engine.task import Task
+from peftcorr.engine.train import Trained, Trainer
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
 from peftcorr.features.encode import Encoder

@@ -13,7 +13,8 @@ from accelerate import Accelerator
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.images import ImageStore
 from peftcorr.engine.evaluate import Evaluator, Split
-from peftcorr.engine.train import Task, Trainer, validation_pck
+from peftcorr.engine.task import Task
+from peftcorr.engine.train import Trainer, validation_pck
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.loss import LossConfig
@@ -75,7 +76,7 @@ def train(strategy: str, loop: str, limit: float, work: Path) -> dict[str, Any]:
         "learning_rate": CASES[strategy]["rate"],
         "prefixes_kept": job.prefixes is not None,
         "steps": steps,
-        "pairs": sum(job.trainer.sampler.batch(n, 0, 1).pairs() for n in range(steps)),
+        "pairs": sum(job.trainer.sampler.batch(n).pairs() for n in range(steps)),
         "seconds": round(done.seconds, 2),
         "validation": points,
     }

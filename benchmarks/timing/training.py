@@ -16,7 +16,8 @@ from peftcorr.data.correspondences import correspondences
 from peftcorr.data.images import ImageStore
 from peftcorr.engine.batches import CliqueSampler
 from peftcorr.engine.evaluate import Evaluator, Split
-from peftcorr.engine.train import Task, Trainer
+from peftcorr.engine.task import Task
+from peftcorr.engine.train import Trainer
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.loss import LossConfig
@@ -121,7 +122,7 @@ def measure(case: Case, settings: Settings) -> Result | None:
     some = torch.randperm(len(data.source), generator=torch.Generator().manual_seed(0)).tolist()
     prepared = Prepared(split, backbone, some[: 2 if settings.quick else 2 * _PUBLISHED])
     sampler = CliqueSampler(data, IMAGES, 0)
-    supervised = sum(sampler.batch(step, 0, 1).pairs() for step in range(steps))
+    supervised = sum(sampler.batch(step).pairs() for step in range(steps))
     result.pairs_a_step = supervised / steps
     for repetition in range(-1, settings.repetitions):  # the first one warms up
         one, several = (_naive(case, prepared, count) for count in (1, _PUBLISHED))
@@ -184,7 +185,7 @@ def _fill(split: Split, backbone: Backbone, first: int, steps: int) -> float:
     """Keep the prefix of every image that the steps use; returns the seconds for the whole split, by scaling."""
     sampler = CliqueSampler(split.data, IMAGES, 0)
     encoder = Encoder(backbone, None, None, first_trainable=first)
-    used: list[int] = sorted({int(n) for step in range(steps) for n in sampler.batch(step, 0, 1).images})
+    used: list[int] = sorted({int(n) for step in range(steps) for n in sampler.batch(step).images})
     begun = time.perf_counter()
     with torch.no_grad():
         for start in range(0, len(used), IMAGES):

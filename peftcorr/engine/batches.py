@@ -1,6 +1,7 @@
 """Which images a training step encodes, and which correspondences among them it supervises.
 
-A batch is a pure function of (seed, step, process), so a resumed training draws what an unbroken one would.
+A batch is a pure function of (seed, step): a resumed training draws what an unbroken one would, and any number of
+processes draw the same one and share it out.
 """
 
 from __future__ import annotations
@@ -34,12 +35,30 @@ class Batch:
         """Number of distinct (source, target) pairs that are supervised."""
         return len(np.unique(self.query_slot * len(self.images) + self.target_slot))
 
+    def share(self, process: int, processes: int) -> Share:
+        """What one process does of the batch: every image and every correspondence belongs to one of them."""
+        slots = np.arange(process, len(self.images), processes)
+        return Share(slots, np.flatnonzero(self.target_slot % processes == process))
+
+
+@dataclass(frozen=True)
+class Share:
+    """One process's part of a batch.
+
+    Attributes:
+        slots: positions in the batch's `images` of those that it encodes.
+        rows: correspondences whose loss it takes: those whose targets it encodes.
+    """
+
+    slots: Ints
+    rows: Ints
+
 
 class Sampler(Protocol):
     """Draws batches."""
 
-    def batch(self, step: int, process: int, processes: int) -> Batch:
-        """The batch of one process at one step."""
+    def batch(self, step: int) -> Batch:
+        """The batch of all processes at one step."""
 
 
 class CliqueSampler:
@@ -62,9 +81,9 @@ class CliqueSampler:
         self._weights = [uses[members] / uses[members].sum() for members in self._members]
         self._points = [_keypoint_table(data, members) for members in self._members]
 
-    def batch(self, step: int, process: int, processes: int) -> Batch:
+    def batch(self, step: int) -> Batch:
         """See `Sampler.batch`; draws again while no two of the images share a keypoint."""
-        rng = np.random.default_rng([self._seed, step, process])
+        rng = np.random.default_rng([self._seed, step, 0])
         while True:
             index = rng.choice(len(self._share), p=self._share)
             members = self._members[index]
@@ -103,9 +122,9 @@ class PairSampler:
         self._first = np.searchsorted(data.pair, np.arange(self._total + 1))
         self._orders: dict[int, Ints] = {}
 
-    def batch(self, step: int, process: int, processes: int) -> Batch:
+    def batch(self, step: int) -> Batch:
         """See `Sampler.batch`."""
-        begin = (step * processes + process) * self._count
+        begin = step * self._count
         pairs = np.array([self._pair(position) for position in range(begin, begin + self._count)])
         rows = np.concatenate([np.arange(self._first[pair], self._first[pair + 1]) for pair in pairs])
         source, target = self._data.source[self._data.pair[rows]], self._data.target[self._data.pair[rows]]

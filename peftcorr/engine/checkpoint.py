@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils.other import load
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import manifest, read_json, write_json
 from peftcorr.results.record import SearchPoint, ValidationPoint
 from peftcorr.strategies.base import Strategy
 
 _ADAPTER = "adapter.safetensors"
 _BEST = "best.safetensors"
 _STRATEGY = "strategy.safetensors"
+_MANIFEST = "manifest.json"
 
 
 class TrainingState:
@@ -81,6 +81,9 @@ class Checkpoints:
             self._accelerator.save_state(str(partial), safe_serialization=True)
             self._accelerator.wait_for_everyone()
             if self._accelerator.is_main_process:
+                for random in partial.glob("random_states_*"):
+                    random.unlink()  # every step draws anew from the seed
+                write_json(partial / _MANIFEST, manifest(partial))
                 shutil.rmtree(final, ignore_errors=True)
                 partial.rename(final)
                 for older in self._whole()[:-1]:
@@ -102,8 +105,7 @@ class Checkpoints:
         if not states:
             return False
         try:
-            # Accelerate passes over unreadable random states, and the training would go on as another one.
-            load(states[-1] / f"random_states_{self._accelerator.process_index}.pkl")
+            self._check(states[-1])
             self._accelerator.load_state(str(states[-1]))
         except PeftCorrError:
             raise
@@ -112,6 +114,14 @@ class Checkpoints:
                 f"The training state {states[-1]} cannot be read ({error}): delete it to train anew."
             ) from error
         return True
+
+    @staticmethod
+    def _check(folder: Path) -> None:
+        written = read_json(folder / _MANIFEST)
+        found = {name: value for name, value in manifest(folder).items() if name != _MANIFEST}
+        differing = sorted(name for name in {*written, *found} if written.get(name) != found.get(name))
+        if differing:
+            raise ValueError(f"{differing[0]} is not as it was written")
 
     def _whole(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))
@@ -146,14 +156,15 @@ def read_search(folder: Path) -> list[SearchPoint]:
     if not path.is_file():
         return []
     try:
-        return [SearchPoint(**point) for point in json.loads(path.read_text())]
-    except (ValueError, TypeError) as error:
+        return [SearchPoint(**point) for point in read_json(path)["points"]]
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise PeftCorrError(f"{path} cannot be read ({error}): delete it to search anew.") from error
 
 
 def write_search(folder: Path, points: list[SearchPoint]) -> None:
-    """Keep the finished candidates."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / ".search.json"
-    partial.write_text(json.dumps([point.model_dump() for point in points]))
-    partial.replace(folder / "search.json")
+    """Keep the finished candidates.
+
+    Raises:
+        PeftCorrError: if they cannot be written.
+    """
+    write_json(folder / "search.json", {"points": [point.model_dump() for point in points]})

@@ -34,7 +34,8 @@ class Encoder:
         device: where it runs.
         autocast: context that sets the precision.
         first_trainable: everything before this block never changes; it is computed once an image.
-        augment: changes an image (3, H, W), uint8, anew each time that it is encoded; keypoints stay where they are.
+        augment: changes an image (3, H, W), uint8, given its number, anew each time that it is encoded; keypoints stay
+            where they are.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Encoder:
         device: torch.device | None = None,
         autocast: Autocast = nullcontext,
         first_trainable: int = 0,
-        augment: Callable[[Tensor], Tensor] | None = None,
+        augment: Callable[[Tensor, int], Tensor] | None = None,
     ):
         self.backbone = backbone
         self.model = backbone if model is None else model
@@ -64,7 +65,7 @@ class Encoder:
         """Preprocessed images (B, 3, H, W) on the device; `loaded` is what `load` gave for them, if it was called."""
         raw = self.load(data, store, numbers) if loaded is None else loaded
         if self.augment is not None:
-            raw = torch.stack([self.augment(image) for image in raw])
+            raw = torch.stack([self.augment(image, int(n)) for image, n in zip(raw, numbers, strict=True)])
         return self.backbone.preprocess(raw.to(self.device, non_blocking=True))
 
     def features(

@@ -15,7 +15,8 @@ from peftcorr.data.correspondences import correspondences
 from peftcorr.data.images import ImageStore, ResizeMode
 from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.engine.evaluate import Evaluator, Split
-from peftcorr.engine.train import Task, Trained, Trainer
+from peftcorr.engine.task import Task
+from peftcorr.engine.train import Trained, Trainer
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.matching.predictors import Argmax

@@ -47,24 +47,24 @@ def same(one: Batch, other: Batch) -> bool:
 
 
 @pytest.mark.parametrize("kind", [CliqueSampler, PairSampler])
-def test_a_batch_depends_on_seed_step_and_process_alone(
+def test_a_batch_depends_on_seed_and_step_alone(
     data: Correspondences, kind: type[CliqueSampler] | type[PairSampler]
 ) -> None:
     """Whatever was drawn before, so that a resumed training draws what an unbroken one would."""
     straight, skipping = kind(data, 3, seed=5), kind(data, 3, seed=5)
-    drawn = {(step, p): straight.batch(step, p, 2) for step in range(9) for p in range(2)}
-    for step, process in ((8, 1), (0, 0), (4, 1), (8, 1), (7, 0)):
-        assert same(skipping.batch(step, process, 2), drawn[step, process])
+    drawn = [straight.batch(step) for step in range(9)]
+    for step in (8, 0, 4, 8, 7):
+        assert same(skipping.batch(step), drawn[step])
     other = kind(data, 3, seed=6)
-    assert not all(same(other.batch(step, 0, 2), drawn[step, 0]) for step in range(9))
-    assert not all(same(drawn[step, 1], drawn[step, 0]) for step in range(9))
+    assert not all(same(other.batch(step), drawn[step]) for step in range(9))
+    assert not all(same(drawn[step], drawn[0]) for step in range(9))
 
 
 def test_a_clique_is_every_ordered_pair_of_its_images_that_shares_keypoints(data: Correspondences) -> None:
     """The small folder lists all ordered pairs, so a clique of it is the list itself, restricted."""
     sampler = CliqueSampler(data, 3, seed=0)
     for step in range(20):
-        batch = sampler.batch(step, 0, 1)
+        batch = sampler.batch(step)
         assert len(set(batch.images.tolist())) == 3
         assert len({data.categories[image] for image in batch.images}) == 1
         of_it = np.isin(data.source, batch.images) & np.isin(data.target, batch.images)
@@ -73,7 +73,7 @@ def test_a_clique_is_every_ordered_pair_of_its_images_that_shares_keypoints(data
 
 
 def test_a_clique_larger_than_the_category_takes_it_whole(data: Correspondences) -> None:
-    batch = CliqueSampler(data, 50, seed=0).batch(0, 0, 1)
+    batch = CliqueSampler(data, 50, seed=0).batch(0)
     assert len(batch.images) == 4
 
 
@@ -101,14 +101,14 @@ def test_cliques_pair_images_that_the_list_does_not(photographs: Path, tmp_path:
         pair_ids=whole.pair_ids.take(pa.array(rows)),
     )
     sampler = CliqueSampler(data, 3, seed=0)
-    found = set().union(*(supervised(sampler.batch(step, 0, 1)) for step in range(10)))
+    found = set().union(*(supervised(sampler.batch(step)) for step in range(10)))
     assert {(s, t) for s, t, *_ in found} >= {(0, 2), (2, 0)}
     assert found <= set(listed(whole))
 
 
 def test_categories_and_images_are_drawn_as_often_as_the_list_uses_them(data: Correspondences) -> None:
     sampler = CliqueSampler(data, 2, seed=0)
-    drawn = Counter(image for step in range(600) for image in sampler.batch(step, 0, 1).images.tolist())
+    drawn = Counter(image for step in range(600) for image in sampler.batch(step).images.tolist())
     for category in set(data.categories):
         members = [image for image, name in enumerate(data.categories) if name == category]
         share = np.mean([data.categories[source] == category for source in data.source])
@@ -116,15 +116,13 @@ def test_categories_and_images_are_drawn_as_often_as_the_list_uses_them(data: Co
         assert min(drawn[image] for image in members) > 60
 
 
-@pytest.mark.parametrize(("count", "processes"), [(3, 1), (4, 2), (5, 3)])
-def test_pairs_come_once_an_epoch_in_a_new_order(data: Correspondences, count: int, processes: int) -> None:
+@pytest.mark.parametrize("count", [3, 8])
+def test_pairs_come_once_an_epoch_in_a_new_order(data: Correspondences, count: int) -> None:
     total = len(data.source)
     sampler = PairSampler(data, count, seed=0)
     positions: list[int] = []
-    for step in range(-(-3 * total // (count * processes))):
-        for process in range(processes):
-            batch = sampler.batch(step, process, processes)
-            positions += pairs_in_order(batch, data)
+    for step in range(-(-3 * total // count)):
+        positions += pairs_in_order(sampler.batch(step), data)
     epochs = [positions[epoch * total : (epoch + 1) * total] for epoch in range(3)]
     for epoch in epochs:
         assert sorted(epoch) == list(range(total))
@@ -150,6 +148,6 @@ def pairs_in_order(batch: Batch, data: Correspondences) -> list[int]:
 def test_pair_batches_encode_an_image_once(data: Correspondences) -> None:
     sampler = PairSampler(data, 6, seed=0)
     for step in range(5):
-        batch = sampler.batch(step, 0, 1)
+        batch = sampler.batch(step)
         assert len(set(batch.images.tolist())) == len(batch.images) <= 12
         assert set(supervised(batch)) <= set(listed(data))

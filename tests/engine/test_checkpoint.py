@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from peftcorr.engine.checkpoint import Checkpoints
-from peftcorr.engine.train import Trained, Trainer
+from peftcorr.engine.optimisation import Optimisation
+from peftcorr.engine.train import Trained
 from peftcorr.errors import PeftCorrError
 from tests.engine.building import Job, assert_equal
 
@@ -151,7 +152,7 @@ def test_a_half_written_state_is_not_read(
     assert [path.name for path in again.folder.iterdir()] == ["step-00000010"]
 
 
-@pytest.mark.parametrize("name", ["adapter.safetensors", "optimizer.bin", "random_states_0.pkl"])
+@pytest.mark.parametrize("name", ["adapter.safetensors", "optimizer.bin", "manifest.json"])
 def test_a_damaged_state_says_so(photographs: Path, small_weights: Path, tmp_path: Path, name: str) -> None:
     job = Job(small_weights, photographs, tmp_path, **COMMON)
     kill_at(job, 6)
@@ -200,13 +201,13 @@ SEARCH = {"search": {"learning_rates": [1e-9, 1e30, 1e-2, 1e-8], "steps": 5}}
 
 def count_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     steps: list[int] = []
-    step = Trainer._step
+    step = Optimisation.step
 
-    def counting(self: Trainer, *arguments: Any) -> tuple[float, int]:
+    def counting(self: Optimisation, *arguments: Any) -> tuple[float, int]:
         steps.append(arguments[-1])
         return step(self, *arguments)
 
-    monkeypatch.setattr(Trainer, "_step", counting)
+    monkeypatch.setattr(Optimisation, "step", counting)
     return steps
 
 

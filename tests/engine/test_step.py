@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from peftcorr.engine.batches import CliqueSampler, PairSampler
+from peftcorr.engine.batches import CliqueSampler, PairSampler, Share
 from peftcorr.engine.evaluate import Split
-from peftcorr.engine.step import batch_loss, first_bad_pair
+from peftcorr.engine.step import batch_loss, first_bad, pair_name
 from peftcorr.matching.loss import LossConfig, matching_loss
 from tests.engine.building import load_split
 from tests.small_models import SIZE, Small, build
@@ -46,11 +47,11 @@ def test_equals_a_loop_over_correspondences(
     split, backbone = load_split(photographs, tmp_path), build(Small, small_weights)
     data, sampler = split.data, kind(split.data, 4, seed=0)
     for step in range(3):
-        batch = sampler.batch(step, 0, 1)
+        batch = sampler.batch(step)
         raw = split.store.get([data.images[n] for n in batch.images])
         with torch.no_grad():
             features = backbone.features(backbone.preprocess(raw))
-        found = batch_loss(features, batch, data, split.store, STRIDE, config)
+        found = batch_loss(features, batch, split, STRIDE, config)
         assert len(found) == len(batch.truth)
         for row in range(len(found)):
             one, other = int(batch.query_slot[row]), int(batch.target_slot[row])
@@ -66,9 +67,9 @@ def test_equals_a_loop_over_correspondences(
 def test_gradients_reach_every_image_of_a_clique(photographs: Path, tmp_path: Path) -> None:
     split = load_split(photographs, tmp_path)
     split.data.decode(split.store)
-    batch = CliqueSampler(split.data, 3, seed=0).batch(0, 0, 1)
+    batch = CliqueSampler(split.data, 3, seed=0).batch(0)
     features = torch.randn(3, 32, CELLS, CELLS, requires_grad=True)
-    batch_loss(features, batch, split.data, split.store, STRIDE, LossConfig()).mean().backward()
+    batch_loss(features, batch, split, STRIDE, LossConfig()).mean().backward()
     assert features.grad is not None
     used = np.unique(np.concatenate((batch.query_slot, batch.target_slot)))
     assert (features.grad.flatten(1).norm(dim=1) > 0).nonzero().ravel().tolist() == used.tolist()
@@ -76,11 +77,45 @@ def test_gradients_reach_every_image_of_a_clique(photographs: Path, tmp_path: Pa
 
 def test_the_first_bad_pair_is_named(photographs: Path, tmp_path: Path) -> None:
     data = load_split(photographs, tmp_path).data
-    batch = CliqueSampler(data, 3, seed=0).batch(0, 0, 1)
-    losses = torch.zeros(len(batch.truth))
-    row = len(losses) - 1
-    losses[row] = torch.nan
-    source, target = batch.images[batch.query_slot[row]], batch.images[batch.target_slot[row]]
-    assert first_bad_pair(losses, batch, data) == f"{data.images[source]} -> {data.images[target]}"
-    losses[0] = torch.inf
-    assert first_bad_pair(losses, batch, data).startswith(data.images[batch.images[batch.query_slot[0]]])
+    batch = CliqueSampler(data, 3, seed=0).batch(0)
+    for share in (batch.share(0, 1), batch.share(1, 2)):
+        losses = torch.zeros(len(share.rows))
+        assert first_bad(losses, share, batch) == len(batch.truth)
+        losses[-1] = torch.nan
+        row = first_bad(losses, share, batch)
+        assert row == share.rows[-1]
+        source, target = batch.images[batch.query_slot[row]], batch.images[batch.target_slot[row]]
+        assert pair_name(batch, row, data) == f"{data.images[source]} -> {data.images[target]}"
+        losses[0] = torch.inf
+        assert first_bad(losses, share, batch) == share.rows[0]
+
+
+@pytest.mark.parametrize("processes", [2, 3, 7])
+def test_shares_add_up_to_the_whole(photographs: Path, tmp_path: Path, processes: int) -> None:
+    """Losses and gradients of all shares together are those of one process; a share may be empty."""
+    split = load_split(photographs, tmp_path)
+    split.data.decode(split.store)
+    batch = CliqueSampler(split.data, 4, seed=0).batch(0)
+    features = torch.randn(len(batch.images), 32, CELLS, CELLS, requires_grad=True)
+    whole = batch_loss(features, batch, split, STRIDE, LossConfig())
+    whole.sum().backward()
+    expected, features.grad = features.grad, None
+    shares = [batch.share(process, processes) for process in range(processes)]
+    assert sorted(slot for share in shares for slot in share.slots) == list(range(len(batch.images)))
+    parts: list[Tensor] = []
+
+    def keep(part: Tensor) -> Tensor:
+        parts.append(part)
+        return part
+
+    def losses(share: Share, exchange: Callable[[Tensor], Tensor]) -> Tensor:
+        return batch_loss(features[share.slots], batch, split, STRIDE, LossConfig(), share, exchange)
+
+    for share in shares:  # what each process gives to the exchange
+        losses(share, keep)
+    exchanged, found = torch.stack(parts).sum(0), torch.zeros_like(whole)
+    for share in shares:
+        found[share.rows] = losses(share, lambda _: exchanged)
+    torch.testing.assert_close(found, whole)
+    found.sum().backward()
+    torch.testing.assert_close(features.grad, expected)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from peftcorr.backbones.base import TokenState
-from peftcorr.engine.train import Trainer, validation_pck
+from peftcorr.engine.optimisation import Optimisation
+from peftcorr.engine.train import validation_pck
 from peftcorr.errors import TrainingDiverged
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.strategies import STRATEGIES
@@ -19,14 +20,14 @@ from tests.strategies.adapting import TRAINED
 
 def record_losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     losses: list[float] = []
-    step = Trainer._step
+    step = Optimisation.step
 
-    def keeping(self: Trainer, *arguments: Any) -> tuple[float, int]:
+    def keeping(self: Optimisation, *arguments: Any) -> tuple[float, int]:
         loss, pairs = step(self, *arguments)
         losses.append(loss)
         return loss, pairs
 
-    monkeypatch.setattr(Trainer, "_step", keeping)
+    monkeypatch.setattr(Optimisation, "step", keeping)
     return losses
 
 
@@ -226,9 +227,7 @@ def test_a_loss_that_is_not_finite_names_step_and_pair(
     bad = "car/2.jpg"
     prefixes.put([bad], TokenState(torch.full((1, 17, 32), torch.nan), 4, 4))
     sampler = job.trainer.sampler
-    drawn = (
-        {job.trn.data.images[image] for image in sampler.batch(step, 0, 1).images} for step in range(100)
-    )
+    drawn = ({job.trn.data.images[image] for image in sampler.batch(step).images} for step in range(100))
     step = next(number for number, images in enumerate(drawn, start=1) if bad in images)
     with pytest.raises(TrainingDiverged, match=rf"loss is not finite at step {step}, pair .*car/2\.jpg"):
         job.run()
