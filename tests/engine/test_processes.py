@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from safetensors.torch import load_file
 
@@ -81,8 +82,47 @@ def test_two_processes_score_as_one_and_train(
     assert lora.leakage is not None, "each process fingerprints its share of the images"
     assert lora.leakage == alone["lora"].leakage
     assert lora.leakage["photographs/test"].identical == 8
-    adapter = load_file(commands.store.adapter_path(lora.run_id))
-    assert all(tensor.any() for name, tensor in adapter.items() if "lora_B" in name)
+    assert lora.run_id == alone["lora"].run_id
+    apart, one = (
+        {name: tensor for name, tensor in load_file(path).items() if "lora_B" in name}  # B begins at zero
+        for path in sorted(commands.folder.glob(f"out-*/adapters/{lora.run_id}.safetensors"))[:2]
+    )
+    change = sum(float(tensor.norm()) for tensor in one.values())
+    assert change > 0
+    assert sum(float((apart[name] - tensor).norm()) for name, tensor in one.items()) < 1e-3 * change
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
+def test_a_state_is_resumed_by_any_number_of_processes(commands: Commands, first: int, then: int) -> None:
+    """The weights of an unbroken training by one process."""
+    steps = 40
+    assignments = (f"training.steps={steps}", "training.images=3", "training.checkpoint_every=5")
+    launchers = {1: PLAIN, 2: TORCH}
+    adapters = []
+    for name, launcher in ((f"unbroken-{first}", PLAIN), (f"killed-{first}", launchers[then])):
+        commands.output = commands.folder / name
+        arguments = commands.arguments("--strategy", "lora", "--plugin", str(PLUGIN), assignments=assignments)
+        if name.startswith("killed"):
+            kill_mid_way(commands, arguments, launchers[first])
+        done = commands.process(launcher, arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert ("going on from step" in done.stdout) == name.startswith("killed")
+        adapters.append(load_file(commands.store.adapter_path(commands.record().run_id)))
+    unbroken, resumed = adapters
+    own = [key for key in unbroken if "lora_B" in key]
+    change = sum(float(unbroken[key].norm()) for key in own)
+    assert sum(float((unbroken[key] - resumed[key]).norm()) for key in own) < 1e-2 * change
+
+
+def test_more_processes_than_images_are_refused(commands: Commands) -> None:
+    commands.output = commands.folder / "too-many"
+    arguments = commands.arguments(
+        "--strategy", "lora", "--plugin", str(PLUGIN), assignments=("training.steps=1", "training.images=2")
+    )
+    launcher = tuple("3" if word == "2" else word for word in TORCH)
+    done = commands.process(launcher, arguments, timeout=120)
+    assert done.returncode != 0
+    assert "training.images=2 cannot be shared out among 3 processes" in done.stdout + done.stderr
 
 
 def break_image(commands: Commands) -> str:
@@ -137,11 +177,11 @@ def test_a_training_killed_with_sigkill_ends_as_one_never_killed(commands: Comma
     assert_equal(adapters[1], adapters[0])
 
 
-def kill_mid_way(commands: Commands, arguments: list[str]) -> None:
+def kill_mid_way(commands: Commands, arguments: list[str], launcher: tuple[str, ...] = PLAIN) -> None:
     """Start a run and kill it once it has saved a state, before it is done."""
     with one_core():
         process = subprocess.Popen(
-            [sys.executable, *PLAIN, *arguments],
+            [sys.executable, *launcher, *arguments],
             env=commands.environment(),
             cwd=PROJECT,
             stdout=subprocess.DEVNULL,
@@ -152,6 +192,8 @@ def kill_mid_way(commands: Commands, arguments: list[str]) -> None:
         assert process.poll() is None, "the run ended before it saved a state"
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    for started in psutil.Process(process.pid).children(recursive=True):
+        started.kill()
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert commands.records() == []
