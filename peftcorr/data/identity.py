@@ -1,0 +1,89 @@
+"""What a split is made of, as digests: its annotation as it was read, and the bytes of its images.
+
+Neither a path nor a date is in them: a folder that was copied elsewhere has the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from peftcorr.data.base import PairDataset
+from peftcorr.errors import PeftCorrError
+from peftcorr.files import digest, read_json, sha256, write_json
+from peftcorr.machine.processors import processors
+
+
+def annotation_digest(dataset: PairDataset) -> str:
+    """Hash of every column of a split, whatever file its table came from and however that is cut into chunks."""
+    table = dataset.table.with_format("arrow")[:]
+    found = hashlib.sha256()
+    for name in sorted(table.column_names):
+        found.update(f"{name}\0{len(table)}\0".encode())
+        column = table.column(name).combine_chunks()
+        _feed(found, column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
+    return found.hexdigest()
+
+
+def _feed(found: Any, array: pa.Array) -> None:
+    """Add which values are null, then the values: numbers as they are, texts and lists with their lengths."""
+    kind = array.type
+    found.update(np.packbits(array.is_valid().to_numpy(zero_copy_only=False)))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        found.update(pc.fill_null(pc.list_value_length(array), 0).to_numpy().astype("<i8"))
+        _feed(found, array.flatten())
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        texts = pc.fill_null(array, "").cast(pa.large_string())
+        ends = np.frombuffer(texts.buffers()[1], "<i8")[texts.offset : texts.offset + len(texts) + 1]
+        found.update(np.diff(ends))
+        if texts.buffers()[2] is not None and len(ends):
+            found.update(memoryview(texts.buffers()[2])[ends[0] : ends[-1]])
+    else:
+        numbers = pc.fill_null(array, False if pa.types.is_boolean(kind) else 0)
+        found.update(np.ascontiguousarray(numbers.to_numpy(zero_copy_only=False)))
+
+
+def images_digest(dataset: PairDataset, cache: Path) -> str:
+    """Hash of the names and bytes of a split's images.
+
+    A file is hashed once: `cache` remembers its hash for as long as its size and its time of change stay the same.
+
+    Raises:
+        PeftCorrError: if an image cannot be read.
+    """
+    table = dataset.table.with_format("arrow")[:]
+    columns = [table.column(name).unique().to_pylist() for name in ("source_image", "target_image")]
+    names = sorted({name for column in columns for name in column})
+    root = dataset.image_root
+    known_at = cache / "digests" / f"{digest(str(root.resolve()))[:16]}.json"
+    known = _remembered(known_at)
+    try:
+        stamps = {name: _stamp(root / name) for name in names}
+        new = [name for name in names if known.get(name, [None])[:-1] != stamps[name]]
+        with ThreadPoolExecutor(processors()) as pool:
+            hashes = dict(zip(new, pool.map(lambda name: sha256(root / name), new), strict=True))
+    except OSError as error:
+        raise PeftCorrError(f"Cannot read the image {error.filename}: {error.strerror or error}.") from error
+    if new:
+        known |= {name: [*stamps[name], hashes[name]] for name in new}
+        write_json(known_at, {"images": known})
+    return digest([[name, known[name][-1]] for name in names])
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _remembered(path: Path) -> dict[str, list[Any]]:
+    try:
+        found: dict[str, list[Any]] = read_json(path)["images"]
+    except (OSError, ValueError, KeyError):
+        return {}  # not there, or damaged: everything is hashed again
+    return found
