@@ -65,30 +65,22 @@ class Coco(DrawnSource):
             default=None, description="name that the data root must have, from a record"
         )
 
+    config: Config
+
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)
         self._folder = given_folder(root, "coco")
-        folder = self._options.folder
-        if folder is not None and folder != self.name:
-            raise PeftCorrError(
-                f"The recipe was made for the dataset {folder!r}, but the data root {root} holds "
-                f"{self.name!r}: give the right --data-root."
-            )
-
-    @property
-    def _options(self) -> Coco.Config:
-        assert isinstance(self.config, Coco.Config)
-        return self.config
+        self.require_name(self.config.folder)
 
     @property
     def shared(self) -> int:
         """The option of that name."""
-        return self._options.shared
+        return self.config.shared
 
     @property
     def name(self) -> str:
         """The folder's own name, and what was chosen among its pairs: other pairs are another benchmark."""
-        options, default = self._options, Coco.Config()
+        options, default = self.config, Coco.Config()
         chosen = [
             f"{key}_{getattr(options, key)}"
             for key in ("within", "shared", "pairs", "seed")
@@ -107,7 +99,7 @@ class Coco(DrawnSource):
     def stamp(self, split: str) -> str:
         """Hash of the options and of the annotation file's name, size and time."""
         path, images = self._place(split)
-        options = self._options.model_dump_json(exclude={"folder", "pair_lists"})
+        options = self.config.model_dump_json(exclude={"folder", "pair_lists"})
         return stamp(_LOADER, f"{options}\0{images}".encode(), [path.parent], path.name)
 
     def annotation(self, split: str) -> Path:
@@ -121,7 +113,7 @@ class Coco(DrawnSource):
     def drawn(self, split: str) -> list[DrawnPair]:
         """All pairs, or `pairs` of each group drawn from the seed; groups by name, images by path."""
         path, root = self._place(split)
-        options = self._options
+        options = self.config
         pairs: list[DrawnPair] = []
         for name, members in _groups(read_instances(path), options.within):
             enough = [member for member in members if len(member.keypoints) >= options.shared]
@@ -142,16 +134,16 @@ class Coco(DrawnSource):
     def _found(self, split: str) -> tuple[Path, Path] | None:
         """Annotation file and image folder of a split."""
         for word in _WORDS.get(split, ()):
-            path = self._folder / self._options.annotations.replace("{split}", word)
+            path = self._folder / self.config.annotations.replace("{split}", word)
             if path.is_file():
-                return path, self._folder / self._options.images.replace("{split}", word)
+                return path, self._folder / self.config.images.replace("{split}", word)
         return None
 
     def _place(self, split: str) -> tuple[Path, Path]:
         found = self._found(split)
         if found is None:
             raise PeftCorrError(
-                f"{self._folder} has no {self._options.annotations.replace('{split}', split)}: "
+                f"{self._folder} has no {self.config.annotations.replace('{split}', split)}: "
                 "name the file with the option annotations (--set 'dataset.annotations=...{split}...')."
             )
         return found

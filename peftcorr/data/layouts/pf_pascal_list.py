@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from peftcorr.data.layouts.fields import Coordinate, Name, problem
+from peftcorr.data.layouts.fields import Coordinate, Name, problem, read_text
 from peftcorr.errors import PeftCorrError
 
 CLASSES = (
@@ -98,13 +98,7 @@ def read_list(path: Path) -> PairListing:
     Raises:
         PeftCorrError: if the file cannot be read or a row is wrong, naming the line and the column.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise PeftCorrError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise PeftCorrError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
         columns = tuple(name.strip() for name in next(reader, ()))
         _require_columns(path, columns)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from peftcorr.data.published.archive import ArchiveRefused, Bound, unpack
 from peftcorr.data.published.catalogue import Archive, Published
 from peftcorr.data.published.download import download, hash_file, unwritable
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import whole_folder
 
 
 def prepare(
@@ -92,7 +91,7 @@ def _make(
 
 def _unpack(dataset: Published, folder: Path, files: Mapping[Path, Archive], progress: Progress) -> None:
     bound = Bound(dataset.largest, dataset.members)
-    with _new_folder(folder) as temporary:
+    with whole_folder(folder) as temporary:
         for path, archive in files.items():
             placed = temporary / (archive.placed or "")
             if archive.folder is None:
@@ -163,27 +162,6 @@ def _first_sum(path: Path) -> str | None:
     except (FileNotFoundError, UnicodeDecodeError):
         return None
     return found[0] if found else None
-
-
-@contextmanager
-def _new_folder(goal: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `goal`, which becomes `goal` when the block ends without an error.
-
-    After an error nothing is left; after a kill a hidden folder is, which the next call removes.
-    """
-    prefix = f".{goal.name}.unpacking-"
-    for left in goal.parent.iterdir():
-        if left.name.startswith(prefix):
-            shutil.rmtree(left, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(dir=goal.parent, prefix=prefix))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        with suppress(FileNotFoundError):
-            goal.rmdir()  # made for it, and empty
-        temporary.rename(goal)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _megabytes(report: Report) -> Report:
