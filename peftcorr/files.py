@@ -64,6 +64,7 @@ def whole_folder(goal: Path) -> Iterator[Path]:
     Raises:
         OSError: if the disk is full or a folder cannot be written.
     """
+    goal.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{goal.name}.making-"
     for left in goal.parent.iterdir():
         if left.name.startswith(prefix):

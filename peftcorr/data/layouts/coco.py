@@ -18,13 +18,12 @@ from peftcorr.data.image_files import ImageFiles
 from peftcorr.data.layouts.coco_annotation import Instance, read_instances
 from peftcorr.data.layouts.drawn_source import DrawnPair, DrawnSource
 from peftcorr.data.layouts.pair_draw import sharing, some, stream
-from peftcorr.data.layouts.spair import SPLITS
+from peftcorr.data.layouts.spair import SPLITS, WORDS
 from peftcorr.errors import PeftCorrError
 
 _LOADER = "coco-1"  # raise it when the reader gives other values for the same files
 _MOST_IMAGES = 2048  # of one group that are paired with each other; of more, this many are drawn first
 _MOST_PAIRS = 1_000_000  # of one group without the option `pairs`
-_WORDS = {"trn": ("trn", "train"), "val": ("val",), "test": ("test",)}  # what {split} may stand for
 
 
 def _inside(pattern: str) -> str:
@@ -90,7 +89,7 @@ class Coco(DrawnSource):
 
     def splits(self) -> list[str]:
         """Splits that have an annotation file."""
-        return [split for split in SPLITS if self._found(split) is not None]
+        return [split for split in SPLITS if self._place(split)[0].is_file()]
 
     def identity(self) -> dict[str, Any]:
         """The folder's name and the checksum of each split's list of pairs."""
@@ -131,22 +130,17 @@ class Coco(DrawnSource):
         require_images(path, ImageFiles(root), pairs)
         return pairs
 
-    def _found(self, split: str) -> tuple[Path, Path] | None:
-        """Annotation file and image folder of a split."""
-        for word in _WORDS.get(split, ()):
-            path = self._folder / self.config.annotations.replace("{split}", word)
-            if path.is_file():
-                return path, self._folder / self.config.images.replace("{split}", word)
-        return None
-
     def _place(self, split: str) -> tuple[Path, Path]:
-        found = self._found(split)
-        if found is None:
-            raise PeftCorrError(
-                f"{self._folder} has no {self.config.annotations.replace('{split}', split)}: "
-                "name the file with the option annotations (--set 'dataset.annotations=...{split}...')."
+        """Annotation file and image folder of a split; the first that it may be called where no file is there."""
+        options = self.config
+        named = [
+            (
+                self._folder / options.annotations.replace("{split}", word),
+                self._folder / options.images.replace("{split}", word),
             )
-        return found
+            for word in WORDS[split]
+        ]
+        return next((place for place in named if place[0].is_file()), named[0])
 
 
 def require_images(annotation: Path, files: ImageFiles, pairs: Iterable[DrawnPair]) -> None:

@@ -21,6 +21,7 @@ from peftcorr.data.layouts.spair_annotation import PairAnnotation, read_annotati
 from peftcorr.errors import PeftCorrError
 
 SPLITS = ("trn", "val", "test")
+WORDS = {"trn": ("trn", "train"), "val": ("val",), "test": ("test",)}  # what files of other layouts call them
 _LOADER = "spair-1"  # raise it when the reader gives other values for the same files
 
 

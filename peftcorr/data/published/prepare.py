@@ -74,10 +74,15 @@ def _make(
         expected = pin or archive.sha256
         path = own or folder.parent / archive.file
         files[path] = archive
-        if own is not None:
-            _verify(path, expected, progress)
-        else:
+        if own is None:
             found[path] = _downloaded(dataset, archive, path, expected, progress)
+            continue
+        sha256 = hash_file(path)
+        if expected not in (None, sha256):
+            raise PeftCorrError(
+                f"The sha256 of {path} is {sha256} where it must be {expected}: it is another file, or damaged."
+            )
+        progress.say(f"sha256 {sha256}  {path.name}")
     try:
         _unpack(dataset, folder, files, progress)
     except ArchiveRefused:
@@ -109,15 +114,6 @@ def _unpack(dataset: Published, folder: Path, files: Mapping[Path, Archive], pro
             )
 
 
-def _verify(path: Path, expected: str | None, progress: Progress) -> None:
-    found = hash_file(path)
-    if expected is not None and found != expected:
-        raise PeftCorrError(
-            f"The sha256 of {path} is {found} where it must be {expected}: it is another file, or damaged."
-        )
-    progress.say(f"sha256 {found}  {path.name}")
-
-
 def _downloaded(
     dataset: Published, archive: Archive, path: Path, expected: str | None, progress: Progress
 ) -> str:
@@ -144,10 +140,9 @@ def _downloaded(
             f"{archive.address} gave a file with the sha256 {found}, but the first download had {first}: delete "
             f"{_trusted(path)} if you trust the new one, or give --sha256."
         )
-    trust = (
-        " (none is published: trusted as the first download)" if expected is None and first is None else ""
-    )
-    progress.say(f"sha256 {found}  {archive.file}{trust}")
+    trusted = expected is None and first is None
+    note = " (none is published: trusted as the first download)" if trusted else ""
+    progress.say(f"sha256 {found}  {archive.file}{note}")
     return found
 
 

@@ -29,7 +29,7 @@ class Synthetic(DatasetSource):
     def splits(self) -> list[str]:
         """Splits that the settings give pairs to; nothing is rendered to tell."""
         images, pairs = self.config.images, self.config.pairs
-        return [split for split in SPLITS if getattr(images, split) > 1 and getattr(pairs, split) > 0]
+        return [split for split in SPLITS if images.of(split) > 1 and pairs.of(split) > 0]
 
     def load(self, split: str) -> PairDataset:
         """Read a split, rendering the benchmark first if this cache does not have it.
