@@ -60,16 +60,12 @@ class Ap10k(DrawnSource):
         crowd: Literal["drop", "keep"] = "drop"
 
     config: Config
+    shared = _SHARED
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)
         needs = [f"annotations/{name}" for name in _FILES]
         self._folder = given_folder(root, "ap10k", needs, (_ARCHIVE_FOLDER,))
-
-    @property
-    def shared(self) -> int:
-        """3, as published."""
-        return _SHARED
 
     @property
     def name(self) -> str:

@@ -69,12 +69,8 @@ class Coco(DrawnSource):
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)
         self._folder = given_folder(root, "coco")
+        self.shared = self.config.shared
         self.require_name(self.config.folder)
-
-    @property
-    def shared(self) -> int:
-        """The option of that name."""
-        return self.config.shared
 
     @property
     def name(self) -> str:

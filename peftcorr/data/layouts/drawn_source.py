@@ -36,6 +36,7 @@ class DrawnSource(DatasetSource):
         )
 
     config: Config
+    shared: int  # keypoints that the two images of a pair must have in common
 
     @abstractmethod
     def drawn(self, split: str) -> list[DrawnPair]:
@@ -56,11 +57,6 @@ class DrawnSource(DatasetSource):
     @abstractmethod
     def image_root(self, split: str) -> Path:
         """Folder that the split's images are in."""
-
-    @property
-    @abstractmethod
-    def shared(self) -> int:
-        """Keypoints that the two images of a pair must have in common."""
 
     def identity(self) -> dict[str, Any]:
         """The checksum of each split's list of pairs."""
