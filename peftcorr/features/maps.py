@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from peftcorr.features.scratch import ScratchRows
+from peftcorr.data.scratch import ScratchRows
 
 
 class WaitingMaps:

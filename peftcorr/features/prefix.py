@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from peftcorr.backbones.base import TokenState
-from peftcorr.features.scratch import ScratchRows
+from peftcorr.data.scratch import ScratchRows
 
 
 class PrefixStore:

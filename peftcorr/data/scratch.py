@@ -20,11 +20,19 @@ class ScratchRows:
 
     Args:
         what: named in the error when the disk is full.
+
+    Raises:
+        PeftCorrError: if there is no temporary folder.
     """
 
     def __init__(self, what: str):
         self._what = what
-        self._file = tempfile.TemporaryFile(prefix="peftcorr-rows-")  # noqa: SIM115
+        try:
+            self._file = tempfile.TemporaryFile(prefix="peftcorr-rows-")  # noqa: SIM115
+        except OSError as error:
+            raise PeftCorrError(
+                f"Cannot keep {what} in {tempfile.gettempdir()} ({error.strerror}): set TMPDIR to another folder."
+            ) from error
         self._row: torch.Size = torch.Size()
         self._dtype = torch.float32
         self._bytes = 0
