@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -229,6 +229,27 @@ def check_size(size: int, stride: int) -> None:
 def parameters_of(module: nn.Module) -> int:
     """Number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def sites_of(
+    backbone: nn.Module, block: str, width: int, linears: Mapping[str, Iterable[str]], **places: str | None
+) -> BlockSites:
+    """Sites of a block as it is now.
+
+    Args:
+        backbone: what the block is in.
+        block: its name, from the backbone down.
+        width: channels where it ends.
+        linears: layers by role, named from the block down.
+        places: the other places of `BlockSites`, likewise.
+    """
+    return BlockSites(
+        block=block,
+        width=width,
+        parameters=parameters_of(backbone.get_submodule(block)),
+        linears={role: tuple(f"{block}.{name}" for name in names) for role, names in linears.items()},
+        **{place: None if name is None else f"{block}.{name}" for place, name in places.items()},
+    )
 
 
 BACKBONES: Registry[Backbone] = Registry("backbone", "peftcorr.backbones", lambda: Backbone)

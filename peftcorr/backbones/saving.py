@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -33,6 +34,37 @@ def save_transformers(config: Any, tensors: dict[str, Tensor], folder: Path, **c
     with _writing(folder):
         type(config)(**{**settings, **changed}).save_pretrained(folder)
         _save(tensors, folder)
+
+
+def save_image_processor(
+    size: int, resize: str, mean: Sequence[float], std: Sequence[float], folder: Path
+) -> None:
+    """Write ``preprocessor_config.json``, which makes of images what `Backbone.preprocess` is given and gives.
+
+    Args:
+        size: pixels a side of the square that the backbone sees.
+        resize: ``stretch``; with ``pad``, for which transformers has no processor, images must come as squares.
+        mean: per-channel statistics of images in [0, 1].
+        std: likewise.
+        folder: where.
+
+    Raises:
+        PeftCorrError: if the folder cannot be written.
+    """
+    from transformers import ViTImageProcessor
+
+    processor = ViTImageProcessor(
+        do_resize=resize == "stretch",
+        size={"height": size, "width": size},
+        resample=Image.Resampling.BICUBIC,
+        do_rescale=True,
+        rescale_factor=1 / 255,
+        do_normalize=True,
+        image_mean=list(mean),
+        image_std=list(std),
+    )
+    with _writing(folder):
+        processor.save_pretrained(folder)
 
 
 def save_timm(name: str, tensors: dict[str, Tensor], folder: Path) -> None:
