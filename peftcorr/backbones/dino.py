@@ -59,24 +59,9 @@ class DinoViT(HuggingFaceViT):
         # The class there has a place for the mask token, although only masked pretraining reads it.
         return {**tensors, "embeddings.mask_token": torch.zeros(self._mask_shape)}, changed
 
-    def prefix(self, images: Tensor, k: int) -> TokenState:
-        """See `Backbone.prefix`."""
-        height, width = images.shape[-2] // self.stride, images.shape[-1] // self.stride
-        state = TokenState(self.model.embeddings(images), height, width)
-        return replace(state, tokens=self._run(state, 0, k))
-
-    def tail(self, state: TokenState, k: int) -> Tensor:
-        """See `Backbone.tail`: of an earlier block too, the tokens go through the final norm."""
-        tokens = self.final_norm()(self._run(state, k, None))
-        patches: Tensor = tokens[:, 1 + self.variant.registers :].float()
-        return patches.transpose(1, 2).reshape(len(patches), -1, state.height, state.width)
-
-    def _run(self, state: TokenState, start: int, end: int | None) -> Tensor:
-        tokens, options = state.tokens, self._block_options(state)
-        for block in self.blocks()[start:end]:
-            tokens = block(tokens, **options)
+    def _enter(self, images: Tensor) -> Tensor:
+        tokens: Tensor = self.model.embeddings(images)
         return tokens
 
-    def _block_options(self, state: TokenState) -> dict[str, Any]:
-        """What every block is called with besides the tokens."""
-        return {}
+    def _read(self, state: TokenState) -> Tensor:
+        return replace(state, tokens=self.final_norm()(state.tokens)).as_map(1 + self.variant.registers)

@@ -64,39 +64,22 @@ class Dinov2(DinoViT):
         return model_class, expected
 
 
-Dinov2S14 = published(Dinov2, "Dinov2S14", "DINOv2 ViT-S/14.", "facebook/dinov2-small", Variant(384, 12, 6))
-Dinov2B14 = published(Dinov2, "Dinov2B14", "DINOv2 ViT-B/14.", "facebook/dinov2-base", Variant(768, 12, 12))
-Dinov2L14 = published(Dinov2, "Dinov2L14", "DINOv2 ViT-L/14.", "facebook/dinov2-large", Variant(1024, 24, 16))
-Dinov2G14 = published(
-    Dinov2, "Dinov2G14", "DINOv2 ViT-g/14.", "facebook/dinov2-giant", Variant(1536, 40, 24, gated_mlp=True)
-)
-Dinov2S14Reg = published(
-    Dinov2,
-    "Dinov2S14Reg",
-    "DINOv2 ViT-S/14 with registers.",
-    "facebook/dinov2-with-registers-small",
-    Variant(384, 12, 6, registers=4),
-)
-Dinov2B14Reg = published(
-    Dinov2,
-    "Dinov2B14Reg",
-    "DINOv2 ViT-B/14 with registers.",
-    "facebook/dinov2-with-registers-base",
-    Variant(768, 12, 12, registers=4),
-)
-Dinov2L14Reg = published(
-    Dinov2,
-    "Dinov2L14Reg",
-    "DINOv2 ViT-L/14 with registers.",
-    "facebook/dinov2-with-registers-large",
-    Variant(1024, 24, 16, registers=4),
-)
-Dinov2G14Reg = published(
-    Dinov2,
-    "Dinov2G14Reg",
-    "DINOv2 ViT-g/14 with registers.",
-    "facebook/dinov2-with-registers-giant",
-    Variant(1536, 40, 24, gated_mlp=True, registers=4),
+def _published(name: str, title: str, size: str, variant: Variant) -> type[Dinov2]:
+    registers = ("with-registers-", " with registers") if variant.registers else ("", "")
+    return published(
+        Dinov2, name, f"DINOv2 {title}{registers[1]}.", f"facebook/dinov2-{registers[0]}{size}", variant
+    )
+
+
+Dinov2S14 = _published("Dinov2S14", "ViT-S/14", "small", Variant(384, 12, 6))
+Dinov2B14 = _published("Dinov2B14", "ViT-B/14", "base", Variant(768, 12, 12))
+Dinov2L14 = _published("Dinov2L14", "ViT-L/14", "large", Variant(1024, 24, 16))
+Dinov2G14 = _published("Dinov2G14", "ViT-g/14", "giant", Variant(1536, 40, 24, gated_mlp=True))
+Dinov2S14Reg = _published("Dinov2S14Reg", "ViT-S/14", "small", Variant(384, 12, 6, registers=4))
+Dinov2B14Reg = _published("Dinov2B14Reg", "ViT-B/14", "base", Variant(768, 12, 12, registers=4))
+Dinov2L14Reg = _published("Dinov2L14Reg", "ViT-L/14", "large", Variant(1024, 24, 16, registers=4))
+Dinov2G14Reg = _published(
+    "Dinov2G14Reg", "ViT-g/14", "giant", Variant(1536, 40, 24, gated_mlp=True, registers=4)
 )
 
 

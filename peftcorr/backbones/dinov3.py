@@ -7,7 +7,7 @@ to the latter. The ConvNeXts distilled from the same teacher are in `peftcorr.ba
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -82,15 +82,15 @@ class Dinov3ViT(DinoViT):
             "rope_theta": 100.0,
         }
 
-    def _block_options(self, state: TokenState) -> dict[str, Any]:
-        """Cosines and sines (height x width, D / heads) of every patch's rotary angles.
-
-        They follow from the grid alone, so a state need not carry them.
-        """
-        # The module asks an image for its shape, device and type only: one number, expanded, takes no memory.
+    def _run(self, state: TokenState, start: int, end: int | None = None) -> TokenState:
+        # Rotary angles follow from the grid alone, so a state need not carry them. The module asks an image for its
+        # shape, device and type only: one number, expanded, takes no memory.
         blank = torch.zeros((), device=state.tokens.device)
         image = blank.expand(1, 3, state.height * self.stride, state.width * self.stride)
-        return {"position_embeddings": self.model.rope_embeddings(image)}
+        tokens, rotations = state.tokens, self.model.rope_embeddings(image)
+        for block in self.blocks()[start:end]:
+            tokens = block(tokens, position_embeddings=rotations)
+        return replace(state, tokens=tokens)
 
 
 def _make_deterministic(model: Any) -> None:
@@ -106,45 +106,20 @@ def _make_deterministic(model: Any) -> None:
         layer.attention.dropout = 0.0
 
 
-Dinov3ViTS16 = published(
-    Dinov3ViT,
-    "Dinov3ViTS16",
-    "DINOv3 ViT-S/16.",
-    "facebook/dinov3-vits16-pretrain-lvd1689m",
-    Variant(384, 12, 6, 1536),
+def _published(name: str, title: str, variant: Variant) -> type[Dinov3ViT]:
+    hub_id = f"facebook/dinov3-vit{name.lower()}-pretrain-lvd1689m"
+    return published(Dinov3ViT, f"Dinov3ViT{name}", f"DINOv3 {title}.", hub_id, variant)
+
+
+Dinov3ViTS16 = _published("S16", "ViT-S/16", Variant(384, 12, 6, 1536))
+Dinov3ViTS16Plus = _published(
+    "S16Plus", "ViT-S+/16: ViT-S with a gated MLP", Variant(384, 12, 6, 1536, gated_mlp=True)
 )
-Dinov3ViTS16Plus = published(
-    Dinov3ViT,
-    "Dinov3ViTS16Plus",
-    "DINOv3 ViT-S+/16: ViT-S with a gated MLP.",
-    "facebook/dinov3-vits16plus-pretrain-lvd1689m",
-    Variant(384, 12, 6, 1536, gated_mlp=True),
-)
-Dinov3ViTB16 = published(
-    Dinov3ViT,
-    "Dinov3ViTB16",
-    "DINOv3 ViT-B/16.",
-    "facebook/dinov3-vitb16-pretrain-lvd1689m",
-    Variant(768, 12, 12, 3072),
-)
-Dinov3ViTL16 = published(
-    Dinov3ViT,
-    "Dinov3ViTL16",
-    "DINOv3 ViT-L/16.",
-    "facebook/dinov3-vitl16-pretrain-lvd1689m",
-    Variant(1024, 24, 16, 4096),
-)
-Dinov3ViTH16Plus = published(
-    Dinov3ViT,
-    "Dinov3ViTH16Plus",
-    "DINOv3 ViT-H+/16.",
-    "facebook/dinov3-vith16plus-pretrain-lvd1689m",
-    Variant(1280, 32, 20, 5120, gated_mlp=True),
-)
-Dinov3ViT7B16 = published(
-    Dinov3ViT,
-    "Dinov3ViT7B16",
-    "DINOv3 ViT-7B/16, the teacher of the others.",
-    "facebook/dinov3-vit7b16-pretrain-lvd1689m",
+Dinov3ViTB16 = _published("B16", "ViT-B/16", Variant(768, 12, 12, 3072))
+Dinov3ViTL16 = _published("L16", "ViT-L/16", Variant(1024, 24, 16, 4096))
+Dinov3ViTH16Plus = _published("H16Plus", "ViT-H+/16", Variant(1280, 32, 20, 5120, gated_mlp=True))
+Dinov3ViT7B16 = _published(
+    "7B16",
+    "ViT-7B/16, the teacher of the others",
     Variant(4096, 40, 32, 8192, gated_mlp=True, query_value_bias=False),
 )

@@ -152,49 +152,23 @@ class Dinov3ConvNext(HuggingFace):
                 tensors |= {f"{name}.{key}": tensor for key, tensor in part.state_dict().items()}
         return tensors, {}
 
-    def prefix(self, images: Tensor, k: int) -> TokenState:
-        """See `Backbone.prefix`."""
-        features = images
-        for block in self.blocks()[:k]:
-            features = block(features)
-        return TokenState(features, images.shape[-2] // self.stride, images.shape[-1] // self.stride)
+    def _enter(self, images: Tensor) -> Tensor:
+        return images
 
-    def tail(self, state: TokenState, k: int) -> Tensor:
-        """See `Backbone.tail`."""
+    def _read(self, state: TokenState) -> Tensor:
         features = state.tokens
-        for block in self.blocks()[k:]:
-            features = block(features)
         if self.norm is not None:
             features = self.norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return features.float()
+        return features
 
 
-_TINY_WIDTHS = (96, 192, 384, 768)
-Dinov3ConvNextTiny = published(
-    Dinov3ConvNext,
-    "Dinov3ConvNextTiny",
-    "DINOv3 ConvNeXt-T.",
-    "facebook/dinov3-convnext-tiny-pretrain-lvd1689m",
-    Variant(_TINY_WIDTHS, (3, 3, 9, 3)),
-)
-Dinov3ConvNextSmall = published(
-    Dinov3ConvNext,
-    "Dinov3ConvNextSmall",
-    "DINOv3 ConvNeXt-S.",
-    "facebook/dinov3-convnext-small-pretrain-lvd1689m",
-    Variant(_TINY_WIDTHS, (3, 3, 27, 3)),
-)
-Dinov3ConvNextBase = published(
-    Dinov3ConvNext,
-    "Dinov3ConvNextBase",
-    "DINOv3 ConvNeXt-B.",
-    "facebook/dinov3-convnext-base-pretrain-lvd1689m",
-    Variant((128, 256, 512, 1024), (3, 3, 27, 3)),
-)
-Dinov3ConvNextLarge = published(
-    Dinov3ConvNext,
-    "Dinov3ConvNextLarge",
-    "DINOv3 ConvNeXt-L.",
-    "facebook/dinov3-convnext-large-pretrain-lvd1689m",
-    Variant((192, 384, 768, 1536), (3, 3, 27, 3)),
-)
+def _published(name: str, variant: Variant) -> type[Dinov3ConvNext]:
+    hub_id = f"facebook/dinov3-convnext-{name.lower()}-pretrain-lvd1689m"
+    title = f"DINOv3 ConvNeXt-{name[0]}."
+    return published(Dinov3ConvNext, f"Dinov3ConvNext{name}", title, hub_id, variant)
+
+
+Dinov3ConvNextTiny = _published("Tiny", Variant((96, 192, 384, 768), (3, 3, 9, 3)))
+Dinov3ConvNextSmall = _published("Small", Variant((96, 192, 384, 768), (3, 3, 27, 3)))
+Dinov3ConvNextBase = _published("Base", Variant((128, 256, 512, 1024), (3, 3, 27, 3)))
+Dinov3ConvNextLarge = _published("Large", Variant((192, 384, 768, 1536), (3, 3, 27, 3)))

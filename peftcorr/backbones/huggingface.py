@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from peftcorr.backbones.base import Backbone, BlockSites, check_size, sites_of
+from peftcorr.backbones.base import Backbone, BlockRow, check_size, sites_of
 from peftcorr.backbones.identity import Weights
 from peftcorr.backbones.loading import load_transformers, place_of
 from peftcorr.backbones.saving import save_image_processor, save_transformers
 
 
-class HuggingFace(Backbone):
+class HuggingFace(BlockRow):
     """A model of transformers.
 
     Attributes:
@@ -26,7 +26,6 @@ class HuggingFace(Backbone):
     """
 
     variant: ClassVar[Any]
-    _sites: list[BlockSites]
 
     def __init__(self, config: Backbone.Config, model: Any):
         super().__init__(config)
@@ -65,10 +64,6 @@ class HuggingFace(Backbone):
     @classmethod
     def _load(cls, place: Path) -> nn.Module:
         return load_transformers(*cls.settings(), place)
-
-    def sites(self) -> list[BlockSites]:
-        """See `Backbone.sites`."""
-        return self._sites
 
     def save_pretrained(self, folder: Path) -> None:
         """See `Backbone.save_pretrained`: what the plain class of transformers loads, and its image processor."""

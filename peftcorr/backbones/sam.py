@@ -157,24 +157,15 @@ class Sam(HuggingFaceViT):
         )
         return resized.permute(0, 2, 3, 1)
 
-    def prefix(self, images: Tensor, k: int) -> TokenState:
-        """See `Backbone.prefix`; tokens are (B, h, w, D)."""
+    def _enter(self, images: Tensor) -> Tensor:
         # Not the embedding's own forward, which refuses any size but the pretrained one.
-        tokens = self.model.patch_embed.projection(images).permute(0, 2, 3, 1)
-        _, height, width, _ = tokens.shape
-        tokens = tokens + self.positions(height, width)
-        for block in self.blocks()[:k]:
-            tokens = block(tokens)
-        return TokenState(tokens, height, width)
+        tokens: Tensor = self.model.patch_embed.projection(images).permute(0, 2, 3, 1)
+        return tokens + self.positions(*tokens.shape[1:3])
 
-    def tail(self, state: TokenState, k: int) -> Tensor:
-        """See `Backbone.tail`."""
-        tokens = state.tokens
-        for block in self.blocks()[k:]:
-            tokens = block(tokens)
+    def _read(self, state: TokenState) -> Tensor:
         neck = self.model.neck
-        features: Tensor = tokens.permute(0, 3, 1, 2) if neck is None else neck(tokens)
-        return features.float()
+        features: Tensor = state.tokens.permute(0, 3, 1, 2) if neck is None else neck(state.tokens)
+        return features
 
 
 SamB = published(Sam, "SamB", "SAM ViT-B/16.", "facebook/sam-vit-base", Variant(768, 12, 12, (2, 5, 8, 11)))

@@ -67,11 +67,11 @@ def save_image_processor(
         processor.save_pretrained(folder)
 
 
-def save_timm(name: str, tensors: dict[str, Tensor], folder: Path) -> None:
+def save_timm(settings: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> None:
     """Write ``config.json`` and ``model.safetensors``, as timm's own repositories hold them.
 
     Args:
-        name: timm's name of the model, with or without the tag of its pretrained weights.
+        settings: the former's content.
         tensors: by timm's names.
         folder: where.
 
@@ -79,7 +79,6 @@ def save_timm(name: str, tensors: dict[str, Tensor], folder: Path) -> None:
         PeftCorrError: if the folder cannot be written.
     """
     with _writing(folder):
-        settings = {"architecture": name.partition(".")[0], "num_classes": 0}
         (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         _save(tensors, folder)
 
