@@ -104,7 +104,7 @@ def test_a_merged_lora_is_read_by_transformers(
 @pytest.mark.parametrize(
     ("name", "size"),
     [("small_scaled", 32), ("small_scaled", 48), ("small_gated", 32), ("small_dinov3", 32), ("small_eva", 32),
-     ("small_swin", 32), ("small_mixed", 32)],
+     ("small_swin", 32), ("small_mixed", 32), ("small_pooled", 32)],
 )  # fmt: skip
 def test_a_merged_lora_is_read_by_timm(tmp_path: Path, name: str, size: int) -> None:
     backbone = timm_models.load(name, timm_models.save(name, tmp_path / "pretrained"), image_size=size)
@@ -180,7 +180,9 @@ def test_a_padded_image_is_only_normalised(tmp_path: Path) -> None:
     assert found.shape == (1, 3, 48, 40)
 
 
-@pytest.mark.parametrize(("name", "size"), [("small_vit", 48), ("small_swin", 32), ("test_resnet", 96)])
+@pytest.mark.parametrize(
+    ("name", "size"), [("small_vit", 48), ("small_swin", 32), ("test_resnet", 96), ("test_convnext", 64)]
+)
 def test_timms_transform_gives_what_the_backbone_was_given(tmp_path: Path, name: str, size: int) -> None:
     backbone = timm_models.load(name, timm_models.save(name, tmp_path / "pretrained"), image_size=size)
     (tmp_path / "exported").mkdir()

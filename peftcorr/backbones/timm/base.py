@@ -60,8 +60,11 @@ class TimmModel(BlockRow):
             )
         size, fixed = self.config.image_size, bool(published.get("fixed_input_size"))
         options: dict[str, Any] = {"img_size": size} if fixed else {}
-        if any(key.startswith("attn_pool.") for key in plain):
+        behind = {key: tensor for key, tensor in plain.items() if key not in wanted}
+        if any(key.startswith("attn_pool.") for key in behind):
             options["global_pool"] = ""
+        else:  # norms before a classifier, which timm's loader asks for: as they start
+            state |= {key: torch.full(t.shape, float(key.endswith("weight"))) for key, t in behind.items()}
         settings = {
             "architecture": name,
             "num_classes": 0,
