@@ -19,6 +19,7 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import matplotlib
+from findings import write_json
 from matplotlib.figure import Figure
 from timing import equal_time, page
 from timing.settings import PROJECT, WEIGHTS, available
@@ -50,7 +51,7 @@ def main() -> int:
     content: dict[str, Any] = {"schema_version": 1, "machine": page.machine(), "seconds": parsed.seconds}
     content["curves"] = {name: _together(name, parsed.seconds) for name in parsed.only}
     (parsed.output / "figures").mkdir(parents=True, exist_ok=True)
-    (parsed.output / "sampling.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.output / "sampling.json", content)
     _draw(content["curves"], parsed.output / "figures" / "sampling.svg")
     for name, loops in content["curves"].items():
         for loop, found in loops.items():

@@ -9,7 +9,6 @@ embedded backbone and a few renderings instead, to see that it works.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import matplotlib
+from findings import write_json
 from matplotlib.figure import Figure
 from rich.console import Console
 from timing import page
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
             print(f"window: {error}", file=sys.stderr)
             return 2
     (parsed.page / "figures").mkdir(parents=True, exist_ok=True)
-    (parsed.page / "window.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.page / "window.json", content)
     (parsed.page / "window.md").write_text(_markdown(content), encoding="utf-8")
     draw(content["models"], parsed.page / "figures" / "window.svg")
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from findings import write_json
 from rich.console import Console
-from rich.table import Table
 
+from peftcorr.console.table import print_table
 from peftcorr.results.environment import environment
 from timing.notes import EVALUATION, NOTES, SPAIR_SIZED, TRAINING, VARIANTS
 from timing.settings import PROJECT, Settings
@@ -85,18 +85,13 @@ def write(path: Path, found: Findings, on: dict[str, Any], settings: Settings) -
         "quick": settings.quick,
         **vars(found),
     }
-    path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(path.with_suffix(".json"), content)
 
 
 def show(found: Findings, console: Console) -> None:
     """Print the tables."""
     for title, header, rows in _tables(found):
-        table = Table(*header, title=title, title_justify="left")
-        for column in table.columns[1:]:
-            column.justify = "right"
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+        print_table(console, header, rows, title=title)
 
 
 def _tables(found: Findings) -> list[tuple[str, list[str], Cells]]:
