@@ -13,6 +13,7 @@ from findings import write_json
 from rich.console import Console
 
 from peftcorr.console.table import print_table
+from peftcorr.report.pipes import table
 from peftcorr.results.environment import environment
 from timing.notes import EVALUATION, NOTES, SPAIR_SIZED, TRAINING, VARIANTS
 from timing.settings import PROJECT, Settings
@@ -203,15 +204,7 @@ def _markdown(found: Findings, on: dict[str, Any], settings: Settings) -> str:
             "**A quick run on a few pairs: it shows that the benchmark works, not how fast peftcorr is.**",
         ]
     for title, header, rows in _tables(found):
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            f"| {' | '.join(header)} |",
-            f"| --- |{' ---: |' * (len(header) - 1)}",
-        ]
-        lines += [f"| {' | '.join(row)} |" for row in rows]
-        lines += ["", NOTES[title].strip()]
+        lines += ["", f"## {title}", "", table(header, rows, left=(0,)), "", NOTES[title].strip()]
         if title == TRAINING:
             lines += _prefix_notes(found)
     if found.left_out:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,9 +12,8 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
 
-from peftcorr.console.numbers import MISSING
-from peftcorr.report.labelling import label_points
 from peftcorr.report.labels import groups_of
 from peftcorr.report.leaderboard import Board, Row
 
@@ -31,6 +31,20 @@ _MORE_COLOURS = ("#E69F00", "#56B4E9", "#882255", "#44AA99")
 _WIDTH, _PANEL_HEIGHT = 9.0, 4.0  # inches at 72 per inch: 648 units wide, which a README scales up a little
 _LEFT, _RIGHT, _TOP, _BOTTOM, _GAP_X, _GAP_Y = 0.7, 0.15, 0.75, 1.0, 0.35, 0.95
 _FONT = 9.5
+_SETTINGS: dict[str, Any] = {
+    "svg.hashsalt": "peftcorr",
+    "svg.fonttype": "none",
+    "font.size": _FONT,
+    "font.sans-serif": [
+        "DejaVu Sans",
+        "Verdana",
+        "Arial",
+    ],  # the second is as wide where the first is missing
+    "axes.unicode_minus": False,
+}
+_COMMENT = re.compile("<!--.*?-->")
+_DECIMALS = re.compile(r"\d+\.\d{3,}(?=[^<>]*>)")  # of a tag, not of a text between two
+_LONGEST = 30  # letters of a row's label; where it is longer, the name of its strategy must do
 _DASHES = (0, (5, 2))
 _TICKS = (
     (100.0, (1, 2, 5)),
@@ -52,15 +66,18 @@ def draw(title: str, board: Board, strategies: Sequence[str]) -> bytes:
 
 
 def svg(make: Callable[[], Figure]) -> bytes:
-    """Return the figure that `make` makes as SVG; the same bytes for the same figure."""
+    """Return the figure that `make` makes as a small SVG; the same bytes for the same figure.
+
+    Text stays text, coordinates have two decimals (units of 1/72 inch), and all is one line.
+    """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # the user's matplotlibrc must not change the bytes
-        matplotlib.rcParams.update(
-            {"svg.hashsalt": "peftcorr", "font.size": _FONT, "axes.unicode_minus": False}
-        )
+        matplotlib.rcParams.update(_SETTINGS)
         stream = io.BytesIO()
-        make().savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-        return stream.getvalue()
+        make().savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    text = _COMMENT.sub("", stream.getvalue().decode())
+    text = _DECIMALS.sub(lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), text)
+    return " ".join(text.split()).replace("> <", "><").encode() + b"\n"
 
 
 def _figure(title: str, board: Board, strategies: Sequence[str]) -> Figure:
@@ -93,7 +110,8 @@ def _figure(title: str, board: Board, strategies: Sequence[str]) -> Figure:
             axes.set_title(f"{shown[0].backbone}{size}", fontsize=_FONT + 0.5, loc="left")
         front = _front(rows, board.ranked_by, scale)
         axes.plot(*zip(*front, strict=True), color="0.45", linewidth=1.2, linestyle=_DASHES, zorder=1)
-        _draw_points(axes, shown, board.ranked_by, scale, style, front)
+        _draw_points(axes, shown, board.ranked_by, scale, style)
+        _label_front(axes, shown, board.ranked_by, scale)
     figure.text(
         _LEFT / _WIDTH,
         1 - 0.22 / height,
@@ -162,7 +180,6 @@ def _draw_points(
     alpha: str,
     scale: _Scale,
     style: dict[str, tuple[str, str]],
-    front: list[tuple[float, float]],
 ) -> None:
     for row in rows:
         marker, colour = style[row.strategy]
@@ -173,23 +190,31 @@ def _draw_points(
             marker=marker, markersize=8, color=colour, markeredgewidth=1.4, zorder=4,
             markerfacecolor=colour if row.on_front else "white",
         )  # fmt: skip
-    several = len({row.trained_on for row in rows if row.trained_on != MISSING}) > 1
-    bars = [
-        [(scale(row.trainable), value.mean - value.sd), (scale(row.trainable), value.mean + value.sd)]
-        for row in rows
-        if (value := row.per_keypoint[alpha]).sd is not None
-    ]
-    first = sorted(rows, key=lambda row: not row.on_front)
-    label_points(
-        axes,
-        [(scale(row.trainable), row.per_keypoint[alpha].mean) for row in first],
-        [
-            f"{row.label}, on {row.trained_on}" if several and row.trained_on != MISSING else row.label
-            for row in first
-        ],
-        _FONT - 0.5,
-        lines=[front, *bars],
-    )
+
+
+def _label_front(axes: Any, rows: Sequence[Row], alpha: str, scale: _Scale) -> None:
+    """Name the points of the front above and to the left of their markers, where no other point can be.
+
+    Names that would meet are stacked; one that would stand above the axes is left out.
+    """
+    renderer = axes.figure.canvas.get_renderer()
+    frame = axes.get_window_extent(renderer)
+    taken: list[Bbox] = []
+    front = [(scale(row.trainable), row.per_keypoint[alpha].mean, row) for row in rows if row.on_front]
+    for x, y, row in sorted(front, key=lambda point: point[:2]):
+        label = axes.annotate(
+            row.label if len(row.label) <= _LONGEST else row.strategy,
+            (x, y), xytext=(-7, 3), textcoords="offset points", ha="right", va="bottom", zorder=5,
+        )  # fmt: skip
+        if label.get_window_extent(renderer).x0 < frame.x0:
+            label.set(x=-5, y=7, ha="left")
+        while any(label.get_window_extent(renderer).overlaps(other) for other in taken):
+            label.set_y(label.xyann[1] + _FONT / 2)
+        box = label.get_window_extent(renderer).padded(_FONT / 2, 0)
+        if box.y1 > frame.y1:
+            label.remove()
+        else:
+            taken.append(box)
 
 
 def _legend(figure: Figure, rows: Sequence[Row], style: dict[str, tuple[str, str]], height: float) -> None:
