@@ -44,7 +44,6 @@ _SETTINGS: dict[str, Any] = {
 }
 _COMMENT = re.compile("<!--.*?-->")
 _DECIMALS = re.compile(r"\d+\.\d{3,}(?=[^<>]*>)")  # of a tag, not of a text between two
-_LONGEST = 30  # letters of a row's label; where it is longer, the name of its strategy must do
 _DASHES = (0, (5, 2))
 _TICKS = (
     (100.0, (1, 2, 5)),
@@ -195,7 +194,8 @@ def _draw_points(
 def _label_front(axes: Any, rows: Sequence[Row], alpha: str, scale: _Scale) -> None:
     """Name the points of the front above and to the left of their markers, where no other point can be.
 
-    Names that would meet are stacked; one that would stand above the axes is left out.
+    A label with no room for its options is the strategy's name. Those that would meet are stacked; one that would stand
+    above the axes is left out.
     """
     renderer = axes.figure.canvas.get_renderer()
     frame = axes.get_window_extent(renderer)
@@ -203,9 +203,10 @@ def _label_front(axes: Any, rows: Sequence[Row], alpha: str, scale: _Scale) -> N
     front = [(scale(row.trainable), row.per_keypoint[alpha].mean, row) for row in rows if row.on_front]
     for x, y, row in sorted(front, key=lambda point: point[:2]):
         label = axes.annotate(
-            row.label if len(row.label) <= _LONGEST else row.strategy,
-            (x, y), xytext=(-7, 3), textcoords="offset points", ha="right", va="bottom", zorder=5,
+            row.label, (x, y), xytext=(-7, 3), textcoords="offset points", ha="right", va="bottom", zorder=5,
         )  # fmt: skip
+        if label.get_window_extent(renderer).x0 < frame.x0:
+            label.set_text(row.strategy)
         if label.get_window_extent(renderer).x0 < frame.x0:
             label.set(x=-5, y=7, ha="left")
         while any(label.get_window_extent(renderer).overlaps(other) for other in taken):
