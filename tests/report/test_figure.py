@@ -59,7 +59,7 @@ def test_no_name_covers_another_or_the_edge(make_record: Any, seed: int) -> None
             left = x - width if "text-anchor: end" in element.get("style", "") else x
             boxes.append((left, left + width, y - 7.0, y))
     assert len(boxes) >= 6
-    assert all(left > 45 and right < 648 and top > 50 for left, right, top, _ in boxes)
+    assert all(left > 30 and right < 648 and top > 36 for left, right, top, _ in boxes)
     for one, other in itertools.combinations(boxes, 2):
         apart = one[1] < other[0] or other[1] < one[0] or one[3] < other[2] or other[3] < one[2]
         assert apart, (one, other)
