@@ -167,7 +167,7 @@ def _sweep(parsed: argparse.Namespace, arguments: list[str]) -> int:
         from peftcorr.console.progress import Progress
         from peftcorr.engine.workbench import Workbench
         from peftcorr.report.compile import compile_leaderboard
-        from peftcorr.report.table import print_leaderboard
+        from peftcorr.report.summary import print_summary
         from peftcorr.sweep import cells, sweep
 
     logging.disable_progress_bar()
@@ -192,11 +192,10 @@ def _sweep(parsed: argparse.Namespace, arguments: list[str]) -> int:
         return 0
     outcomes = sweep(plans, bench, parsed.overwrite)
     if state.is_main_process:
-        page = compile_leaderboard(parsed.output)
+        compile_leaderboard(parsed.output)
         if not any(outcome.status == "ran" for outcome in outcomes):
             progress.say("Nothing was run.")
-        print_leaderboard(parsed.output, Console(), {plan.run_id for plan in plans})
-        progress.say(f"Leaderboard: {page}")
+        print_summary(parsed.output, Console(), [plan.run_id for plan in plans])
     state.wait_for_everyone()
     state.destroy_process_group()
     return 1 if any(outcome.error is not None for outcome in outcomes) else 0

@@ -64,14 +64,14 @@ class Store:
         return read_record(path) if path.is_file() else None
 
     def write(self, record: Record) -> Path:
-        """Write a record atomically.
+        """Write a record atomically, on one line, so that a new record is one line of a reader's diff.
 
         Raises:
             PeftCorrError: if it cannot be written; an earlier record of that run stays as it was.
         """
         path = self.record_path(record.run_id)
         with atomic_path(path) as temporary:
-            temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(record.model_dump_json() + "\n", encoding="utf-8")
         return path
 
     def records(self) -> list[Record]:

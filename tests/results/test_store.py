@@ -30,12 +30,13 @@ def record(**change: Any) -> Record:
     return Record.model_validate({**values, **change})
 
 
-def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_record_of_one_line_comes_back_as_it_was(tmp_path: Path) -> None:
     store = Store(tmp_path)
     path = store.write(record(error="a\nb ü"))
     assert store.read("lora-1") == record(error="a\nb ü")
     assert store.read("lora-2") is None
     assert store.records() == [record(error="a\nb ü")]
+    assert path.read_text(encoding="utf-8").count("\n") == 1
     assert path.read_text(encoding="utf-8").endswith("}\n")
 
 
