@@ -28,7 +28,7 @@ Args:
     alphas: thresholds, by default 0.05, 0.1 and 0.2.
 
 Returns:
-    the fields of `peftcorr.results.record.Scores` as a dictionary, in percent.
+    the fields of `peftcorr.metrics.scores.Scores` as a dictionary, in percent.
 """
 
 
@@ -43,7 +43,8 @@ class PCK(evaluate.Metric):  # type: ignore[misc]
     """PCK by every aggregate of the protocol.
 
     Unlike metrics that come through `evaluate.load`, it needs no network and by default no file: each process
-    keeps what was added in its own memory, so several of them never meet in a shared cache folder.
+    keeps what was added in its own memory, so several of them never meet in a shared cache folder. Keypoints that
+    `compute` is given at once are scored as they are, without a table of them.
 
     Example:
         >>> metric = PCK()
@@ -56,6 +57,13 @@ class PCK(evaluate.Metric):  # type: ignore[misc]
         """Take the options of `evaluate.Metric`; `keep_in_memory` is on unless `num_process` is above 1."""
         options.setdefault("keep_in_memory", options.get("num_process", 1) == 1)
         super().__init__(**options)
+
+    def compute(self, *, predictions: Any = None, references: Any = None, **more: Any) -> Any:
+        """Score the keypoints that are given here, or those that were added before."""
+        if predictions is not None and self.writer is None and self.keep_in_memory:
+            return self._compute(predictions=predictions, references=references, **more)
+        # Not through super(): the base class copies this function, without its class, to document the inputs.
+        return evaluate.Metric.compute(self, predictions=predictions, references=references, **more)
 
     def _build_data_dir(self) -> str:
         # The base class would make a folder in the user's home even for a metric that writes no file.
