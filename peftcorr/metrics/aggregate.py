@@ -12,11 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.presets import PEFTCORR, Preset
-from peftcorr.metrics.rows import coded, groups, points, sizes, visible
+from peftcorr.metrics.rows import Floats, Integers, codes, groups, points, sizes, sums, visible
 from peftcorr.metrics.scores import CategoryMean, CategoryScores, Scores
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 def alpha_key(alpha: float) -> str:
@@ -29,9 +26,9 @@ def aggregate(
     references: ArrayLike,
     reference_lengths: ArrayLike,
     pairs: ArrayLike,
-    categories: ArrayLike,
+    categories: ArrayLike | pa.ChunkedArray,
     alphas: Sequence[float],
-    pair_names: NDArray[Any] | None = None,
+    pair_names: Sequence[Any] | NDArray[Any] | None = None,
     preset: Preset = PEFTCORR,
     target_sizes: ArrayLike | None = None,
     reference_sides: ArrayLike | None = None,
@@ -66,8 +63,9 @@ def aggregate(
             raise PeftCorrError(f"The preset {preset.name!r} needs target_sizes and reference_sides.")
         frame = _points(target_sizes, "target_sizes"), _points(reference_sides, "reference_sides")
     lengths = np.asarray(reference_lengths, dtype=np.float64).reshape(-1)
-    pair_of, category_of = np.asarray(pairs).reshape(-1), np.asarray(categories).reshape(-1)
-    sizes = {len(part) for part in (predicted, truth, lengths, pair_of, category_of, *(frame or ()))}
+    pair_of = np.asarray(pairs).reshape(-1)
+    category_names, category_index = _codes(categories)
+    sizes = {len(part) for part in (predicted, truth, lengths, pair_of, category_index, *(frame or ()))}
     if len(sizes) != 1:
         raise PeftCorrError(
             f"Predictions, references, lengths, pairs, categories and sizes differ in number: {sizes}."
@@ -87,18 +85,17 @@ def aggregate(
     correct = within(predicted, truth, lengths, alphas, preset, frame)
 
     pair_index = _codes(pair_of)[1]
-    category_names, category_index = _codes(category_of)
     n_pairs, n_categories = int(pair_index.max()) + 1, len(category_names)
     category_of_pair = np.empty(n_pairs, dtype=np.int64)
     category_of_pair[pair_index] = category_index
     _check_values(category_of_pair[pair_index] == category_index, "pair has two categories", names)
 
     keypoints_of_pair = np.bincount(pair_index, minlength=n_pairs)
-    share = _sums(correct, pair_index, n_pairs) / keypoints_of_pair  # (A, pairs)
+    share = sums(correct, pair_index, n_pairs) / keypoints_of_pair  # (A, pairs)
     keypoints_in = np.bincount(category_index, minlength=n_categories)
     pairs_in = np.bincount(category_of_pair, minlength=n_categories)
-    by_keypoint = _sums(correct, category_index, n_categories) / keypoints_in  # (A, categories)
-    by_image = _sums(share, category_of_pair, n_categories) / pairs_in
+    by_keypoint = sums(correct, category_index, n_categories) / keypoints_in  # (A, categories)
+    by_image = sums(share, category_of_pair, n_categories) / pairs_in
 
     def percent(values: Floats) -> dict[str, float]:
         return {alpha_key(alpha): 100.0 * float(value) for alpha, value in zip(alphas, values, strict=True)}
@@ -167,16 +164,14 @@ def score_predictions(
     for (dataset, split, predictor), found in groups(table):
         rows = visible(found)
         target_sizes, reference_sides = sizes(rows, preset, f"{dataset}/{split}")
-        category_names, categories = coded(rows, "category")
-        pair_names, pair_codes = coded(rows, "pair_id")
         scores.setdefault(f"{dataset}/{split}", {})[predictor] = aggregate(
             points(rows, "prediction"),
             points(rows, "truth"),
             rows.column("reference_length").to_numpy(),
             rows.column("pair").to_numpy(),
-            category_names[categories],
+            rows.column("category"),
             alphas,
-            pair_names=pair_names[pair_codes],
+            pair_names=rows.column("pair_id"),
             preset=preset,
             target_sizes=target_sizes,
             reference_sides=reference_sides,
@@ -200,27 +195,19 @@ def _check_alphas(alphas: Sequence[float]) -> None:
         raise PeftCorrError(f"The thresholds must differ in their first six digits: {list(alphas)}.")
 
 
-def _check_values(good: Any, problem: str, names: NDArray[Any]) -> None:
+def _check_values(good: Any, problem: str, names: Sequence[Any] | NDArray[Any]) -> None:
     bad = np.flatnonzero(~good)
     if len(bad):
         more = f" ({len(bad)} keypoints in all)" if len(bad) > 1 else ""
         raise PeftCorrError(f"Cannot score: a {problem} in pair {names[bad[0]]}{more}.")
 
 
-def _codes(values: NDArray[Any]) -> tuple[NDArray[Any], Integers]:
+def _codes(values: ArrayLike | pa.ChunkedArray) -> tuple[NDArray[Any], Integers]:
     """Return the distinct values, sorted, and for each value its index among them."""
-    if values.dtype.kind not in "OU":
-        distinct, index = np.unique(values, return_inverse=True)
-        return distinct, index.reshape(-1)
-    # Sorting 88,328 strings takes most of a second; hashing them first and sorting the few distinct does not.
-    encoded = pa.array(values, type=pa.string()).dictionary_encode()
-    names, codes = np.asarray(encoded.dictionary.to_pylist(), dtype=object), encoded.indices.to_numpy()
-    order = np.argsort(names)
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    return names[order], rank[codes]
-
-
-def _sums(values: NDArray[Any], index: Integers, length: int) -> Floats:
-    """Sum the columns of `values` (A, N) that share an index: (A, length)."""
-    return np.stack([np.bincount(index, weights=row, minlength=length) for row in values])
+    if isinstance(values, pa.ChunkedArray):
+        return codes(values)
+    array = np.asarray(values).reshape(-1)
+    if array.dtype.kind in "OU":
+        return codes(pa.chunked_array([pa.array(array, pa.string())]))
+    distinct, index = np.unique(array, return_inverse=True)
+    return distinct, index.reshape(-1)

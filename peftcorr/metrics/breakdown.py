@@ -152,7 +152,7 @@ def _sides(dataset: str, rows: pa.Table) -> list[Sides]:
     names, category = coded(rows, "category")
     mirrored = np.bincount(category[found.mirrored], minlength=len(names))
     confused = np.bincount(category[found.confused], minlength=len(names))
-    by_name = sorted(zip(map(str, names), mirrored.tolist(), confused.tolist(), strict=True))
+    by_name = zip(names, mirrored.tolist(), confused.tolist(), strict=True)
     return [
         Sides("all", int(mirrored.sum()), int(confused.sum())),
         *(Sides(name, number, wrong) for name, number, wrong in by_name if number),

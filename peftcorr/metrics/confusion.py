@@ -9,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from peftcorr.metrics.rows import Integers, coded, points
+from peftcorr.metrics.rows import Floats, Integers, coded, points
 from peftcorr.metrics.symmetry import mirrors
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
@@ -53,8 +52,9 @@ def _mirror_places(dataset: str, rows: pa.Table) -> tuple[Floats, Flags]:
     truth = points(rows, "truth")
 
     place, known = _look_up(pair * len(names) + keypoint, truth, pair * len(names) + mirror)
-    images, (source, target) = _images(rows)
-    base = category * images
+    paths, path = coded(rows, "source_image", "target_image")
+    source, target = np.split(path, 2)
+    base = category * len(paths)
     places, agreed = _look_up(
         np.concatenate([(base + image) * len(names) + keypoint for image in (source, target)]),
         np.concatenate([points(rows, "source"), truth]),
@@ -76,16 +76,6 @@ def _partners(
         for name, mirror in mirrors(dataset, str(label), occurring).items():
             partner[index, number[name]] = number[mirror]
     return partner
-
-
-def _images(rows: pa.Table) -> tuple[int, tuple[Integers, Integers]]:
-    """How many image paths there are, and the number of each row's source and target."""
-    columns = [coded(rows, name) for name in ("source_image", "target_image")]
-    paths = {path: index for index, path in enumerate(sorted({*columns[0][0], *columns[1][0]}))}
-    source, target = (
-        np.array([paths[path] for path in names], dtype=np.int64)[codes] for names, codes in columns
-    )
-    return len(paths), (source, target)
 
 
 def _look_up(
