@@ -123,15 +123,11 @@ def merge_layers(backbone: Backbone, names: Sequence[str], tuner: str) -> None:
         layer: Any = backbone.get_submodule(name)
         if not isinstance(layer, BaseTunerLayer):
             raise PeftCorrError(f"This backbone carries no {tuner} to merge: apply the strategy first.")
-        _merge(layer, name, tuner)
+        try:
+            layer.merge(safe_merge=True)
+        except (ValueError, NotImplementedError) as error:
+            raise PeftCorrError(
+                f"The tuner {tuner} cannot be merged into {name} ({' '.join(str(error).split()).rstrip('.!')}): keep "
+                "the adapter beside the model."
+            ) from error
         backbone.set_submodule(name, layer.get_base_layer())
-
-
-def _merge(layer: Any, name: str, tuner: str) -> None:
-    try:
-        layer.merge(safe_merge=True)
-    except (ValueError, NotImplementedError) as error:
-        raise PeftCorrError(
-            f"The tuner {tuner} cannot be merged into {name} ({' '.join(str(error).split()).rstrip('.!')}): keep "
-            "the adapter beside the model."
-        ) from error
