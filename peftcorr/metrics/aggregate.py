@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.presets import PEFTCORR, Preset
-from peftcorr.metrics.rows import Floats, Integers, codes, groups, points, sizes, sums, visible
+from peftcorr.metrics.rows import Floats, Integers, codes, frame_sizes, groups, points, sums, visible
 from peftcorr.metrics.scores import CategoryMean, CategoryScores, Scores
 
 
@@ -30,8 +30,7 @@ def aggregate(
     alphas: Sequence[float],
     pair_names: Sequence[Any] | NDArray[Any] | None = None,
     preset: Preset = PEFTCORR,
-    target_sizes: ArrayLike | None = None,
-    reference_sides: ArrayLike | None = None,
+    sizes: ArrayLike | None = None,
 ) -> Scores:
     """Score N keypoints of one predictor on one split.
 
@@ -47,8 +46,8 @@ def aggregate(
         alphas: thresholds as a share of the reference length.
         pair_names: (N,) what an error calls the pair; `pairs` when None.
         preset: when a keypoint is correct.
-        target_sizes: (N, 2) W, H of the original target image; for presets that need sizes.
-        reference_sides: (N, 2) width and height of the rectangle whose longer side the reference length is; likewise.
+        sizes: (N, 4) W, H of the original target image, then width and height of the rectangle whose longer side the
+            reference length is; for presets that need sizes.
 
     Raises:
         PeftCorrError: if there is nothing to score, a number is not finite, a reference length or a size is not
@@ -56,19 +55,20 @@ def aggregate(
             needs sizes and there are none.
     """
     _check_alphas(alphas)
-    predicted, truth = _points(predictions, "predictions"), _points(references, "references")
+    predicted, truth = _array(predictions, "predictions", 2), _array(references, "references", 2)
     frame = None
     if preset.needs_sizes:
-        if target_sizes is None or reference_sides is None:
-            raise PeftCorrError(f"The preset {preset.name!r} needs target_sizes and reference_sides.")
-        frame = _points(target_sizes, "target_sizes"), _points(reference_sides, "reference_sides")
+        if sizes is None:
+            raise PeftCorrError(f"The preset {preset.name!r} needs sizes.")
+        frame = _array(sizes, "sizes", 4)
     lengths = np.asarray(reference_lengths, dtype=np.float64).reshape(-1)
     pair_of = np.asarray(pairs).reshape(-1)
     category_names, category_index = _codes(categories)
-    sizes = {len(part) for part in (predicted, truth, lengths, pair_of, category_index, *(frame or ()))}
-    if len(sizes) != 1:
+    parts = (predicted, truth, lengths, pair_of, category_index, *([] if frame is None else [frame]))
+    numbers = {len(part) for part in parts}
+    if len(numbers) != 1:
         raise PeftCorrError(
-            f"Predictions, references, lengths, pairs, categories and sizes differ in number: {sizes}."
+            f"Predictions, references, lengths, pairs, categories and sizes differ in number: {numbers}."
         )
     if not len(predicted):
         raise PeftCorrError("There are no keypoints to score.")
@@ -77,10 +77,10 @@ def aggregate(
     _check_values(np.isfinite(truth).all(axis=1), "annotated keypoint is not finite", names)
     _check_values(np.isfinite(lengths) & (lengths > 0), "reference length is no positive number", names)
     if frame is not None:
-        good = np.isfinite(frame[0]) & (frame[0] > 0)
-        _check_values(good.all(axis=1), "target size is no positive number", names)
-        good = np.isfinite(frame[1]) & (frame[1] >= 0)
-        _check_values(good.all(axis=1) & (frame[1] > 0).any(axis=1), "reference rectangle has no size", names)
+        target, sides = np.where(np.isfinite(frame), frame, -1.0).reshape(-1, 2, 2).swapaxes(0, 1)
+        _check_values((target > 0).all(axis=1), "target size is no positive number", names)
+        good = (sides >= 0).all(axis=1) & (sides > 0).any(axis=1)
+        _check_values(good, "reference rectangle has no size", names)
 
     correct = within(predicted, truth, lengths, alphas, preset, frame)
 
@@ -126,7 +126,7 @@ def within(
     lengths: Floats,
     alphas: Sequence[float],
     preset: Preset = PEFTCORR,
-    frame: tuple[Floats, Floats] | None = None,
+    sizes: Floats | None = None,
 ) -> NDArray[np.bool_]:
     """Which keypoints (N, 2) are correct at each threshold, (A, N): the one place where PCK compares.
 
@@ -135,10 +135,9 @@ def within(
         lengths: (N,) reference length in the same pixels.
         alphas: thresholds, A of them.
         preset: the definition of correct.
-        frame: sizes of the target image and sides of what the reference length belongs to, (N, 2) each, where the
-            preset needs them.
+        sizes: (N, 4), where the preset needs them, as `Preset.measure` takes them.
     """
-    distance, lengths = preset.measure(predicted - truth, lengths, *(frame or (None, None)))
+    distance, lengths = preset.measure(predicted - truth, lengths, sizes)
     return preset.correct(distance, np.asarray(alphas, dtype=np.float64)[:, None] * lengths)
 
 
@@ -163,7 +162,6 @@ def score_predictions(
     scores: dict[str, dict[str, Scores]] = {}
     for (dataset, split, predictor), found in groups(table):
         rows = visible(found)
-        target_sizes, reference_sides = sizes(rows, preset, f"{dataset}/{split}")
         scores.setdefault(f"{dataset}/{split}", {})[predictor] = aggregate(
             points(rows, "prediction"),
             points(rows, "truth"),
@@ -173,19 +171,18 @@ def score_predictions(
             alphas,
             pair_names=rows.column("pair_id"),
             preset=preset,
-            target_sizes=target_sizes,
-            reference_sides=reference_sides,
+            sizes=frame_sizes(rows, preset, f"{dataset}/{split}"),
         )
     return scores
 
 
-def _points(values: ArrayLike, name: str) -> Floats:
-    points = np.asarray(values, dtype=np.float64)
-    if points.size == 0:
-        points = points.reshape(0, 2)
-    if points.ndim != 2 or points.shape[1] != 2:
-        raise PeftCorrError(f"{name} must have the shape (N, 2), not {points.shape}.")
-    return points
+def _array(values: ArrayLike, name: str, columns: int) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        array = array.reshape(0, columns)
+    if array.ndim != 2 or array.shape[1] != columns:
+        raise PeftCorrError(f"{name} must have the shape (N, {columns}), not {array.shape}.")
+    return array
 
 
 def _check_alphas(alphas: Sequence[float]) -> None:

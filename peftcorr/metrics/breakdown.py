@@ -113,35 +113,21 @@ def breakdown(dataset: str, rows: pa.Table, alphas: Sequence[float]) -> Breakdow
 
 def _group(value: str, pairs: PairScores) -> Group:
     ends = intervals(pairs)
-    return Group(
-        value,
-        len(pairs),
-        int(pairs.keypoints.sum()),
-        estimates(pairs)[:2],
-        None if ends is None else ends[:2],
-    )
+    number = int(pairs.keypoints.sum())
+    return Group(value, len(pairs), number, estimates(pairs)[:2], None if ends is None else ends[:2])
 
 
 def _factors(rows: pa.Table, pairs: PairScores) -> Iterator[tuple[str, list[tuple[str, NDArray[np.bool_]]]]]:
     """Each factor with its values and the pairs (P,) that have them."""
-    yield (
-        "category",
-        [(name, pairs.category == index) for index, name in enumerate(pairs.categories)],
-    )
+    yield "category", [(name, pairs.category == index) for index, name in enumerate(pairs.categories)]
     one = rows.take(pa.array(pair_numbers(rows)[0]))
     for factor, (column, names) in _FACTORS.items():
         found = one.column(column).fill_null(-1).to_numpy()
         values = [int(value) for value in np.unique(found) if value >= 0]
         if values:
-            yield (
-                factor,
-                [(names[v] if v < len(names) else str(v), found == v) for v in values],
-            )
+            yield factor, [(names[v] if v < len(names) else str(v), found == v) for v in values]
     which = np.searchsorted(_NUMBERS, pairs.keypoints, side="right") - 1
-    ranges = [
-        *(f"{a}-{b - 1}" for a, b in pairwise(_NUMBERS)),
-        f"{_NUMBERS[-1]} or more",
-    ]
+    ranges = [*(f"{a}-{b - 1}" for a, b in pairwise(_NUMBERS)), f"{_NUMBERS[-1]} or more"]
     yield "keypoints", [(ranges[index], which == index) for index in np.unique(which)]
 
 

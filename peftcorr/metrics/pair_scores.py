@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from peftcorr.metrics.aggregate import within
 from peftcorr.metrics.presets import PEFTCORR, Preset
-from peftcorr.metrics.rows import Floats, Integers, coded, points, sizes, sums, visible
+from peftcorr.metrics.rows import Floats, Integers, coded, frame_sizes, points, sums, visible
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,13 @@ def pair_scores(rows: pa.Table, alphas: Sequence[float], preset: Preset = PEFTCO
         preset: when a keypoint is correct.
     """
     rows = visible(rows)
-    target_sizes, reference_sides = sizes(rows, preset, "this run")
     correct = within(
         points(rows, "prediction"),
         points(rows, "truth"),
         rows.column("reference_length").to_numpy(),
         alphas,
         preset,
-        None if target_sizes is None or reference_sides is None else (target_sizes, reference_sides),
+        frame_sizes(rows, preset, "this run"),
     )
     first, pair = pair_numbers(rows)
     one = rows.take(pa.array(first))

@@ -6,8 +6,6 @@ from typing import Any
 
 import datasets
 import evaluate
-import numpy as np
-from numpy.typing import NDArray
 
 from peftcorr.metrics.aggregate import aggregate
 
@@ -30,13 +28,6 @@ Args:
 Returns:
     the fields of `peftcorr.metrics.scores.Scores` as a dictionary, in percent.
 """
-
-
-class _Columns(datasets.Features):  # type: ignore[misc]
-    """Features that take each column as an array; the base class walks through it value by value."""
-
-    def encode_batch(self, batch: dict[str, Any]) -> dict[str, NDArray[Any]]:
-        return {name: np.asarray(column) for name, column in batch.items()}
 
 
 class PCK(evaluate.Metric):  # type: ignore[misc]
@@ -75,7 +66,7 @@ class PCK(evaluate.Metric):  # type: ignore[misc]
             description=_DESCRIPTION,
             citation="",
             inputs_description=_INPUTS,
-            features=_Columns(
+            features=datasets.Features(
                 {
                     "predictions": point,
                     "references": point,

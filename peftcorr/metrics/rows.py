@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.presets import PRESETS, Preset
+from peftcorr.predictions import SIZE_COLUMNS
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -48,20 +49,19 @@ def visible(rows: pa.Table) -> pa.Table:
     return rows.filter(pc.invert(pc.fill_null(occluded, False)))
 
 
-def sizes(rows: pa.Table, preset: Preset, where: str) -> tuple[Floats | None, Floats | None]:
-    """Return target sizes and reference sides, (N, 2) each, where the preset needs them.
+def frame_sizes(rows: pa.Table, preset: Preset, where: str) -> Floats | None:
+    """Return what `Preset.measure` calls sizes, (N, 4), where the preset needs them.
 
     Raises:
         PeftCorrError: if it does and the rows do not have them; `where` names the rows.
     """
     if not preset.needs_sizes:
-        return None, None
-    found = []
+        return None
     for kind, reason in (
         ("target", "were written before target sizes were kept"),
         ("reference", "have a reference length that is no side of the target's box, image or keypoints' box"),
     ):
-        names = [f"{kind}_{side}" for side in ("width", "height")]
+        names = [name for name in SIZE_COLUMNS if name.startswith(kind)]
         if any(name not in rows.column_names or rows.column(name).null_count for name in names):
             others = [name for name, other in PRESETS.items() if not other.needs_sizes]
             raise PeftCorrError(
@@ -69,8 +69,7 @@ def sizes(rows: pa.Table, preset: Preset, where: str) -> tuple[Floats | None, Fl
                 f"score them with {', '.join(others)}"
                 + (", or run again to write them." if kind == "target" else ".")
             )
-        found.append(np.stack([rows.column(name).to_numpy() for name in names], axis=1).astype(np.float64))
-    return found[0], found[1]
+    return np.stack([rows.column(name).to_numpy() for name in SIZE_COLUMNS], axis=1).astype(np.float64)
 
 
 def points(rows: pa.Table, kind: str) -> Floats:

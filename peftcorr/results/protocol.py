@@ -65,7 +65,7 @@ def agreed_alphas(records: Records, names: Names) -> list[float] | None:
     first, second = records
     if first is None or second is None:
         known = [record for record in records if record is not None]
-        return _sorted(_alphas(known[0], list(known[0].scores))) if known else None
+        return sorted({alpha for record in known for alpha in _alphas(record, list(record.scores))}) or None
     splits = _shared(first, second)
     ours, theirs = _alphas(first, splits), _alphas(second, splits)
     if ours != theirs:
@@ -78,7 +78,7 @@ def agreed_alphas(records: Records, names: Names) -> list[float] | None:
             f"The records of {names[0]} and {names[1]} have different thresholds: {alone}. Give --alphas to score "
             "both at the same."
         )
-    return _sorted(ours)
+    return sorted(ours) or None
 
 
 def _shared(first: Record, second: Record) -> list[str]:
@@ -97,10 +97,6 @@ def _alphas(record: Record, splits: list[str]) -> set[float]:
         for scores in record.scores[split].values()
         for alpha in scores.per_keypoint
     }
-
-
-def _sorted(alphas: set[float]) -> list[float] | None:
-    return sorted(alphas) or None
 
 
 def _differs(first: Preset, second: Preset, field: str) -> bool:

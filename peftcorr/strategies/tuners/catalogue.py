@@ -25,7 +25,6 @@ class Tuner:
 
     Attributes:
         name: what a recipe calls it.
-        peft_type: peft's name of it.
         count: closed form of what it trains in a layer.
         options: the options of its peft Config that a recipe may set: those that change neither which layers are
             adapted, nor what else is trained, nor that the features start as they were.
@@ -33,21 +32,22 @@ class Tuner:
         fixed: what makes it this tuner and not another of the same Config.
         convolutions: whether peft's implementation takes them: none, those of one group, or all.
         square: whether a convolution's kernel must be as high as wide.
+        peft_type: peft's name of it, where that is another.
     """
 
     name: str
-    peft_type: str
     count: counts.Count
     options: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     convolutions: Literal["none", "ungrouped", "all"] = "none"
     square: bool = False
+    peft_type: str = ""
 
     @property
     def config_class(self) -> type[PeftConfig]:
         """peft's Config."""
-        found: type[PeftConfig] = PEFT_TYPE_TO_CONFIG_MAPPING[self.peft_type]
+        found: type[PeftConfig] = PEFT_TYPE_TO_CONFIG_MAPPING[self.peft_type or self.name.upper()]
         return found
 
     def config(self, options: Mapping[str, Any], **targets: Any) -> PeftConfig:
@@ -57,9 +57,7 @@ class Tuner:
             options: all of them, as `complete_options` gives them.
             targets: what is adapted, by peft's names of it.
         """
-        if (
-            self.name == "adalora"
-        ):  # which wants to know the steps beforehand; the trainer tells `RankSchedule`
+        if self.name == "adalora":  # it wants to know the steps beforehand, which `RankSchedule` is told
             targets["total_step"] = options["tinit"] + options["tfinal"] + 1
         return self.config_class(**options, **self.fixed, **targets)
 
@@ -83,11 +81,10 @@ _LORA = ("r", "lora_alpha", "lora_dropout")
 _DROPOUTS = ("rank_dropout", "module_dropout")
 
 _OFFERED = (
-    Tuner("dora", "LORA", counts.dora, _LORA, fixed={"use_dora": True}, convolutions="ungrouped"),
-    Tuner("rslora", "LORA", counts.low_rank, _LORA, fixed={"use_rslora": True}, convolutions="all"),
+    Tuner("dora", counts.dora, _LORA, peft_type="LORA", fixed={"use_dora": True}, convolutions="ungrouped"),
+    Tuner("rslora", counts.low_rank, _LORA, peft_type="LORA", fixed={"use_rslora": True}, convolutions="all"),
     Tuner(
         "adalora",
-        "ADALORA",
         counts.adalora,
         (
             *("init_r", "target_r", "lora_alpha", "lora_dropout"),
@@ -95,16 +92,9 @@ _OFFERED = (
         ),
         convolutions="ungrouped",
     ),
-    Tuner(
-        "loha",
-        "LOHA",
-        counts.loha,
-        ("r", "alpha", *_DROPOUTS, "use_effective_conv2d"),
-        convolutions="ungrouped",
-    ),
+    Tuner("loha", counts.loha, ("r", "alpha", *_DROPOUTS, "use_effective_conv2d"), convolutions="ungrouped"),
     Tuner(
         "lokr",
-        "LOKR",
         counts.lokr,
         (
             *("r", "alpha", *_DROPOUTS, "rank_dropout_scale"),
@@ -115,7 +105,6 @@ _OFFERED = (
     # Without coft, which writes to the weights in every forward pass, scoring included.
     Tuner(
         "oft",
-        "OFT",
         counts.oft,
         (
             *("r", "oft_block_size", "module_dropout", "block_share"),
@@ -125,34 +114,30 @@ _OFFERED = (
     # More than one butterfly factor needs an extension that peft compiles where there is a CUDA compiler.
     Tuner(
         "boft",
-        "BOFT",
         counts.boft,
         ("boft_block_size", "boft_block_num", "boft_dropout"),
         convolutions="ungrouped",
         square=True,
     ),
-    Tuner("hra", "HRA", counts.hra, ("r",), convolutions="ungrouped", square=True),
-    Tuner("ia3", "IA3", counts.ia3, convolutions="all"),
-    Tuner("vera", "VERA", counts.vera, ("r", "projection_prng_key", "vera_dropout", "d_initial")),
+    Tuner("hra", counts.hra, ("r",), convolutions="ungrouped", square=True),
+    Tuner("ia3", counts.ia3, convolutions="all"),
+    Tuner("vera", counts.vera, ("r", "projection_prng_key", "vera_dropout", "d_initial")),
     # peft's own default is a random spectrum, with which the features start elsewhere.
     Tuner(
         "fourierft",
-        "FOURIERFT",
         counts.fourierft,
         ("n_frequency", "scaling", "random_loc_seed"),
         fixed={"init_weights": True},
     ),
-    Tuner("ln_tuning", "LN_TUNING", counts.norm),
-    Tuner("hira", "HIRA", counts.low_rank, ("r", "hira_dropout")),
-    Tuner("delora", "DELORA", counts.delora, ("r", "delora_lambda", "module_dropout")),
-    Tuner("miss", "MISS", counts.miss, ("r", "miss_dropout")),
-    Tuner("road", "ROAD", counts.road, ("variant", "group_size")),
-    Tuner(
-        "c3a", "C3A", counts.c3a, ("block_size",), fixed={"init_weights": True}, defaults={"block_size": 64}
-    ),
+    Tuner("ln_tuning", counts.norm),
+    Tuner("hira", counts.low_rank, ("r", "hira_dropout")),
+    Tuner("delora", counts.delora, ("r", "delora_lambda", "module_dropout")),
+    Tuner("miss", counts.miss, ("r", "miss_dropout")),
+    Tuner("road", counts.road, ("variant", "group_size")),
+    Tuner("c3a", counts.c3a, ("block_size",), fixed={"init_weights": True}, defaults={"block_size": 64}),
 )
 TUNERS = {tuner.name: tuner for tuner in _OFFERED}
-LORA = Tuner("lora", "LORA", counts.low_rank, _LORA, convolutions="all")
+LORA = Tuner("lora", counts.low_rank, _LORA, peft_type="LORA", convolutions="all")
 """LoRA itself, which is a strategy of its own and not offered under ``peft``."""
 
 # Least value of the options that count something, where peft checks late or not at all.

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from peft import PeftConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
@@ -20,8 +21,8 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.strategies.base import Blocks, BlockStrategy, layers_of
 from peftcorr.strategies.tuners.adalora import RankSchedule
 from peftcorr.strategies.tuners.catalogue import Tuner, complete_options, find_tuner
-from peftcorr.strategies.tuners.counts import Shape, is_norm
-from peftcorr.strategies.tuners.injection import base_layer, fitted, inject_tuner, merge_layers, pattern
+from peftcorr.strategies.tuners.counts import Unfit, is_norm, shape_of
+from peftcorr.strategies.tuners.injection import base_layer, inject_tuner, pattern, refusal
 from peftcorr.strategies.tuners.peft_format import PeftForm, peft_form
 
 Role = Literal["q", "k", "v", "out", "fc1", "fc2", "conv"]
@@ -72,18 +73,36 @@ class PeftStrategy(BlockStrategy):
 
     def expected_parameters(self, backbone: Backbone) -> int:
         """Sum over the targets of the tuner's closed form, `peftcorr.strategies.tuners.counts`."""
-        last = set(self._feedforward(backbone))
-        return sum(
-            fitted(backbone, name, self.tuner.name, self._count, feedforward=name in last)
-            for name in self.targets(backbone)
-        )
-
-    def _count(self, shape: Shape) -> int:
-        return self.tuner.parameters(shape, self.options)
+        last, total = set(self._feedforward(backbone)), 0
+        for name in self.targets(backbone):
+            try:
+                shape = shape_of(base_layer(backbone, name), name in last)
+                total += self.tuner.parameters(shape, self.options)
+            except Unfit as reason:
+                raise refusal(self.tuner.name, name, str(reason)) from None
+        return total
 
     def merge(self, backbone: Backbone) -> None:
-        """Fold the adapters into the weights, as peft does, and take its layers out."""
-        merge_layers(backbone, self.targets(backbone), self.tuner.name)
+        """Fold the adapters into the weights, as peft does, and take its layers out.
+
+        Raises:
+            PeftCorrError: if a layer carries none, or if peft has no merge for it.
+        """
+        for name in self.targets(backbone):
+            layer: Any = backbone.get_submodule(name)
+            if not isinstance(layer, BaseTunerLayer):
+                raise PeftCorrError(
+                    f"This backbone carries no {self.tuner.name} to merge: apply the strategy first."
+                )
+            try:
+                layer.merge(safe_merge=True)
+            except (ValueError, NotImplementedError) as error:
+                reason = " ".join(str(error).split()).rstrip(".!")
+                raise PeftCorrError(
+                    f"The tuner {self.tuner.name} cannot be merged into {name} ({reason}): keep the adapter beside "
+                    "the model."
+                ) from error
+            backbone.set_submodule(name, layer.get_base_layer())
 
     def peft_form(self, backbone: Backbone) -> PeftForm | None:
         """See `Strategy.peft_form`."""
