@@ -18,10 +18,6 @@ class WaitingMaps:
         most: maps that wait at once, at most; no more memory than they need is set aside.
         budget: bytes of memory that they may fill; what is beyond goes to disk, and comes back when it is taken.
         device: where the maps in memory are.
-
-    Attributes:
-        spilled: how many maps went to disk so far.
-        peak_bytes: memory that maps filled at most.
     """
 
     def __init__(self, shape: tuple[int, int, int], most: int, budget: int, device: torch.device):
@@ -32,8 +28,6 @@ class WaitingMaps:
         self._free = list(range(places))  # a heap: places in memory come first, those beyond are rows on disk
         self._place: dict[int, int] = {}
         self._disk: ScratchRows | None = None
-        self.spilled = 0
-        self.peak_bytes = 0
 
     def __len__(self) -> int:
         return len(self._place)
@@ -53,12 +47,10 @@ class WaitingMaps:
         self._place[number] = place = heappop(self._free) if self._free else len(self._place)
         if place < len(self._memory):
             self._memory[place] = feature
-            self.peak_bytes = max(self.peak_bytes, self.held_bytes)
             return
         if self._disk is None:
             self._disk = ScratchRows("feature maps beyond --memory")
         self._disk.write(place - len(self._memory), feature.float()[None])
-        self.spilled += 1
 
     def take(self, number: int) -> Tensor:
         """The map (h, w, C) of an image, which is then forgotten: use it before anything is put."""

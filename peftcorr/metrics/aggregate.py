@@ -56,11 +56,9 @@ def aggregate(
     """
     _check_alphas(alphas)
     predicted, truth = _array(predictions, "predictions", 2), _array(references, "references", 2)
-    frame = None
-    if preset.needs_sizes:
-        if sizes is None:
-            raise PeftCorrError(f"The preset {preset.name!r} needs sizes.")
-        frame = _array(sizes, "sizes", 4)
+    if preset.needs_sizes and sizes is None:
+        raise PeftCorrError(f"The preset {preset.name!r} needs sizes.")
+    frame = None if sizes is None or not preset.needs_sizes else _array(sizes, "sizes", 4)
     lengths = np.asarray(reference_lengths, dtype=np.float64).reshape(-1)
     pair_of = np.asarray(pairs).reshape(-1)
     category_names, category_index = _codes(categories)

@@ -132,14 +132,14 @@ def _factors(rows: pa.Table, pairs: PairScores) -> Iterator[tuple[str, list[tupl
 
 
 def _sides(dataset: str, rows: pa.Table) -> list[Sides]:
-    found = confusions(dataset, rows)
-    if not found.mirrored.any():
+    known, wrong = confusions(dataset, rows)
+    if not known.any():
         return []
     names, category = coded(rows, "category")
-    mirrored = np.bincount(category[found.mirrored], minlength=len(names))
-    confused = np.bincount(category[found.confused], minlength=len(names))
+    mirrored = np.bincount(category[known], minlength=len(names))
+    confused = np.bincount(category[wrong], minlength=len(names))
     by_name = zip(names, mirrored.tolist(), confused.tolist(), strict=True)
     return [
         Sides("all", int(mirrored.sum()), int(confused.sum())),
-        *(Sides(name, number, wrong) for name, number, wrong in by_name if number),
+        *(Sides(name, *numbers) for name, *numbers in by_name if numbers[0]),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,7 @@ from peftcorr.metrics.symmetry import mirrors
 Flags = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Confusions:
-    """Of N keypoints: which have a mirror image annotated in the target, and which of these are confused with it."""
-
-    mirrored: Flags
-    confused: Flags
-
-
-def confusions(dataset: str, rows: pa.Table) -> Confusions:
+def confusions(dataset: str, rows: pa.Table) -> tuple[Flags, Flags]:
     """Find the keypoints that are confused with their mirror image.
 
     A keypoint counts when its mirror image (`peftcorr.metrics.symmetry`) is annotated in the target: in the same pair,
@@ -32,14 +23,17 @@ def confusions(dataset: str, rows: pa.Table) -> Confusions:
 
     Args:
         dataset: name of the dataset, which says what the keypoints are.
-        rows: predictions of one predictor on one split.
+        rows: predictions of one predictor on one split, N keypoints.
+
+    Returns:
+        Which keypoints count, (N,), and which of these are confused, (N,).
     """
     place, known = _mirror_places(dataset, rows)
     prediction, truth = points(rows, "prediction"), points(rows, "truth")
     own = np.hypot(*(prediction - truth).T)
     with np.errstate(invalid="ignore"):
         other = np.hypot(*(prediction - place).T)
-    return Confusions(known, known & (other < own))
+    return known, known & (other < own)
 
 
 def _mirror_places(dataset: str, rows: pa.Table) -> tuple[Floats, Flags]:

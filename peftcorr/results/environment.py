@@ -17,17 +17,7 @@ import peftcorr
 from peftcorr.results.record import Environment
 from peftcorr.results.store import GENERATED
 
-PACKAGES = (
-    "torch",
-    "transformers",
-    "peft",
-    "timm",
-    "accelerate",
-    "datasets",
-    "evaluate",
-    "numpy",
-    "pillow",
-)
+PACKAGES = ("torch", "transformers", "peft", "timm", "accelerate", "datasets", "evaluate", "numpy", "pillow")
 
 
 def environment(processes: int, precision: str, output: Path | None = None) -> Environment:

@@ -45,10 +45,9 @@ def agreed_preset(records: Records, names: Names) -> Preset:
     if len(known) < 2 or known[0] == known[1]:
         return known[0] if known else PEFTCORR
     first, second = known
+    differing = [field for field in Preset.model_fields if getattr(first, field) != getattr(second, field)]
     # Where a definition comes from and what its source publishes matter only when nothing else differs.
-    fields = [
-        field for field in ("name", "frame", "comparator", "normaliser") if _differs(first, second, field)
-    ] or [field for field in Preset.model_fields if _differs(first, second, field)]
+    fields = [field for field in differing if field not in ("source", "reports")] or differing
     said = "; ".join(f"{field} {getattr(first, field)} and {getattr(second, field)}" for field in fields)
     raise PeftCorrError(
         f"The records of {names[0]} and {names[1]} follow different protocols ({said}): give --preset to score both "
@@ -97,7 +96,3 @@ def _alphas(record: Record, splits: list[str]) -> set[float]:
         for scores in record.scores[split].values()
         for alpha in scores.per_keypoint
     }
-
-
-def _differs(first: Preset, second: Preset, field: str) -> bool:
-    return bool(getattr(first, field) != getattr(second, field))

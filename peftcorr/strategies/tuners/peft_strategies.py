@@ -19,6 +19,7 @@ from torch import Tensor
 from peftcorr.backbones.base import Backbone, BlockSites
 from peftcorr.errors import PeftCorrError
 from peftcorr.strategies.base import Blocks, BlockStrategy, layers_of
+from peftcorr.strategies.pretrained import pretrained_modules
 from peftcorr.strategies.tuners.adalora import RankSchedule
 from peftcorr.strategies.tuners.catalogue import Tuner, complete_options, find_tuner
 from peftcorr.strategies.tuners.counts import Unfit, is_norm, shape_of
@@ -73,14 +74,14 @@ class PeftStrategy(BlockStrategy):
 
     def expected_parameters(self, backbone: Backbone) -> int:
         """Sum over the targets of the tuner's closed form, `peftcorr.strategies.tuners.counts`."""
-        last, total = set(self._feedforward(backbone)), 0
-        for name in self.targets(backbone):
-            try:
-                shape = shape_of(base_layer(backbone, name), name in last)
-                total += self.tuner.parameters(shape, self.options)
-            except Unfit as reason:
-                raise refusal(self.tuner.name, name, str(reason)) from None
-        return total
+        last = set(self._feedforward(backbone))
+        return sum(self._count(backbone, name, name in last) for name in self.targets(backbone))
+
+    def _count(self, backbone: Backbone, name: str, feedforward: bool) -> int:
+        try:
+            return self.tuner.parameters(shape_of(base_layer(backbone, name), feedforward), self.options)
+        except Unfit as reason:
+            raise refusal(self.tuner.name, name, str(reason)) from None
 
     def merge(self, backbone: Backbone) -> None:
         """Fold the adapters into the weights, as peft does, and take its layers out.
@@ -182,11 +183,8 @@ def _norms(backbone: Backbone, site: BlockSites) -> list[str]:
     Raises:
         PeftCorrError: if it has none.
     """
-    found: list[str] = []
-    for name, _ in backbone.get_submodule(site.block).named_modules(prefix=site.block):
-        inside = any(name.startswith(f"{norm}.") for norm in found)
-        if not inside and is_norm(base_layer(backbone, name)):
-            found.append(name)
+    modules = pretrained_modules(backbone.get_submodule(site.block), site.block)
+    found = [name for name, module in modules.items() if is_norm(module)]
     if not found:
         raise PeftCorrError(
             f"The tuner ln_tuning finds no norm in {site.block}: choose other blocks or another tuner."
