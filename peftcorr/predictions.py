@@ -35,10 +35,8 @@ PREDICTION_SCHEMA = pa.schema(
         ("reference_height", pa.float64()),
         ("target_occluded", pa.bool_()),  # null where the dataset does not tell
         ("similarity", pa.float32()),  # cosine, the highest of the map that the prediction was made from
-        (
-            "viewpoint_variation",
-            pa.int8(),
-        ),  # of the pair, as SPair-71k grades it; null where a dataset does not
+        # Of the pair, as SPair-71k grades it; null where a dataset does not.
+        ("viewpoint_variation", pa.int8()),
         ("scale_variation", pa.int8()),
         ("truncation", pa.int8()),
         ("occlusion", pa.int8()),

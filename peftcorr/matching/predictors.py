@@ -74,7 +74,8 @@ class Argmax(Predictor):
 
     def predict(self, similarity: Tensor, stride: int) -> Tensor:
         """See `Predictor.predict`."""
-        return _centres(_peak(similarity), similarity.shape[-1], stride)
+        peak, width = _peak(similarity), similarity.shape[-1]
+        return (torch.stack((peak % width, peak // width), -1).double() + 0.5) * stride - 0.5
 
 
 @PREDICTORS.register("window_softargmax")
@@ -205,11 +206,6 @@ def expected_point(logits: Tensor, stride: int) -> Tensor:
 def _peak(similarity: Tensor) -> Tensor:
     """Flat index (...) of each map's maximum."""
     return similarity.flatten(-2).argmax(-1)
-
-
-def _centres(index: Tensor, width: int, stride: int) -> Tensor:
-    cells = torch.stack((index % width, index // width), -1).double()
-    return (cells + 0.5) * stride - 0.5
 
 
 def label(name: str, config: BaseModel) -> str:

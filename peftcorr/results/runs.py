@@ -26,9 +26,7 @@ def find_predictions(run: str, output: Path) -> Path:
         return given
     folder = Store(output).predictions_path(run).parent
     there = sorted(path.stem for path in folder.glob("*.parquet"))
-    if run in there:
-        return Store(output).predictions_path(run)
-    found = [stem for stem in there if run and stem.startswith(run)]
+    found = [run] if run in there else [stem for stem in there if run and stem.startswith(run)]
     if len(found) == 1:
         return Store(output).predictions_path(found[0])
     if found:

@@ -13,7 +13,7 @@ STRATEGIES.lazy("full", "peftcorr.strategies.full:Full")
 STRATEGIES.lazy("ssf", "peftcorr.strategies.ssf:Ssf")
 STRATEGIES.lazy("vpt", "peftcorr.strategies.vpt:Vpt")
 STRATEGIES.lazy("head", "peftcorr.strategies.head:Head")
-STRATEGIES.lazy("peft", "peftcorr.strategies.tuners.tuner:PeftTuner")
+STRATEGIES.lazy("peft", "peftcorr.strategies.tuners.peft_strategies:PeftTuner")
 for _name, _class in (
     ("dora", "Dora"),
     ("rslora", "RsLora"),
@@ -28,7 +28,7 @@ for _name, _class in (
     ("fourierft", "FourierFt"),
     ("ln_tuning", "LnTuning"),
 ):
-    STRATEGIES.lazy(_name, f"peftcorr.strategies.tuners.tuner:{_class}")
+    STRATEGIES.lazy(_name, f"peftcorr.strategies.tuners.peft_strategies:{_class}")
 STRATEGIES.family("+", "peftcorr.strategies.combined:combined")
 
 __all__ = ["STRATEGIES", "Strategy"]
