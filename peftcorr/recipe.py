@@ -18,8 +18,9 @@ from peftcorr.backbones import BACKBONES, Backbone
 from peftcorr.config import Section, complete, explain, make, merge, options
 from peftcorr.data import DATASETS
 from peftcorr.errors import PeftCorrError
+from peftcorr.matching import PREDICTORS
 from peftcorr.matching.loss import LossConfig
-from peftcorr.matching.predictors import PREDICTORS, Predictor
+from peftcorr.matching.predictors import Predictor
 from peftcorr.metrics.presets import preset_named
 from peftcorr.strategies import STRATEGIES, Strategy
 

@@ -55,7 +55,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def difffit(installed: Path, monkeypatch: pytest.MonkeyPatch) -> type[Strategy]:
     """The class, found by its entry point."""
     monkeypatch.syspath_prepend(str(installed))
-    names: Registry[Strategy] = Registry("strategy", "peftcorr.strategies", lambda: Strategy)
+    names: Registry[Strategy] = Registry(
+        "strategy", "peftcorr.strategies", "peftcorr.strategies.base:Strategy"
+    )
     return names.get("difffit")
 
 

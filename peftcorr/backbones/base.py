@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.identity import Weights, local_weights
 from peftcorr.errors import PeftCorrError
-from peftcorr.registry import Registry
 
 NEVER_TRAINED = "never_trained"
 """Attribute of modules that run without gradient whatever the strategy, such as an encoder of fixed prompts."""
@@ -229,6 +228,3 @@ def check_size(size: int, stride: int) -> None:
 def parameters_of(module: nn.Module) -> int:
     """Number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-BACKBONES: Registry[Backbone] = Registry("backbone", "peftcorr.backbones", lambda: Backbone)

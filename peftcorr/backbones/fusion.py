@@ -16,7 +16,8 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor, nn
 
-from peftcorr.backbones.base import BACKBONES, Backbone, BlockSites, TokenState
+from peftcorr.backbones import BACKBONES
+from peftcorr.backbones.base import Backbone, BlockSites, TokenState
 from peftcorr.backbones.identity import Weights
 from peftcorr.errors import PeftCorrError
 from peftcorr.matching.similarity import normalise

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict
 
 from peftcorr.data.guard import require_open
 from peftcorr.errors import PeftCorrError
-from peftcorr.registry import Registry
 
 if TYPE_CHECKING:  # its import takes longer than a renderer's process has to live
     import datasets
@@ -127,6 +126,3 @@ def given_folder(root: Path | None, name: str) -> Path:
     if not root.is_dir():
         raise PeftCorrError(f"The data root {root} is not a folder: mend --data-root {name}=PATH.")
     return root
-
-
-DATASETS: Registry[DatasetSource] = Registry("dataset", "peftcorr.datasets", lambda: DatasetSource)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, BlockSites
 from peftcorr.errors import PeftCorrError
-from peftcorr.registry import Registry
 
 if TYPE_CHECKING:
     from peftcorr.strategies.tuners.form import PeftForm
@@ -121,9 +120,6 @@ class Strategy(ABC):
         raise PeftCorrError(
             f"The strategy {type(self).__name__} has no exact merge: keep the adapter beside the model."
         )
-
-
-STRATEGIES: Registry[Strategy] = Registry("strategy", "peftcorr.strategies", lambda: Strategy)
 
 
 def apply_checked(strategy: Strategy, backbone: Backbone) -> None:

@@ -51,7 +51,10 @@ _FAMILY_PAIRS = {"val": 20, "test": 30}  # of two families
 
 
 class Ap10k(DrawnSource):
-    """AP-10K; the data root is the folder ``ap-10k`` or the one it was unpacked in."""
+    """AP-10K (Yu et al., 2021) in the three settings of GeoAware-SC.
+
+    The data root is the folder ``ap-10k`` or the one it was unpacked in.
+    """
 
     class Config(DrawnSource.Config):
         """Options of AP-10K."""

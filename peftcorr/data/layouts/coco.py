@@ -44,11 +44,11 @@ _Pattern = Annotated[str, AfterValidator(_inside)]
 
 
 class Coco(DrawnSource):
-    """Pairs of images with annotated keypoints; the dataset carries the folder's own name.
+    """Any folder in COCO's keypoint format, pairs drawn from a seed.
 
-    Inside a category, and with `within` inside a supercategory or the whole file, all ordered pairs of two images
-    that share enough keypoints (v > 0) are taken, or `pairs` of them. An image is there with its largest object that
-    is no crowd. Keypoints are the same where their names are.
+    The dataset carries the folder's own name. Inside a category, and with `within` inside a supercategory or the whole
+    file, all ordered pairs of two images that share enough keypoints (v > 0) are taken, or `pairs` of them. An image
+    is there with its largest object that is no crowd. Keypoints are the same where their names are.
     """
 
     class Config(DrawnSource.Config):

@@ -38,7 +38,9 @@ Floats = NDArray[np.float64]
 
 
 class PfPascal(DatasetSource):
-    """PF-Pascal by its published lists of pairs; the data root holds ``PF-dataset-PASCAL`` and the lists.
+    """PF-Pascal (Ham et al., 2017), the published pairs.
+
+    The data root holds ``PF-dataset-PASCAL`` and the lists.
 
     Coordinates are of images whose longest side is 300 px. Where a photograph on disk has that size they are taken
     as they are; where it is VOC's original, of another longest side L, they are moved to its pixels by the

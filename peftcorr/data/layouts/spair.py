@@ -27,7 +27,10 @@ _BLOCK = 4096  # pairs parsed between two writes
 
 
 class SpairFolder(DatasetSource):
-    """Any folder in SPair-71k's layout; it carries the folder's own name."""
+    """Any folder in SPair-71k's layout.
+
+    The dataset carries the folder's own name.
+    """
 
     class Config(DatasetSource.Config):
         """Options of a folder in SPair-71k's layout."""
@@ -106,7 +109,10 @@ class SpairFolder(DatasetSource):
 
 
 class Spair71k(SpairFolder):
-    """SPair-71k as published; the data root is its folder or the one it was unpacked in."""
+    """SPair-71k (Min et al., 2019), as published.
+
+    The data root is its folder or the one it was unpacked in.
+    """
 
     archive_folder = "SPair-71k"
 

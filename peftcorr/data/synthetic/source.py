@@ -12,7 +12,10 @@ from peftcorr.errors import PeftCorrError
 
 
 class Synthetic(DatasetSource):
-    """Articulated objects rendered on the CPU; needs no data root."""
+    """Articulated objects rendered on the CPU.
+
+    It needs no data root.
+    """
 
     needs_root = False
 

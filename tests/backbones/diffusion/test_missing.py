@@ -18,7 +18,7 @@ def test_one_sentence_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     module = "peftcorr.backbones.diffusion.stable_diffusion"
     monkeypatch.setitem(sys.modules, "diffusers", None)
     monkeypatch.delitem(sys.modules, module, raising=False)
-    registry: Registry[Backbone] = Registry("backbone", "peftcorr.none", lambda: Backbone)
+    registry: Registry[Backbone] = Registry("backbone", "peftcorr.none", "peftcorr.backbones.base:Backbone")
     registry.lazy("sd15", f"{module}:StableDiffusion15")
     assert registry.names() == ["sd15"]
     with pytest.raises(PeftCorrError) as caught:
