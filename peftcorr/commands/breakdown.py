@@ -5,16 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from peftcorr.console.table import print_table
 from peftcorr.errors import PeftCorrError, did_you_mean
-
-if TYPE_CHECKING:
-    from peftcorr.report.breakdown import Sheet
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +65,8 @@ def run(parsed: argparse.Namespace) -> int:
     for split, predictors in found.items():
         for predictor, result in predictors.items():
             for sheet in sheets(result):
-                console.print(_table(f"{split}, {predictor}: {sheet.title}", sheet))
+                title = f"{split}, {predictor}: {sheet.title}"
+                print_table(console, sheet.header, sheet.rows, title=title)
                 console.print()
     print(folder / f"{path.stem}.md")
     return 0
@@ -78,12 +74,3 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _file_name(split: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", split.lower()).strip("-")
-
-
-def _table(title: str, sheet: Sheet) -> Table:
-    table = Table(*sheet.header, title=escape(title), title_justify="left")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in sheet.rows:
-        table.add_row(*map(escape, row))
-    return table

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from peftcorr.console.numbers import MISSING
+from peftcorr.console.table import print_line, print_table
 from peftcorr.errors import PeftCorrError
 
 if TYPE_CHECKING:
@@ -73,39 +72,38 @@ def run(parsed: argparse.Namespace) -> int:
     tables = read_predictions(one), read_predictions(other)
     found = compare(*tables, alphas, parsed.predictor, preset=preset, names=names)
     console = Console()
-    console.print(
-        f"A: {names[0]}\nB: {names[1]}\nCorrect as defined by: {preset.name}", highlight=False, markup=False
-    )
+    for line in (f"A: {names[0]}", f"B: {names[1]}", f"Correct as defined by: {preset.name}"):
+        print_line(console, line)
     for letter, table in zip("AB", tables, strict=True):
         theirs = dict.fromkeys(f"{dataset}/{split}" for (dataset, split, _), _ in groups(table))
         if left_out := [split for split in theirs if split not in {row.split for row in found}]:
-            console.print(f"{letter} alone has {', '.join(left_out)}.", highlight=False, markup=False)
+            print_line(console, f"{letter} alone has {', '.join(left_out)}.")
     for (split, predictors), rows in groupby(found, key=lambda one: (one.split, one.predictors)):
         console.print()
-        console.print(_table(f"{split}, {' and '.join(dict.fromkeys(predictors))}", list(rows), RESAMPLES))
-    console.print(
+        print_table(
+            console,
+            ["aggregate", "PCK", "A", "B", "B - A", "95 % interval", "p"],
+            [_cells(row, RESAMPLES) for row in rows],
+            text=(0, 1),
+            title=f"{split}, {' and '.join(dict.fromkeys(predictors))}",
+        )
+    print_line(
+        console,
         f"B - A in percentage points, its 95 % interval and two-sided p-value: bootstrap over images, {RESAMPLES:,} "
         "resamples, the same for both runs. The p-value is for one question: of many, some fall below 0.05 by chance.",
-        highlight=False,
     )
     return 0
 
 
-def _table(title: str, rows: list[Difference], resamples: int) -> Table:
-    table = Table("aggregate", "PCK", "A", "B", "B - A", "95 % interval", "p", title=escape(title))
-    table.title_justify = "left"
-    for column in table.columns[2:]:
-        column.justify, column.no_wrap = "right", True
-    for row in rows:
-        table.add_row(
-            row.aggregate.replace("_", " "),
-            f"@{row.alpha}",
-            *(f"{score:.2f}" for score in row.scores),
-            f"{row.difference:+.2f}",
-            MISSING if row.interval is None else f"[{row.interval[0]:+.2f}, {row.interval[1]:+.2f}]",
-            _p_value(row.p_value, 2 / (resamples + 1)),
-        )
-    return table
+def _cells(row: Difference, resamples: int) -> list[str]:
+    return [
+        row.aggregate.replace("_", " "),
+        f"@{row.alpha}",
+        *(f"{score:.2f}" for score in row.scores),
+        f"{row.difference:+.2f}",
+        MISSING if row.interval is None else f"[{row.interval[0]:+.2f}, {row.interval[1]:+.2f}]",
+        _p_value(row.p_value, 2 / (resamples + 1)),
+    ]
 
 
 def _p_value(value: float | None, least: float) -> str:

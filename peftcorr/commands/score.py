@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from peftcorr.console.table import print_table
 from peftcorr.errors import PeftCorrError
 from peftcorr.files import atomic_path
 from peftcorr.metrics.aggregate import alpha_key, score_predictions
@@ -32,7 +31,7 @@ def run(path: Path, presets: Sequence[str], alphas: Sequence[float], output: Pat
     console = Console()
     for where, predictors in scored.items():
         for predictor, by_preset in predictors.items():
-            console.print(_table(f"{where}, {predictor}", by_preset, chosen, thresholds, console))
+            _print(f"{where}, {predictor}", by_preset, chosen, thresholds, console)
             console.print()
     if output is not None:
         with atomic_path(output) as temporary:
@@ -66,28 +65,14 @@ def aggregate_title(aggregate: str) -> str:
     return aggregate.replace("category_mean_", "category mean, ").replace("_", " ")
 
 
-def _table(
+def _print(
     title: str,
     scored: Mapping[str, Scores],
     presets: Sequence[Preset],
     alphas: Sequence[float],
     console: Console,
-) -> Table:
-    any_scores = next(iter(scored.values()))
-    table = Table(
-        title=title,
-        caption=f"PCK in percent: {any_scores.n_pairs:,} pairs, {any_scores.n_keypoints:,} keypoints, "
-        f"{len(any_scores.per_category)} categories. *: what the preset's source reports.",
-        title_justify="left",
-        caption_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD if console.is_terminal else None,
-        pad_edge=False,
-    )
-    table.add_column("preset")
-    table.add_column("alpha", justify="right")
-    for aggregate in AGGREGATES:
-        table.add_column(aggregate_title(aggregate).replace(", ", "\n"), justify="right")
+) -> None:
+    rows: list[list[str] | None] = []
     for preset in presets:
         aggregates = scored[preset.name].aggregates()
         for alpha in alphas:
@@ -96,9 +81,17 @@ def _table(
                 + ("*" if aggregate in preset.reports else " ")
                 for aggregate in AGGREGATES
             ]
-            table.add_row(preset.name if alpha == alphas[0] else "", alpha_key(alpha), *cells)
-        table.add_section()
-    return table
+            rows.append([preset.name if alpha == alphas[0] else "", alpha_key(alpha), *cells])
+        rows.append(None)
+    some = next(iter(scored.values()))
+    print_table(
+        console,
+        ["preset", "alpha", *map(aggregate_title, AGGREGATES)],
+        rows,
+        title=title,
+        caption=f"PCK in percent: {some.n_pairs:,} pairs, {some.n_keypoints:,} keypoints, "
+        f"{len(some.per_category)} categories. *: what the preset's source reports.",
+    )
 
 
 def _document(path: Path, presets: Sequence[Preset], scored: Scored) -> dict[str, object]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
+from peftcorr.console.table import print_table
 from peftcorr.errors import PeftCorrError
 
 if TYPE_CHECKING:
@@ -143,23 +143,25 @@ def print_tuning(found: Tuning, alpha: float, console: Console) -> None:
     """The other predictors, and of each radius the temperature that is best at a threshold."""
     from peftcorr.metrics.aggregate import alpha_key
 
-    chosen = found.best(alpha)
-    table = Table("predictor", *(f"PCK@{a:g}" for a in ALPHAS), "", title_justify="left")
-    table.title = f"{found.dataset}/val, {found.n_pairs:,} pairs, {found.n_keypoints:,} keypoints"
-    for column in table.columns[1:]:
-        column.justify = "right"
-
-    def row(name: str, pck: dict[str, float], mark: str = "") -> None:
-        table.add_row(name, *(f"{pck[alpha_key(a)]:.2f}" for a in ALPHAS), mark)
-
-    for name, pck in found.others.items():
-        row(name, pck)
-    table.add_section()
+    rows: list[list[str] | None] = [_row(name, pck) for name, pck in found.others.items()]
+    rows.append(None)
     for radius in sorted({setting.radius for setting in found.windows}):
         best = max(
             (setting for setting in found.windows if setting.radius == radius),
             key=lambda setting: found.windows[setting][alpha_key(alpha)],
         )
         name = f"window, radius {radius}, temperature {best.temperature:g}"
-        row(name, found.windows[best], "chosen" if best == chosen else "")
-    console.print(table)
+        rows.append(_row(name, found.windows[best], "chosen" if best == found.best(alpha) else ""))
+    print_table(
+        console,
+        ["predictor", *(f"PCK@{a:g}" for a in ALPHAS), ""],
+        rows,
+        text=(0, len(ALPHAS) + 1),
+        title=f"{found.dataset}/val, {found.n_pairs:,} pairs, {found.n_keypoints:,} keypoints",
+    )
+
+
+def _row(name: str, pck: dict[str, float], mark: str = "") -> list[str]:
+    from peftcorr.metrics.aggregate import alpha_key
+
+    return [name, *(f"{pck[alpha_key(a)]:.2f}" for a in ALPHAS), mark]
