@@ -21,6 +21,9 @@ from peftcorr.errors import PeftCorrError, did_you_mean
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
 
+OURS = "peftcorr"
+"""Origin of what this package registers itself."""
+
 
 @dataclass
 class Entry(Generic[T]):
@@ -62,7 +65,7 @@ class Registry(Generic[T]):
 
     def lazy(self, name: str, target: str, summary: str = "") -> None:
         """Add ``"module:attribute"`` under `name` without importing it; `summary` is its docstring's first line."""
-        self._add(Entry(name, "peftcorr", target, summary))
+        self._add(Entry(name, OURS, target, summary))
 
     def family(self, sign: str, target: str) -> None:
         """Let ``"module:function"`` make the class of any unregistered name that contains `sign`.
@@ -129,7 +132,7 @@ class Registry(Generic[T]):
             return None
         make: Any = _load(target)
         cls = make(name)
-        return Entry(name, "peftcorr", cls, _first_line(cls))
+        return Entry(name, OURS, cls, _first_line(cls))
 
     def describe(self) -> list[Entry[type[T]]]:
         """Every entry with its summary; plugins, which come without, are loaded, and what is broken says so."""

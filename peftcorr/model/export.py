@@ -18,7 +18,7 @@ def export(run_id: str, folder: Path, output: Path, given: Path | None) -> str:
     """Merge the adapter of a run into its backbone, check the result and write it.
 
     Args:
-        run_id: of a run whose record and adapter are in `output`.
+        run_id: of a run whose record and adapter are in `output`, or the beginning of it.
         folder: where the model goes; new or empty.
         output: folder of the records.
         given: weights that the run was trained from (``--weights``).
