@@ -76,8 +76,10 @@ class Backbone(nn.Module, ABC):
         """Options of a recipe's ``backbone`` section."""
 
         model_config = ConfigDict(extra="forbid", frozen=True)
-        image_size: int = Field(default=518, gt=0)
-        resize: Literal["stretch", "pad"] = "stretch"
+        image_size: int = Field(default=518, gt=0, description="side of the square input, in pixels")
+        resize: Literal["stretch", "pad"] = Field(
+            default="stretch", description="how an image becomes square: stretched, or padded"
+        )
         layer: int | None = Field(
             default=None,
             ge=1,

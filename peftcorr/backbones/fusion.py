@@ -44,7 +44,9 @@ class Fusion(Backbone):
     class Config(Backbone.Config):
         """Options of ``fusion``."""
 
-        image_size: int = Field(default=_PAPER_SIZE, gt=0, description="the first part's too")
+        image_size: int = Field(
+            default=_PAPER_SIZE, gt=0, description="side of the square input, in pixels; the first part's too"
+        )
         parts: list[Part] = Field(
             default=_PAPER,
             min_length=2,

@@ -9,8 +9,9 @@ SUMMARY = "Print a script that lets a shell complete peftcorr's commands and opt
 
 EXAMPLES = """examples:
   peftcorr completion bash > ~/.local/share/bash-completion/completions/peftcorr
-  peftcorr completion zsh > ~/.zfunc/_peftcorr              with fpath+=(~/.zfunc) before compinit in ~/.zshrc
   peftcorr completion fish > ~/.config/fish/completions/peftcorr.fish
+  with fpath+=(~/.zfunc) before compinit in ~/.zshrc:
+  peftcorr completion zsh > ~/.zfunc/_peftcorr
 """
 
 

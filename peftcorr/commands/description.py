@@ -38,6 +38,7 @@ class Option:
         required: whether it has no default.
         default: as a recipe would write it.
         range: what is allowed beyond the type; empty where that is everything.
+        allowed: type and range, for people.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Option:
     required: bool
     default: Any
     range: str
+    allowed: str
     meaning: str
 
 
@@ -79,8 +81,13 @@ def _options(
         if "properties" in part:
             yield from _options(part, shared, default or {}, f"{prefix}{name}.", meaning)
             continue
+        if _type(part) == "mapping" and default:  # its keys are known by what they are unless said
+            for key, value in default.items():
+                kind = _type_of(value)
+                yield Option(f"{prefix}{name}.{key}", kind, False, value, "", kind, meaning)
+            continue
         required = name in schema.get("required", ()) and name not in defaults
-        yield Option(prefix + name, _type(part), required, default, _range(part), meaning)
+        yield Option(prefix + name, _type(part), required, default, _range(part), _allowed(part), meaning)
 
 
 def _type(part: Schema) -> str:
@@ -89,8 +96,14 @@ def _type(part: Schema) -> str:
     if part.get("type") == "array":
         if "prefixItems" in part:
             return f"list of {len(part['prefixItems'])}"
-        return f"list of {_type(part.get('items', {}))}"
+        inner = _type(part.get("items", {}))
+        return f"list of {inner}{'s' * (inner in ('integer', 'number'))}"
     return _TYPES.get(part.get("type", ""), "any")
+
+
+def _type_of(value: Any) -> str:
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
+    return _TYPES.get(names.get(type(value), ""), "any")
 
 
 def _range(part: Schema) -> str:
@@ -104,8 +117,17 @@ def _range(part: Schema) -> str:
     if "items" in part:
         found.append(_range(part["items"]))
     if part.get("minItems") and "prefixItems" not in part:
-        found.append(f"at least {part['minItems']}")
+        found.append(f"at least {part['minItems']} of them")
     return ", ".join(filter(None, found))
+
+
+def _allowed(part: Schema) -> str:
+    if "anyOf" in part:
+        return " or ".join(dict.fromkeys(map(_allowed, part["anyOf"])))
+    kind, limits = _type(part), _range(part)
+    if "enum" in part or "const" in part:
+        return limits
+    return f"{kind}, {limits}" if limits else kind
 
 
 def about(cls: type) -> str:

@@ -94,14 +94,14 @@ def _print_all(console: Console, listed: Sequence[tuple[str, Entry[Any]]]) -> No
             rows.append(None)
         what = f"BROKEN: {entry.error}" if entry.error else entry.summary.replace("`", "")
         rows.append((kind, entry.name, entry.origin, what))
-    print_table(console, ("kind", "name", "origin", "what it is"), rows, text=range(4))
+    print_table(console, ("kind", "name", "origin", "what it is"), rows, text=range(4), whole=(0, 1))
     console.print()
     header = ("backbone", "parameters", "stride", "image size", "licence", "weights")
     wide = not console.is_terminal or console.width >= _WIDE
     columns = len(header) if wide else len(header) - 1
     sizes = [_size_row(entry)[:columns] for kind, entry in listed if kind == "backbone" and not entry.error]
     caption = "peftcorr ls NAME has the options of one, where it comes from and an example."
-    print_table(console, header[:columns], sizes, text=(0, 4, 5), caption=caption)
+    print_table(console, header[:columns], sizes, text=(0, 4, 5), whole=(0,), caption=caption)
 
 
 def _size_row(entry: Entry[Any]) -> Sequence[str]:
@@ -171,18 +171,19 @@ def _print_one(console: Console, one: dict[str, Any]) -> None:
         print_line(console, text)
     console.print()
     if one["options"]:
-        header = ("option", "type", "default", "range", "meaning")
-        print_table(console, header, map(_option_row, one["options"]), text=range(5))
+        header = ("option", "default", "allowed", "meaning")
+        print_table(console, header, map(_option_row, one["options"]), text=range(4), whole=(0,))
     else:
         print_line(console, "It has no options.")
     console.print()
     for label, text in _facts(one):
         print_line(console, f"{label}: {text}")
+    console.print(f"example: {one['example']}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _option_row(option: dict[str, Any]) -> Sequence[str]:
     default = "required" if option["required"] else _as_yaml(option["default"])
-    return (option["name"], option["type"], default, option["range"], option["meaning"])
+    return (option["name"], default, option["allowed"], option["meaning"])
 
 
 def _as_yaml(value: Any) -> str:
@@ -199,4 +200,3 @@ def _facts(one: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if one["paper"] is not None:
         yield "paper", one["paper"]
     yield "module", one["module"]
-    yield "example", one["example"]

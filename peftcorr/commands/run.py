@@ -29,12 +29,18 @@ if TYPE_CHECKING:
 SUMMARY = "Train, score and record every cell of a sweep, and rewrite the leaderboard."
 
 EXAMPLES = """examples:
-  peftcorr run                                          LoRA on the embedded backbone and benchmark
-  peftcorr run --strategy frozen lora --seed 0 1 2      six cells; what is done is not done again
-  peftcorr run --strategy lora --set strategy.rank=4    any option; peftcorr ls lora lists them
-  peftcorr run --backbone dinov2_vits14 --dataset spair71k --data-root spair71k=PATH
-  peftcorr run --recipe FILE --dry-run                  the cells with their cost, and nothing is run
-  accelerate launch -m peftcorr.cli run ...             on several processes or GPUs
+  LoRA on the embedded backbone and benchmark:
+    peftcorr run
+  six cells; what is done is not done again:
+    peftcorr run --strategy frozen lora --seed 0 1 2
+  any option (peftcorr ls lora lists them):
+    peftcorr run --strategy lora --set strategy.rank=4
+  a published backbone on a published dataset:
+    peftcorr run --backbone dinov2_vits14 --dataset spair71k --data-root PATH
+  what the cells of a recipe would cost:
+    peftcorr run --recipe FILE --dry-run
+  on several processes or GPUs:
+    accelerate launch -m peftcorr.cli run --strategy lora
 """
 
 
@@ -55,8 +61,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alphas", type=float, metavar="A", **MANY, help="thresholds of PCK, as shares of the object's size"
     )
-    parser.add_argument("--seed", type=int, metavar="N", **MANY, help="of everything random")
-    parser.add_argument("--steps", type=int, metavar="N", help="of training")
+    parser.add_argument("--seed", type=int, metavar="N", **MANY, help="seed of everything random")
+    parser.add_argument("--steps", type=int, metavar="N", help="how many steps are trained")
     add_recipe(parser)
     parser.add_argument("--limit-pairs", type=int, metavar="N", help="score this many evenly spaced pairs")
     add_output(parser, "where records, predictions, adapters and the leaderboard go")

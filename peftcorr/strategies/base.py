@@ -16,8 +16,10 @@ from peftcorr.errors import PeftCorrError
 if TYPE_CHECKING:
     from peftcorr.strategies.tuners.form import PeftForm
 
-Blocks = Literal["all"] | Annotated[list[int], Field(min_length=1)]
-"""Which blocks are adapted: all, or their indices, negative from the end."""
+Blocks = Annotated[
+    Literal["all"] | Annotated[list[int], Field(min_length=1)],
+    Field(description="which blocks are adapted: all, or their indices, negative from the end"),
+]
 
 
 class Strategy(ABC):

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from peftcorr.data.arrow import stamp
 from peftcorr.data.base import Progress, given_folder
@@ -59,8 +59,12 @@ class Ap10k(DrawnSource):
     class Config(DrawnSource.Config):
         """Options of AP-10K."""
 
-        setting: Literal["intra_species", "cross_species", "cross_family"] = "intra_species"
-        crowd: Literal["drop", "keep"] = "drop"
+        setting: Literal["intra_species", "cross_species", "cross_family"] = Field(
+            default="intra_species", description="what the two animals of a pair have in common"
+        )
+        crowd: Literal["drop", "keep"] = Field(
+            default="drop", description="images with several animals: left out, as published, or kept"
+        )
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)

@@ -58,7 +58,9 @@ class Coco(DrawnSource):
             default="annotations/{split}.json", description="{split} is trn (or train), val or test"
         )
         images: _Pattern = Field(default="images", description="folder; may hold {split} too")
-        within: Literal["category", "supercategory", "all"] = "category"
+        within: Literal["category", "supercategory", "all"] = Field(
+            default="category", description="what both images of a pair are of"
+        )
         shared: int = Field(default=3, ge=1, description="keypoints that both images of a pair must have")
         pairs: int | None = Field(default=None, ge=1, description="of each category; null: all")
         folder: str | None = Field(

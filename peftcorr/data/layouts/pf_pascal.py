@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from peftcorr.data.arrow import Columns, cached_table, scan, stamp
 from peftcorr.data.base import DatasetSource, PairDataset, Progress, given_folder
@@ -59,7 +59,9 @@ class PfPascal(DatasetSource):
     class Config(DatasetSource.Config):
         """Options of PF-Pascal."""
 
-        threshold: Literal["image", "box"] = "image"
+        threshold: Literal["image", "box"] = Field(
+            default="image", description="whose longer side the thresholds are shares of, in the target"
+        )
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)

@@ -35,7 +35,9 @@ class SpairFolder(DatasetSource):
     class Config(DatasetSource.Config):
         """Options of a folder in SPair-71k's layout."""
 
-        layout: Literal["large", "small"] = "large"
+        layout: Literal["large", "small"] = Field(
+            default="large", description="which of the published lists of pairs"
+        )
         folder: str | None = Field(
             default=None, description="name that the data root must have, from a record"
         )
