@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt as stop:
         if is_main_process():
-            print(f"peftcorr: stopped; {stop or 'nothing was saved yet'}.", file=sys.stderr)
+            print(f"peftcorr: stopped; {str(stop) or 'nothing was saved yet'}.", file=sys.stderr)
         return 130
     return code
 

@@ -119,7 +119,7 @@ class Registry(Generic[T]):
         if entry.error is None and isinstance(entry.target, str):
             try:
                 entry.target = self._checked(_load(entry.target), entry)
-                entry.summary = _first_line(entry.target)
+                entry.summary = entry.summary or _first_line(entry.target)
             except PeftCorrError as error:
                 entry.error = str(error)
             except Exception as error:  # a plugin may fail in any way, and must not take the rest with it

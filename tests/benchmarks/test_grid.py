@@ -9,7 +9,7 @@ import pytest
 from accelerate.state import AcceleratorState, GradientState
 
 from peftcorr.cli import main
-from peftcorr.commands import listing
+from peftcorr.commands import plan
 from peftcorr.recipe import Recipe, resolve
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
@@ -118,9 +118,9 @@ def test_a_dry_run_prints_the_cells_and_no_set_is_scored_twice(
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     planned: list[Recipe] = []
-    plain = listing.print_plan
+    plain = plan.print_plan
     monkeypatch.setattr(
-        listing, "print_plan", lambda recipes, out: (planned.extend(recipes), plain(recipes, out))
+        plan, "print_plan", lambda recipes, out: (planned.extend(recipes), plain(recipes, out))
     )
     recipe = [
         "--recipe",
