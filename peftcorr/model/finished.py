@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from peftcorr.backbones import Backbone
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, did_you_mean
 from peftcorr.recipe import Recipe
 from peftcorr.results.record import Record
 from peftcorr.results.runs import complete
@@ -24,13 +24,13 @@ def finished_run(run_id: str, store: Store) -> Record:
         store: where it is.
 
     Raises:
-        PeftCorrError: if there is none, naming those there are, or more than one begins so.
+        PeftCorrError: if there is none, naming the nearest or those there are, or more than one begins so.
     """
     records = {record.run_id: record for record in store.records() if record.status == "ok"}
     found = complete(run_id, list(records))
     if found is None:
         raise PeftCorrError(
-            f"There is no finished run {run_id} in {store.root}: it has {', '.join(records) or 'none'}."
+            f"There is no finished run {run_id} in {store.root}.{did_you_mean(run_id, records)}"
         )
     return records[found]
 
