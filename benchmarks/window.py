@@ -27,7 +27,8 @@ from timing.settings import PROJECT, WEIGHTS, accelerator, available, shared
 from transformers.utils import logging
 
 from peftcorr.backbones import Backbone
-from peftcorr.commands.tune_predictor import ALPHA, ALPHAS, print_tuning
+from peftcorr.commands.options import ALPHAS
+from peftcorr.commands.tune_predictor import ALPHA, print_tuning
 from peftcorr.console.progress import Progress
 from peftcorr.engine.plan import Model
 from peftcorr.engine.scoring import scorer

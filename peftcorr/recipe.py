@@ -18,8 +18,8 @@ from peftcorr.backbones import BACKBONES
 from peftcorr.config import Section, complete, explain, merge
 from peftcorr.data import DATASETS
 from peftcorr.errors import PeftCorrError
+from peftcorr.matching import PREDICTORS
 from peftcorr.matching.loss import LossConfig
-from peftcorr.matching.predictors import PREDICTORS
 from peftcorr.metrics.presets import preset_named
 from peftcorr.strategies import STRATEGIES
 

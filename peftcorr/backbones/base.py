@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.identity import Weights, local_weights
 from peftcorr.errors import PeftCorrError
-from peftcorr.registry import Registry
 
 NEVER_TRAINED = "never_trained"
 """Attribute of modules that run without gradient whatever the strategy, such as an encoder of fixed prompts."""
@@ -86,8 +85,10 @@ class Backbone(nn.Module, ABC):
         """Options of a recipe's ``backbone`` section."""
 
         model_config = ConfigDict(extra="forbid", frozen=True)
-        image_size: int = Field(default=518, gt=0)
-        resize: Literal["stretch", "pad"] = "stretch"
+        image_size: int = Field(default=518, gt=0, description="side of the square input, in pixels")
+        resize: Literal["stretch", "pad"] = Field(
+            default="stretch", description="how an image becomes square: stretched, or padded"
+        )
         layer: int | None = Field(
             default=None,
             ge=1,
@@ -297,6 +298,3 @@ def sites_of(
         linears={role: tuple(f"{block}.{name}" for name in names) for role, names in linears.items()},
         **{place: None if name is None else f"{block}.{name}" for place, name in places.items()},
     )
-
-
-BACKBONES: Registry[Backbone] = Registry("backbone", "peftcorr.backbones", lambda: Backbone)

@@ -89,7 +89,7 @@ class Tiny(Dinov2):
     class Config(Backbone.Config):
         """Options of ``tiny``."""
 
-        image_size: int = Field(default=112, gt=0)
+        image_size: int = Field(default=112, gt=0, description="side of the square input, in pixels")
 
     variant = Variant(192, 6, 3, patch=8, pretrained_size=128)
 

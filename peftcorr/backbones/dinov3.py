@@ -48,7 +48,11 @@ class Dinov3ViT(DinoViT):
     class Config(Backbone.Config):
         """Options of the ``dinov3_vit`` backbones."""
 
-        image_size: int = Field(default=512, gt=0, description="a multiple of 16; 512 gives 32 x 32 patches")
+        image_size: int = Field(
+            default=512,
+            gt=0,
+            description="side of the square input, in pixels, a multiple of 16; 512 gives 32 x 32 patches",
+        )
 
     variant: ClassVar[Variant]
     licence = "DINOv3 License"

@@ -73,7 +73,11 @@ class Dinov3ConvNext(HuggingFace):
     class Config(Backbone.Config):
         """Options of the ``dinov3_convnext`` backbones."""
 
-        image_size: int = Field(default=512, gt=0, description="a multiple of 32; 512 gives a map of 16 x 16")
+        image_size: int = Field(
+            default=512,
+            gt=0,
+            description="side of the square input, in pixels, a multiple of 32; 512 gives a map of 16 x 16",
+        )
 
     variant: ClassVar[Variant]
     licence = "DINOv3 License"

@@ -16,7 +16,8 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor, nn
 
-from peftcorr.backbones.base import BACKBONES, Backbone, BlockSites, TokenState
+from peftcorr.backbones import BACKBONES
+from peftcorr.backbones.base import Backbone, BlockSites, TokenState
 from peftcorr.backbones.identity import Weights
 from peftcorr.errors import PeftCorrError
 from peftcorr.matching.similarity import normalise
@@ -43,7 +44,9 @@ class Fusion(Backbone):
     class Config(Backbone.Config):
         """Options of ``fusion``."""
 
-        image_size: int = Field(default=_PAPER_SIZE, gt=0, description="the first part's too")
+        image_size: int = Field(
+            default=_PAPER_SIZE, gt=0, description="side of the square input, in pixels; the first part's too"
+        )
         parts: list[Part] = Field(
             default=_PAPER,
             min_length=2,

@@ -68,7 +68,7 @@ class Sam(HuggingFaceViT):
         choice for earlier blocks as they are.
         """
 
-        image_size: int = Field(default=1024, gt=0)
+        image_size: int = Field(default=1024, gt=0, description="side of the square input, in pixels")
         feature: Literal["neck", "trunk"] = Field(
             default="neck",
             description="the image embedding after the neck, or the last block's tokens (the neck is left out)",

@@ -12,9 +12,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from peftcorr.commands.options import cache_folder
 from peftcorr.console.numbers import memory
 from peftcorr.console.table import print_table
 from peftcorr.errors import PeftCorrError
+
+SUMMARY = "List or delete what the cache folder holds."
 
 KINDS = {
     "features": "features of frozen backbones",
@@ -77,12 +80,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(parsed: argparse.Namespace, cache: Path) -> int:
+def run(parsed: argparse.Namespace) -> int:
     """Carry out the subcommand.
 
     Raises:
         PeftCorrError: if a kind is unknown or something cannot be deleted.
     """
+    cache = cache_folder()
     unknown = [kind for kind in parsed.kind if kind not in KINDS]
     if unknown:
         raise PeftCorrError(f"The cache has no kind {unknown[0]!r}: its kinds are {', '.join(KINDS)}.")

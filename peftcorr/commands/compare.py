@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import argparse
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from peftcorr.commands.options import ALPHAS, RUN, add_output
 from peftcorr.console.numbers import MISSING
 from peftcorr.console.table import print_line, print_table
 from peftcorr.errors import PeftCorrError
+from peftcorr.machine.startup import importing
 
 if TYPE_CHECKING:
     from peftcorr.metrics.compare import Difference
 
 
-ALPHAS = (0.05, 0.1, 0.2)  # of predictions that have no record beside them
+SUMMARY = "Compare two runs: difference, interval and p-value."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
-    parser.add_argument(
-        "first", metavar="RUN_A", help="run id, the beginning of one, or a file of predictions"
-    )
+    parser.add_argument("first", metavar="RUN_A", help=RUN)
     parser.add_argument("second", metavar="RUN_B", help="the run that is compared with it")
-    parser.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR")
+    add_output(parser)
     parser.add_argument(
         "--alphas",
         type=float,
@@ -51,13 +50,14 @@ def run(parsed: argparse.Namespace) -> int:
     Raises:
         PeftCorrError: if a run is not found or the two cannot be compared.
     """
-    from peftcorr.metrics.bootstrap import RESAMPLES
-    from peftcorr.metrics.compare import compare
-    from peftcorr.metrics.presets import preset_named
-    from peftcorr.metrics.rows import groups
-    from peftcorr.predictions import read_predictions
-    from peftcorr.results.protocol import agreed_alphas, agreed_preset, check_same_pairs
-    from peftcorr.results.runs import find_predictions, record_beside
+    with importing():
+        from peftcorr.metrics.bootstrap import RESAMPLES
+        from peftcorr.metrics.compare import compare
+        from peftcorr.metrics.presets import preset_named
+        from peftcorr.metrics.rows import groups
+        from peftcorr.predictions import read_predictions
+        from peftcorr.results.protocol import agreed_alphas, agreed_preset, check_same_pairs
+        from peftcorr.results.runs import find_predictions, record_beside
 
     if len(parsed.predictor) > 2:
         raise PeftCorrError(

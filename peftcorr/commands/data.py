@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from peftcorr.commands.options import cache_folder
 from peftcorr.console.numbers import count
 from peftcorr.console.progress import Progress
 from peftcorr.console.table import print_table
+from peftcorr.machine.startup import importing
 
 if TYPE_CHECKING:  # reading a flag's name must not wait for the libraries behind these
     from peftcorr.data.published.catalogue import Figures
     from peftcorr.data.published.check import SplitCheck
+
+SUMMARY = "Prepare a published dataset, or check a dataset's folder."
 
 _SHOWN = 10  # problems of a split that are printed
 _FIGURES = ("pairs", "categories", "images", "keypoints")
@@ -46,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def run(parsed: argparse.Namespace, cache: Path) -> int:
+def run(parsed: argparse.Namespace) -> int:
     """Carry out the subcommand.
 
     Returns:
@@ -57,7 +61,7 @@ def run(parsed: argparse.Namespace, cache: Path) -> int:
     """
     root = None if parsed.data_root is None else parsed.data_root.expanduser()
     action = _prepare if parsed.action == "prepare" else _check
-    return action(parsed, root, cache, Progress(Console()))
+    return action(parsed, root, cache_folder(), Progress(Console()))
 
 
 def _prepare(parsed: argparse.Namespace, root: Path | None, cache: Path, progress: Progress) -> int:
@@ -75,10 +79,11 @@ def _prepare(parsed: argparse.Namespace, root: Path | None, cache: Path, progres
 
 
 def _check(parsed: argparse.Namespace, root: Path | None, cache: Path, progress: Progress) -> int:
-    from peftcorr.data.published.catalogue import CATALOGUE
-    from peftcorr.data.published.check import SplitCheck, check_split
-    from peftcorr.engine.workbench import Workbench
-    from peftcorr.recipe import resolve
+    with importing():
+        from peftcorr.data.published.catalogue import CATALOGUE
+        from peftcorr.data.published.check import SplitCheck, check_split
+        from peftcorr.engine.workbench import Workbench
+        from peftcorr.recipe import resolve
 
     name = parsed.name
     section = resolve({"dataset": {"name": name}}, [f"dataset.{text}" for text in parsed.set], None).dataset

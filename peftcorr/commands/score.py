@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from peftcorr.commands.options import add_alphas
 from peftcorr.console.table import print_table
 from peftcorr.errors import PeftCorrError
-from peftcorr.files import atomic_path
-from peftcorr.metrics.aggregate import alpha_key, score_predictions
-from peftcorr.metrics.presets import AGGREGATES, Preset, preset_named
-from peftcorr.metrics.scores import Scores
-from peftcorr.predictions import read_predictions
+from peftcorr.machine.startup import importing
 
-Scored = dict[str, dict[str, dict[str, Scores]]]  # dataset/split -> predictor -> preset
+if TYPE_CHECKING:
+    from peftcorr.metrics.presets import Preset
+    from peftcorr.metrics.scores import Scores
+
+    Scored = dict[str, dict[str, dict[str, Scores]]]  # dataset/split -> predictor -> preset
+
+SUMMARY = "Score saved predictions by any preset and threshold, without the model."
 
 
-def run(path: Path, presets: Sequence[str], alphas: Sequence[float], output: Path | None) -> int:
-    """Carry out the subcommand: print the tables and, with `output`, write everything as JSON.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument(
+        "predictions", type=Path, metavar="PREDICTIONS.parquet", help="file of predictions that a run saved"
+    )
+    parser.add_argument(
+        "--preset", nargs="+", default=["peftcorr"], metavar="NAME",
+        help="definitions of correct (default: peftcorr)",
+    )  # fmt: skip
+    add_alphas(parser)
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all scores there too, by category as well"
+    )
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Carry out the subcommand: print the tables and, with ``--json``, write everything.
 
     Raises:
         PeftCorrError: if the file is no predictions, or a preset or threshold is none that it can be scored by.
     """
-    chosen = [preset_named(name) for name in dict.fromkeys(presets)]
-    thresholds = sorted(set(alphas))
+    with importing():
+        from peftcorr.files import atomic_path
+        from peftcorr.metrics.presets import preset_named
+
+    chosen = [preset_named(name) for name in dict.fromkeys(parsed.preset)]
+    thresholds = sorted(set(parsed.alphas))
+    path: Path = parsed.predictions
+    output: Path | None = parsed.json
     scored = score_by_presets(path, chosen, thresholds)
     console = Console()
     for where, predictors in scored.items():
@@ -47,6 +73,10 @@ def score_by_presets(path: Path, presets: Sequence[Preset], alphas: Sequence[flo
     Raises:
         PeftCorrError: as `read_predictions` and `score_predictions`, naming the file.
     """
+    with importing():
+        from peftcorr.metrics.aggregate import score_predictions
+        from peftcorr.predictions import read_predictions
+
     table = read_predictions(path)
     scored: Scored = {}
     for preset in presets:
@@ -72,6 +102,9 @@ def _print(
     alphas: Sequence[float],
     console: Console,
 ) -> None:
+    from peftcorr.metrics.aggregate import alpha_key
+    from peftcorr.metrics.presets import AGGREGATES
+
     rows: list[list[str] | None] = []
     for preset in presets:
         aggregates = scored[preset.name].aggregates()

@@ -22,6 +22,7 @@ def print_table(
     rows: Iterable[Sequence[str] | None],
     *,
     text: Collection[int] = (0,),
+    whole: Collection[int] = (),
     title: str = "",
     caption: str = "",
 ) -> None:
@@ -35,6 +36,7 @@ def print_table(
         header: of the columns; one over numbers is broken between its words where that saves width.
         rows: as many cells as the header, or fewer; None ends a section.
         text: which columns are text, aligned to the left; all others are numbers.
+        whole: which of these are short names, never wrapped.
         title, caption: above and below the table, in as many lines as they need.
     """
     style, gap = (box.SIMPLE_HEAD, 1) if console.is_terminal else (None, 2)
@@ -42,7 +44,7 @@ def print_table(
     cells = [None if row is None else [printable(cell, console) for cell in row] for row in rows]
     for number, name in enumerate(printable(name, console) for name in header):
         if number in text:
-            table.add_column(Text(name), overflow="fold")
+            table.add_column(Text(name), overflow="fold", no_wrap=number in whole)
             continue
         widths = [cell_len(row[number]) for row in cells if row is not None and number < len(row)]
         if console.is_terminal:

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict
 
 from peftcorr.data.guard import require_open
 from peftcorr.errors import PeftCorrError
-from peftcorr.registry import Registry
 
 if TYPE_CHECKING:  # its import takes longer than a renderer's process has to live
     import datasets
@@ -161,6 +160,3 @@ def given_folder(
         if all((folder / need).exists() for need in needs):
             return folder
     raise PeftCorrError(f"The data root {root} has no {', '.join(needs)}: mend --data-root {name}=PATH.")
-
-
-DATASETS: Registry[DatasetSource] = Registry("dataset", "peftcorr.datasets", lambda: DatasetSource)

@@ -169,7 +169,8 @@ class ImageStore:
                 else:
                     new[path] = size or new.get(path)
             for path, (frame, pixels) in zip(new, self._decoded(new), strict=True):
-                self._slots[path] = self._rows.append(pixels[None])
+                self._slots[path] = len(self._rows)
+                self._rows.write(len(self._rows), pixels[None])
                 self._frames[path] = frame
                 self.decodes += 1
 

@@ -14,7 +14,8 @@ from peftcorr.config import Section, make, options
 from peftcorr.data.base import DatasetSource
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
-from peftcorr.matching.predictors import PREDICTORS, Predictor, label
+from peftcorr.matching import PREDICTORS
+from peftcorr.matching.predictors import Predictor, label
 from peftcorr.metrics.presets import Preset, preset_named
 from peftcorr.recipe import Recipe, Training, WeightsIdentity
 from peftcorr.results.choice import chosen_predictor

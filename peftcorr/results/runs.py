@@ -1,12 +1,29 @@
-"""Finding a run's predictions by its id, the beginning of it, or the path of the file; and its record by them."""
+"""Finding a run by its id or the beginning of it: its predictions, given by their path too, and its record by them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from peftcorr.errors import PeftCorrError, did_you_mean
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
+
+
+def complete(run: str, known: Sequence[str]) -> str | None:
+    """Return the one of `known` run ids that is `run` or begins with it; None where there is none.
+
+    Raises:
+        PeftCorrError: if more than one begins so.
+    """
+    if run in known:
+        return run
+    found = [one for one in known if run and one.startswith(run)]
+    if len(found) > 1:
+        raise PeftCorrError(
+            f"{len(found)} runs begin with {run!r} ({', '.join(found[:4])}): give more of it."
+        )
+    return found[0] if found else None
 
 
 def find_predictions(run: str, output: Path) -> Path:
@@ -26,13 +43,9 @@ def find_predictions(run: str, output: Path) -> Path:
         return given
     folder = Store(output).predictions_path(run).parent
     there = sorted(path.stem for path in folder.glob("*.parquet"))
-    found = [run] if run in there else [stem for stem in there if run and stem.startswith(run)]
-    if len(found) == 1:
-        return Store(output).predictions_path(found[0])
-    if found:
-        raise PeftCorrError(
-            f"{len(found)} runs begin with {run!r} ({', '.join(found[:4])}): give more of it."
-        )
+    found = complete(run, there)
+    if found is not None:
+        return Store(output).predictions_path(found)
     if not there:
         raise PeftCorrError(
             f"There are no predictions in {folder}: give --output, or the path of a predictions file."

@@ -63,6 +63,15 @@ class Store:
         path = self.record_path(run_id)
         return read_record(path) if path.is_file() else None
 
+    def is_whole(self, run_id: str) -> bool:
+        """Whether a run ended well and all it made is there; a record alone may have come with the repository."""
+        record = self.read(run_id)
+        return record is not None and record.status == "ok" and self.predictions_path(run_id).is_file()
+
+    def can_resume(self, run_id: str) -> bool:
+        """Whether a training that was stopped left a state to go on from."""
+        return any(not path.name.startswith(".") for path in self.state_path(run_id).glob("*"))
+
     def write(self, record: Record) -> Path:
         """Write a record atomically, on one line, so that a new record is one line of a reader's diff.
 

@@ -38,12 +38,12 @@ class Adapter(BlockStrategy):
     class Config(Strategy.Config):
         """Options of ``adapter``."""
 
-        bottleneck: int = Field(default=64, ge=1)
+        bottleneck: int = Field(default=64, ge=1, description="width between the two projections")
         blocks: Blocks = "all"
         layer_norm: bool = Field(
             default=False, description="train the blocks' LayerNorms too, as the paper does"
         )
-        init_std: float = Field(default=1e-3, gt=0)
+        init_std: float = Field(default=1e-3, gt=0, description="deviation of the projections at the start")
 
     config: Config
 

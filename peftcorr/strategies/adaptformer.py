@@ -48,9 +48,9 @@ class AdaptFormer(BlockStrategy):
     class Config(Strategy.Config):
         """Options of ``adaptformer``."""
 
-        bottleneck: int = Field(default=64, ge=1)
-        scale: float = Field(default=0.1, gt=0)
-        dropout: float = Field(default=0.1, ge=0, lt=1)
+        bottleneck: int = Field(default=64, ge=1, description="width between the two projections")
+        scale: float = Field(default=0.1, gt=0, description="what the branch's output is multiplied by")
+        dropout: float = Field(default=0.1, ge=0, lt=1, description="after the ReLU, in training")
         blocks: Blocks = "all"
 
     config: Config

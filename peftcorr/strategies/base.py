@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, BlockSites
 from peftcorr.errors import PeftCorrError
-from peftcorr.registry import Registry
 
 if TYPE_CHECKING:
     from peftcorr.strategies.tuners.peft_format import PeftForm
 
-Blocks = Literal["all"] | Annotated[list[int], Field(min_length=1)]
-"""Which blocks are adapted: all, or their indices, negative from the end."""
+Blocks = Annotated[
+    Literal["all"] | Annotated[list[int], Field(min_length=1)],
+    Field(description="which blocks are adapted: all, or their indices, negative from the end"),
+]
 
 
 class Strategy(ABC):
@@ -121,9 +122,6 @@ class Strategy(ABC):
         raise PeftCorrError(
             f"The strategy {type(self).__name__} has no exact merge: keep the adapter beside the model."
         )
-
-
-STRATEGIES: Registry[Strategy] = Registry("strategy", "peftcorr.strategies", lambda: Strategy)
 
 
 def apply_checked(strategy: Strategy, backbone: Backbone) -> None:

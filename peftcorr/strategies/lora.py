@@ -19,11 +19,13 @@ class Lora(PeftStrategy):
     class Config(Strategy.Config):
         """Options of ``lora``."""
 
-        rank: int = Field(default=8, ge=1)
-        alpha: float = Field(default=8.0, gt=0)
-        targets: list[Role] = Field(default=["q", "v"], min_length=1)
+        rank: int = Field(default=8, ge=1, description="of the update")
+        alpha: float = Field(default=8.0, gt=0, description="the update is multiplied by alpha / rank")
+        targets: list[Role] = Field(
+            default=["q", "v"], min_length=1, description="roles of the adapted layers"
+        )
         blocks: Blocks = "all"
-        dropout: float = Field(default=0.0, ge=0, lt=1)
+        dropout: float = Field(default=0.0, ge=0, lt=1, description="of the update's input, in training")
 
         @field_validator("targets")
         @classmethod

@@ -74,8 +74,8 @@ class Vpt(BlockStrategy):
         """Options of ``vpt``."""
 
         prompts: int = Field(default=10, ge=1, description="how many, for each block if deep")
-        deep: bool = True
-        dropout: float = Field(default=0.0, ge=0, lt=1)
+        deep: bool = Field(default=True, description="whether every block has prompts of its own")
+        dropout: float = Field(default=0.0, ge=0, lt=1, description="of the prompts, in training")
         blocks: Blocks = Field(
             default="all", description="that get prompts; if not deep, prompts run from the first to the last"
         )

@@ -86,7 +86,7 @@ class StableDiffusion(Backbone):
     class Config(Backbone.Config):
         """Options of Stable Diffusion; the defaults are those of DIFT for semantic correspondence."""
 
-        image_size: int = Field(default=768, gt=0)
+        image_size: int = Field(default=768, gt=0, description="side of the square input, in pixels")
         timestep: int = Field(default=261, ge=0, lt=TIMESTEPS, description="how noisy the latent is")
         up_block: int = Field(
             default=1, ge=0, description="whose output is the map; later ones are neither run nor counted"
@@ -244,7 +244,7 @@ class StableDiffusion15(StableDiffusion):
     class Config(StableDiffusion.Config):
         """Options of ``sd15``: DIFT's settings for 2.1, at the size that 1.5 was trained for."""
 
-        image_size: int = Field(default=512, gt=0)
+        image_size: int = Field(default=512, gt=0, description="side of the square input, in pixels")
 
     hub_id = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     licence = "CreativeML Open RAIL-M"

@@ -28,7 +28,10 @@ class Timm(Backbone):
     class Config(Backbone.Config):
         """Options of ``timm``; without `image_size` it is the one that the model was pretrained with."""
 
-        model: str = "vit_small_patch14_dinov2.lvd142m"
+        model: str = Field(
+            default="vit_small_patch14_dinov2.lvd142m",
+            description="timm's name, with or without the tag of its weights",
+        )
 
         @model_validator(mode="before")
         @classmethod
@@ -106,7 +109,10 @@ def named(name: str) -> type[Timm]:
         "Config",
         __base__=Backbone.Config,
         __module__=__name__,
-        image_size=(int, Field(default=pretrained_size(model), gt=0)),
+        image_size=(
+            int,
+            Field(default=pretrained_size(model), gt=0, description="side of the square input, in pixels"),
+        ),
     )
     body = {
         "__doc__": f"timm's {model}.",

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from peftcorr.data.arrow import stamp
 from peftcorr.data.base import Progress, given_folder
@@ -51,13 +51,20 @@ _FAMILY_PAIRS = {"val": 20, "test": 30}  # of two families
 
 
 class Ap10k(DrawnSource):
-    """AP-10K; the data root is the folder ``ap-10k`` or the one it was unpacked in."""
+    """AP-10K (Yu et al., 2021) in the three settings of GeoAware-SC.
+
+    The data root is the folder ``ap-10k`` or the one it was unpacked in.
+    """
 
     class Config(DrawnSource.Config):
         """Options of AP-10K."""
 
-        setting: Literal["intra_species", "cross_species", "cross_family"] = "intra_species"
-        crowd: Literal["drop", "keep"] = "drop"
+        setting: Literal["intra_species", "cross_species", "cross_family"] = Field(
+            default="intra_species", description="what the two animals of a pair have in common"
+        )
+        crowd: Literal["drop", "keep"] = Field(
+            default="drop", description="images with several animals: left out, as published, or kept"
+        )
 
     config: Config
     shared = _SHARED

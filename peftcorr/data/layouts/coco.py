@@ -43,11 +43,11 @@ _Pattern = Annotated[str, AfterValidator(_inside)]
 
 
 class Coco(DrawnSource):
-    """Pairs of images with annotated keypoints; the dataset carries the folder's own name.
+    """Any folder in COCO's keypoint format, pairs drawn from a seed.
 
-    Inside a category, and with `within` inside a supercategory or the whole file, all ordered pairs of two images
-    that share enough keypoints (v > 0) are taken, or `pairs` of them. An image is there with its largest object that
-    is no crowd. Keypoints are the same where their names are.
+    The dataset carries the folder's own name. Inside a category, and with `within` inside a supercategory or the whole
+    file, all ordered pairs of two images that share enough keypoints (v > 0) are taken, or `pairs` of them. An image
+    is there with its largest object that is no crowd. Keypoints are the same where their names are.
     """
 
     class Config(DrawnSource.Config):
@@ -57,7 +57,9 @@ class Coco(DrawnSource):
             default="annotations/{split}.json", description="{split} is trn (or train), val or test"
         )
         images: _Pattern = Field(default="images", description="folder; may hold {split} too")
-        within: Literal["category", "supercategory", "all"] = "category"
+        within: Literal["category", "supercategory", "all"] = Field(
+            default="category", description="what both images of a pair are of"
+        )
         shared: int = Field(default=3, ge=1, description="keypoints that both images of a pair must have")
         pairs: int | None = Field(default=None, ge=1, description="of each category; null: all")
         folder: str | None = Field(

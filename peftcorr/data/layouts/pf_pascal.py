@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from peftcorr.data.arrow import Row, cached_table, scan, stamp, told
 from peftcorr.data.base import DatasetSource, PairDataset, Progress, given_folder
@@ -36,7 +36,9 @@ Floats = NDArray[np.float64]
 
 
 class PfPascal(DatasetSource):
-    """PF-Pascal by its published lists of pairs; the data root holds ``PF-dataset-PASCAL`` and the lists.
+    """PF-Pascal (Ham et al., 2017), the published pairs.
+
+    The data root holds ``PF-dataset-PASCAL`` and the lists.
 
     Coordinates are of images whose longest side is 300 px. Where a photograph on disk has that size they are taken
     as they are; where it is VOC's original, of another longest side L, they are moved to its pixels by the
@@ -55,7 +57,9 @@ class PfPascal(DatasetSource):
     class Config(DatasetSource.Config):
         """Options of PF-Pascal."""
 
-        threshold: Literal["image", "box"] = "image"
+        threshold: Literal["image", "box"] = Field(
+            default="image", description="whose longer side the thresholds are shares of, in the target"
+        )
 
     config: Config
 

@@ -31,10 +31,11 @@ class _Photograph:
 
 
 class PfWillow(DatasetSource):
-    """PF-Willow from the authors' folders: all ordered pairs of different images inside a class.
+    """PF-Willow (Ham et al., 2016), all 900 pairs.
 
-    The data root is ``PF-dataset`` (``PF-dataset-WILLOW``) or the folder it was unpacked in. The category is the class
-    folder's name, ``car(G)`` for example.
+    They are all ordered pairs of different images inside a class, read from the authors' folders. The data root is
+    ``PF-dataset`` (``PF-dataset-WILLOW``) or the folder it was unpacked in. The category is the class folder's name,
+    ``car(G)`` for example.
     """
 
     name = "pf_willow"

@@ -26,12 +26,17 @@ _LOADER = "spair-1"  # raise it when the reader gives other values for the same 
 
 
 class SpairFolder(DatasetSource):
-    """Any folder in SPair-71k's layout; it carries the folder's own name."""
+    """Any folder in SPair-71k's layout.
+
+    The dataset carries the folder's own name.
+    """
 
     class Config(DatasetSource.Config):
         """Options of a folder in SPair-71k's layout."""
 
-        layout: Literal["large", "small"] = "large"
+        layout: Literal["large", "small"] = Field(
+            default="large", description="which of the published lists of pairs"
+        )
         folder: str | None = Field(
             default=None, description="name that the data root must have, from a record"
         )
@@ -101,7 +106,10 @@ class SpairFolder(DatasetSource):
 
 
 class Spair71k(SpairFolder):
-    """SPair-71k as published; the data root is its folder or the one it was unpacked in."""
+    """SPair-71k (Min et al., 2019), as published.
+
+    The data root is its folder or the one it was unpacked in.
+    """
 
     archive_folder = "SPair-71k"
 

@@ -50,11 +50,12 @@ def evaluated_frames(query_frames: Ints, frames: int, mode: QueryMode) -> NDArra
 
 
 class TapvidDavis(DatasetSource):
-    """TAP-Vid DAVIS (Doersch et al., 2022) from ``tapvid_davis.pkl`` as published.
+    """TAP-Vid DAVIS point tracking (Doersch et al., 2022).
 
-    The data root is the folder of that file or the one that its archive was unpacked in. Frames are at 256 x 256, the
-    size that the metrics are defined at. A pair is a query frame and one other frame of its video; its keypoints are
-    all points queried there, those that the other frame hides included (`target_occluded`).
+    The data root is the folder of ``tapvid_davis.pkl`` as published or the one that its archive was unpacked in.
+    Frames are at 256 x 256, the size that the metrics are defined at. A pair is a query frame and one other frame of
+    its video; its keypoints are all points queried there, those that the other frame hides included
+    (`target_occluded`).
     """
 
     class Config(DatasetSource.Config):

@@ -44,9 +44,9 @@ class SplitSizes(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    trn: int = Field(ge=0)
-    val: int = Field(ge=0)
-    test: int = Field(ge=0)
+    trn: int = Field(ge=0, description="for training")
+    val: int = Field(ge=0, description="for validation")
+    test: int = Field(ge=0, description="for testing")
 
     def of(self, split: str) -> int:
         """The number for one split."""
@@ -54,24 +54,25 @@ class SplitSizes(BaseModel):
 
 
 class SyntheticConfig(BaseModel):
-    """What the benchmark consists of; equal settings give equal folders.
-
-    Attributes:
-        seed: of everything.
-        categories: which kinds of object, all by default.
-        images: per category; each shows an object of its own.
-        pairs: most pairs per category.
-        minimum_shared: fewest visible landmarks that a pair has in common.
-        variety: how much objects and cameras vary.
-    """
+    """What the benchmark consists of; equal settings give equal folders."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = Field(default=0, ge=0)
-    categories: tuple[str, ...] = ("quadruped", "bird", "car", "aeroplane", "bicycle", "chair")
-    images: SplitSizes = SplitSizes(trn=100, val=12, test=16)
-    pairs: SplitSizes = SplitSizes(trn=400, val=60, test=130)
-    minimum_shared: int = Field(default=3, ge=1)
+    seed: int = Field(default=0, ge=0, description="of everything")
+    categories: tuple[str, ...] = Field(
+        default=("quadruped", "bird", "car", "aeroplane", "bicycle", "chair"),
+        description="kinds of object, by default all",
+    )
+    images: SplitSizes = Field(
+        default=SplitSizes(trn=100, val=12, test=16),
+        description="images of a category, each of an object of its own",
+    )
+    pairs: SplitSizes = Field(
+        default=SplitSizes(trn=400, val=60, test=130), description="most pairs of a category"
+    )
+    minimum_shared: int = Field(
+        default=3, ge=1, description="fewest visible landmarks that a pair has in common"
+    )
     variety: Variety = Variety(
         articulation=0.5,
         proportions=0.6,

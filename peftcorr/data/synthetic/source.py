@@ -11,7 +11,10 @@ from peftcorr.data.synthetic.rendered import rendered
 
 
 class Synthetic(DatasetSource):
-    """Articulated objects rendered on the CPU; needs no data root."""
+    """Articulated objects rendered on the CPU.
+
+    It needs no data root.
+    """
 
     needs_root = False
 

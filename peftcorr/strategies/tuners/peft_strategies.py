@@ -209,7 +209,7 @@ def _named(tuner_name: str, title: str, documentation: str) -> type[PeftTuner]:
 
     class Named(PeftTuner):
         class Config(PeftTuner.Config):
-            tuner: str = tuner_name
+            tuner: str = Field(default=tuner_name, description="peft's method: this one alone")
 
             @field_validator("tuner")
             @classmethod
