@@ -11,6 +11,7 @@ class BuildWithRecipes(build_py):
     """Copy the recipes into the package; an editable install reads them where they are."""
 
     def run(self) -> None:
+        """As setuptools does, and copy."""
         super().run()
         if not self.editable_mode:
             shutil.copytree("recipes", Path(self.build_lib, "peftcorr", "recipes"), dirs_exist_ok=True)
