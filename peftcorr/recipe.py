@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from peftcorr.backbones import BACKBONES
 from peftcorr.config import Section, complete, explain, merge
 from peftcorr.data import DATASETS
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, did_you_mean
 from peftcorr.matching import PREDICTORS
 from peftcorr.matching.loss import LossConfig
 from peftcorr.metrics.presets import preset_named
@@ -173,12 +173,36 @@ def validate(values: Section, origin: str) -> Recipe:
         raise PeftCorrError(f"{origin}: {error}") from error
 
 
+def shipped(name: str) -> Path:
+    """The recipe of that name (``spair71k/lora``) among those that come with the package.
+
+    Raises:
+        PeftCorrError: if there is none, with the nearest name.
+    """
+    package = Path(__file__).parent
+    # A wheel holds the folder inside the package; in a clone it lies beside the package.
+    folder = next((at for at in (package / "recipes", package.parent / "recipes") if at.is_dir()), package)
+    known = {path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob("*.yaml")}
+    found = known.get(name.removesuffix(".yaml"))
+    if found is None:
+        raise PeftCorrError(
+            f"--recipe {name}: there is no such file, nor such a recipe in the package."
+            f"{did_you_mean(name.removesuffix('.yaml'), known)}"
+        )
+    return found
+
+
 def read(path: Path, _seen: tuple[Path, ...] = ()) -> Section:
     """Read a YAML recipe and what it extends, nearest values winning.
 
+    Args:
+        path: a file, which wins, or the name of a recipe that is `shipped`.
+
     Raises:
-        PeftCorrError: if a file is missing, is no YAML mapping, or extends itself.
+        PeftCorrError: if there is no such recipe, or one is no YAML mapping or extends itself.
     """
+    if not _seen and not path.exists():
+        path = shipped(path.as_posix())
     path = path.resolve()
     if path in _seen:
         raise PeftCorrError(f"{path.name} extends itself, by way of {', '.join(p.name for p in _seen)}.")

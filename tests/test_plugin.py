@@ -62,13 +62,13 @@ def difffit(installed: Path, monkeypatch: pytest.MonkeyPatch) -> type[Strategy]:
 
 
 def test_it_is_a_tutorial() -> None:
-    """Under 40 lines, and shown in the README as it is."""
+    """Under 40 lines, and shown in the docs as it is."""
     code = (EXAMPLE / "peftcorr_difffit.py").read_text(encoding="utf-8")
     assert len(code.splitlines()) < 40
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    assert f"```python\n{code}```\n" in readme
+    page = (PROJECT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    assert f'```python title="peftcorr_difffit.py"\n{code}```\n' in page
     entry = (EXAMPLE / "pyproject.toml").read_text(encoding="utf-8").split("\n\n")[2]
-    assert f"```toml\n{entry}\n```\n" in readme
+    assert f"```toml\n{entry}\n```\n" in page
 
 
 def test_it_is_listed_with_its_origin_and_a_broken_one_with_its_error(
