@@ -10,7 +10,6 @@ writes ``comparisons.json`` and ``comparisons.md`` into the output folder; ``--r
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from findings import write_json
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.files import atomic_path
@@ -64,12 +64,9 @@ def main(arguments: Sequence[str]) -> int:
     parsed = parser.parse_args(arguments)
     try:
         found = differences(Store(parsed.runs or parsed.output))
-        for name, text in (
-            ("comparisons.json", json.dumps(found, indent=1) + "\n"),
-            ("comparisons.md", render(found)),
-        ):
-            with atomic_path(parsed.output / name) as temporary:
-                temporary.write_text(text, encoding="utf-8", newline="\n")
+        write_json(parsed.output / "comparisons.json", found)
+        with atomic_path(parsed.output / "comparisons.md") as temporary:
+            temporary.write_text(render(found), encoding="utf-8", newline="\n")
     except PeftCorrError as error:
         print(f"comparisons: {error}", file=sys.stderr)
         return 2

@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from findings import write_json
 from numpy.typing import NDArray
 from scipy.stats import norm
 
@@ -264,8 +265,7 @@ def main() -> None:
         "seed": parsed.seed,
         "scenarios": results,
     }
-    with atomic_path(parsed.output / "coverage.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.output / "coverage.json", content)
     with atomic_path(parsed.output / "coverage.md") as temporary:
         temporary.write_text(page(results, parsed.draws, parsed.resamples), encoding="utf-8", newline="\n")
 

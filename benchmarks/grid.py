@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from peftcorr.cli import cache_folder, data_roots
+from peftcorr.commands.options import cache_folder, data_roots
 from peftcorr.console.progress import Progress
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError

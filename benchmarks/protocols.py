@@ -18,6 +18,7 @@ from peftcorr.files import atomic_path
 from peftcorr.metrics.presets import AGGREGATES, PRESETS
 from peftcorr.metrics.scores import Scores
 from peftcorr.report.configuration import description
+from peftcorr.report.pipes import table
 from peftcorr.results.record import Record
 from peftcorr.results.runs import record_beside
 
@@ -88,29 +89,25 @@ def render(
                 "",
             ]
             for alpha in one.per_keypoint:
-                lines += [*_table(by_preset, alpha), ""]
+                lines += [_table(by_preset, alpha), ""]
     return "\n".join(lines)
 
 
-def _table(by_preset: Mapping[str, Scores], alpha: str) -> list[str]:
+def _table(by_preset: Mapping[str, Scores], alpha: str) -> str:
     values = {
         name: [scores.aggregates()[aggregate][alpha] for aggregate in AGGREGATES]
         for name, scores in by_preset.items()
     }
-    lines = [
-        f"| PCK@{alpha} | " + " | ".join(map(aggregate_title, AGGREGATES)) + " | spread |",
-        "| --- |" + " ---: |" * (len(AGGREGATES) + 1),
-    ]
+    rows = []
     for name, row in values.items():
         cells = [
             f"**{value:.2f}**" if aggregate in PRESETS[name].reports else f"{value:.2f}"
             for aggregate, value in zip(AGGREGATES, row, strict=True)
         ]
-        lines.append(f"| `{name}` | " + " | ".join(cells) + f" | {_spread(row)} |")
-    columns = list(zip(*values.values(), strict=True))
+        rows.append([f"`{name}`", *cells, _spread(row)])
     whole = [value for row in values.values() for value in row]
-    lines.append("| spread | " + " | ".join(map(_spread, columns)) + f" | **{_spread(whole)}** |")
-    return lines
+    rows.append(["spread", *map(_spread, zip(*values.values(), strict=True)), f"**{_spread(whole)}**"])
+    return table([f"PCK@{alpha}", *map(aggregate_title, AGGREGATES), "spread"], rows, left=(0,))
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -18,11 +18,14 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import matplotlib
+from findings import write_json
 from matplotlib.figure import Figure
 from timing import equal_time, page
 from timing.settings import PROJECT, WEIGHTS, available
 from transformers.utils import logging
+
+from peftcorr.files import atomic_path
+from peftcorr.report.figure import svg
 
 LOOPS = {"cliques": ("o-", "#0072B2"), "pairs": ("s--", "#D55E00")}
 
@@ -49,9 +52,9 @@ def main() -> int:
         return 2
     content: dict[str, Any] = {"schema_version": 1, "machine": page.machine(), "seconds": parsed.seconds}
     content["curves"] = {name: _together(name, parsed.seconds) for name in parsed.only}
-    (parsed.output / "figures").mkdir(parents=True, exist_ok=True)
-    (parsed.output / "sampling.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    _draw(content["curves"], parsed.output / "figures" / "sampling.svg")
+    write_json(parsed.output / "sampling.json", content)
+    with atomic_path(parsed.output / "figures" / "sampling.svg") as temporary:
+        temporary.write_bytes(svg(lambda: _figure(content["curves"])))
     for name, loops in content["curves"].items():
         for loop, found in loops.items():
             end = found["validation"][-1]
@@ -87,28 +90,25 @@ def _together(strategy: str, seconds: float) -> dict[str, Any]:
     return {loop: json.loads(text.splitlines()[-1]) for loop, text in found.items()}
 
 
-def _draw(curves: dict[str, Any], path: Path) -> None:
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"svg.hashsalt": "peftcorr", "font.size": 9.5})
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
-        panels = figure.subplots(1, len(curves), squeeze=False)[0]
-        for panel, (strategy, loops) in zip(panels, curves.items(), strict=True):
-            for loop, found in loops.items():
-                style, colour = LOOPS[loop]
-                points = found["validation"]
-                panel.plot(
-                    [point["seconds"] for point in points],
-                    [point["pck"] for point in points],
-                    style,
-                    color=colour,
-                    label=f"{loop}: {found['pairs']:,} pairs in {found['steps']:,} steps",
-                )
-            panel.set_title(strategy)
-            panel.set_xlabel("seconds of training")
-            panel.set_ylabel("val PCK@0.1 per keypoint, argmax")
-            panel.legend(loc="lower right")
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+def _figure(curves: dict[str, Any]) -> Figure:
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    for panel, (strategy, loops) in zip(panels, curves.items(), strict=True):
+        for loop, found in loops.items():
+            style, colour = LOOPS[loop]
+            points = found["validation"]
+            panel.plot(
+                [point["seconds"] for point in points],
+                [point["pck"] for point in points],
+                style,
+                color=colour,
+                label=f"{loop}: {found['pairs']:,} pairs in {found['steps']:,} steps",
+            )
+        panel.set_title(strategy)
+        panel.set_xlabel("seconds of training")
+        panel.set_ylabel("val PCK@0.1 per keypoint, argmax")
+        panel.legend()
+    return figure
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ embedded backbone and a few renderings instead, to see that it works.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import matplotlib
+from findings import write_json
 from matplotlib.figure import Figure
 from rich.console import Console
 from timing import page
@@ -27,17 +27,21 @@ from timing.settings import PROJECT, WEIGHTS, accelerator, available, shared
 from transformers.utils import logging
 
 from peftcorr.backbones import Backbone
-from peftcorr.commands.tune_predictor import ALPHA, ALPHAS, print_tuning
+from peftcorr.commands.options import ALPHAS
+from peftcorr.commands.tune_predictor import ALPHA, print_tuning
 from peftcorr.console.progress import Progress
 from peftcorr.engine.plan import Model
 from peftcorr.engine.scoring import scorer
 from peftcorr.engine.tuning import RADII, TEMPERATURES, grid, scored, tune
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import atomic_path
 from peftcorr.machine.launch import use_all_cores
 from peftcorr.matching.predictors import Argmax, WindowSoftargmax
 from peftcorr.model.finished import finished_run, load_finished
 from peftcorr.recipe import Recipe, resolve
+from peftcorr.report.figure import svg
+from peftcorr.report.pipes import table
 
 RECIPE = PROJECT / "recipes" / "animal-pairs" / "frozen.yaml"
 QUICK = (
@@ -86,10 +90,10 @@ def main(arguments: Sequence[str]) -> int:
         except PeftCorrError as error:
             print(f"window: {error}", file=sys.stderr)
             return 2
-    (parsed.page / "figures").mkdir(parents=True, exist_ok=True)
-    (parsed.page / "window.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(parsed.page / "window.json", content)
     (parsed.page / "window.md").write_text(_markdown(content), encoding="utf-8")
-    draw(content["models"], parsed.page / "figures" / "window.svg")
+    with atomic_path(parsed.page / "figures" / "window.svg") as temporary:
+        temporary.write_bytes(svg(lambda: _figure(content["models"])))
     return 0
 
 
@@ -155,6 +159,7 @@ def _markdown(content: dict[str, Any]) -> str:
     ]
     if content["quick"]:
         lines += ["", "**Made with --quick: a few renderings, which mean nothing.**"]
+    header = ["predictor", *(f"PCK@{alpha:g}" for alpha in ALPHAS)]
     for name, model in content["models"].items():
         val, chosen = model["val"], model["chosen"]
         lines += ["", f"## {name}, {model['weights_id']}, {model['dataset']}", ""]
@@ -172,12 +177,13 @@ def _markdown(content: dict[str, Any]) -> str:
             rows.append(
                 [f"{mark}r = {radius}, τ = {best['temperature']:g}{mark}", *_percentages(best["pck"])]
             )
-        lines += [*_table("predictor", rows), "", f"On test ({model['test']['n_pairs']:,} pairs):", ""]
+        lines += [table(header, rows, left=(0,)), "", f"On test ({model['test']['n_pairs']:,} pairs):", ""]
         test = model["test"]
         gain = {key: test["chosen"][key] - test["argmax"][key] for key in test["argmax"]}
         setting = f"r = {chosen['radius']}, τ = {chosen['temperature']:g}"
         rows = [["argmax", *_percentages(test["argmax"])], [setting, *_percentages(test["chosen"])]]
-        lines += _table("predictor", [*rows, ["difference", *(f"{value:+.2f}" for value in gain.values())]])
+        rows.append(["difference", *(f"{value:+.2f}" for value in gain.values())])
+        lines.append(table(header, rows, left=(0,)))
         strictest = gain[f"{content['alpha']:g}"]
         verdict = "improves" if strictest > 0 else "does not improve"
         lines += [
@@ -191,31 +197,22 @@ def _percentages(pck: dict[str, float]) -> list[str]:
     return [f"{pck[f'{alpha:g}']:.2f}" for alpha in ALPHAS]
 
 
-def _table(first: str, rows: list[list[str]]) -> list[str]:
-    header = [first, *(f"PCK@{alpha:g}" for alpha in ALPHAS)]
-    rule = ["---", *("---:" for _ in ALPHAS)]
-    return ["| " + " | ".join(cells) + " |" for cells in (header, rule, *rows)]
-
-
-def draw(models: dict[str, Any], path: Path) -> None:
+def _figure(models: dict[str, Any]) -> Figure:
     """A row a model, a column a threshold: PCK over temperature, a line a radius."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"svg.hashsalt": "peftcorr", "font.size": 9.5})
-        figure = Figure(figsize=(9, 3.0 * len(models) + 0.7), layout="constrained")
-        panels = figure.subplots(len(models), len(ALPHAS), squeeze=False, sharex=True)
-        for line, (name, model) in zip(panels, models.items(), strict=True):
-            for panel, alpha in zip(line, ALPHAS, strict=True):
-                _panel(panel, model, f"{alpha:g}")
-                panel.set_title(f"{name}, PCK@{alpha:g}", loc="left", fontsize=9.5)
-            line[0].set_ylabel("val PCK per keypoint (%)")
-        for panel in panels[-1]:
-            panel.set_xlabel("temperature τ")
-        handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(
-            handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, columnspacing=1.2
-        )
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    figure = Figure(figsize=(9, 3.0 * len(models) + 0.7), layout="constrained")
+    panels = figure.subplots(len(models), len(ALPHAS), squeeze=False, sharex=True)
+    for line, (name, model) in zip(panels, models.items(), strict=True):
+        for panel, alpha in zip(line, ALPHAS, strict=True):
+            _panel(panel, model, f"{alpha:g}")
+            panel.set_title(f"{name}, PCK@{alpha:g}", loc="left", fontsize=9.5)
+        line[0].set_ylabel("val PCK per keypoint (%)")
+    for panel in panels[-1]:
+        panel.set_xlabel("temperature τ")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, columnspacing=1.2
+    )
+    return figure
 
 
 def _panel(panel: Any, model: dict[str, Any], alpha: str) -> None:

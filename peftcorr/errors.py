@@ -14,10 +14,13 @@ class TrainingDiverged(PeftCorrError):
     """The loss is no longer finite; nothing after that step can be trusted."""
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the nearest known name; nothing where none is near."""
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the nearest known name, or the list of what there is."""
+    """Return what `nearest` does, or the list of what there is."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if near:
-        return f" Did you mean {near[0]!r}?"
-    return f" Known: {', '.join(known) or 'nothing'}."
+    return nearest(name, known) or f" Known: {', '.join(known) or 'nothing'}."

@@ -6,6 +6,7 @@ recipe -> plan -> backbone + strategy -> training -> features, matching -> predi
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pyarrow as pa
 import torch
@@ -89,9 +90,15 @@ def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record)
         }
     )
     if accelerator.is_main_process:
-        write_predictions(pa.concat_tables(scored.tables), bench.store.predictions_path(record.run_id))
-        record = record.model_copy(update={"adapter_bytes": _save_adapter(strategy, backbone, bench, record)})
-        bench.store.write(record)
+        store, predictions = bench.store, bench.store.predictions_path(record.run_id)
+        write_predictions(pa.concat_tables(scored.tables), predictions)
+        size, adapters = _save_adapter(strategy, backbone, bench, record)
+        files = {
+            name: value
+            for path in (predictions, *adapters)
+            for name, value in store.file_digest(path).items()
+        }
+        store.write(record.model_copy(update={"adapter_bytes": size, "files": files}))
         shutil.rmtree(bench.store.state_path(record.run_id), ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.free_memory()
@@ -138,10 +145,12 @@ def _blank_record(plan: Plan) -> Record:
         run_id=plan.run_id,
         status="failed",
         recipe=recipe.model_dump(mode="json"),
+        ingredients=dict(plan.ingredients),
         strategy=recipe.strategy["name"],
         backbone=recipe.backbone["name"],
         weights_id=weights.id,
         weights_sha256=weights.sha256,
+        weights_commit=weights.commit,
         official_weights=weights.official,
         dataset=plan.dataset.name,
         seed=recipe.seed,
@@ -149,18 +158,21 @@ def _blank_record(plan: Plan) -> Record:
     )
 
 
-def _save_adapter(strategy: Strategy, backbone: Backbone, bench: Workbench, record: Record) -> int:
+def _save_adapter(
+    strategy: Strategy, backbone: Backbone, bench: Workbench, record: Record
+) -> tuple[int, list[Path]]:
     """Write the strategy's own tensors, and beside them the form that peft reads, where there is one.
 
-    Returns the size of the tensors' file in bytes (0 when there are none).
+    Returns the size of the tensors' file in bytes (0 when there are none), and what was written.
     """
     tensors = strategy.state_dict(backbone)
     if not tensors:
-        return 0
+        return 0, []
     path = bench.store.adapter_path(record.run_id)
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"run_id": record.run_id})
     form = strategy.peft_form(backbone)
     if form is not None:
         form.save(bench.store.peft_path(record.run_id), record.weights_id)
-    return path.stat().st_size
+        return path.stat().st_size, [path, bench.store.peft_path(record.run_id)]
+    return path.stat().st_size, [path]

@@ -35,10 +35,8 @@ PREDICTION_SCHEMA = pa.schema(
         ("reference_height", pa.float64()),
         ("target_occluded", pa.bool_()),  # null where the dataset does not tell
         ("similarity", pa.float32()),  # cosine, the highest of the map that the prediction was made from
-        (
-            "viewpoint_variation",
-            pa.int8(),
-        ),  # of the pair, as SPair-71k grades it; null where a dataset does not
+        # Of the pair, as SPair-71k grades it; null where a dataset does not.
+        ("viewpoint_variation", pa.int8()),
         ("scale_variation", pa.int8()),
         ("truncation", pa.int8()),
         ("occlusion", pa.int8()),
@@ -52,7 +50,7 @@ LATER_COLUMNS = PREDICTION_SCHEMA.names[PREDICTION_SCHEMA.get_field_index("targe
 def write_predictions(table: pa.Table, path: Path) -> None:
     """Write `table` (columns of `PREDICTION_SCHEMA`) to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
-        pq.write_table(table.cast(PREDICTION_SCHEMA), temporary, compression="zstd")
+        pq.write_table(table.cast(PREDICTION_SCHEMA), temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_predictions(path: Path) -> pa.Table:
@@ -75,7 +73,9 @@ def read_predictions(path: Path) -> pa.Table:
         )
     try:
         # No partitioning: folders named like a=b above the file are no columns of it.
-        table = pq.read_table(path, schema=PREDICTION_SCHEMA, partitioning=None)
+        table = pq.read_table(
+            path, schema=PREDICTION_SCHEMA, partitioning=None, page_checksum_verification=True
+        )
     except (pa.ArrowException, OSError) as error:
         raise PeftCorrError(
             f"{path} cannot be read as predictions ({_first_line(error)}): it is damaged, or a column has "

@@ -6,8 +6,6 @@ Precedence, in `resolve` and nowhere else: command line, then ``--set``, then th
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from peftcorr.backbones import BACKBONES
 from peftcorr.config import Section, complete, explain, merge
 from peftcorr.data import DATASETS
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.files import digest
+from peftcorr.matching import PREDICTORS
 from peftcorr.matching.loss import LossConfig
-from peftcorr.matching.predictors import PREDICTORS
 from peftcorr.metrics.presets import preset_named
 from peftcorr.strategies import STRATEGIES
 
@@ -79,6 +78,7 @@ class WeightsIdentity(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     id: str
     sha256: str | None
+    commit: str | None = Field(default=None, exclude_if=lambda commit: commit is None)
 
 
 class Recipe(BaseModel):
@@ -149,10 +149,9 @@ class Recipe(BaseModel):
             raise ValueError("every threshold must lie between 0 and 10")
         return sorted(set(value))
 
-    def run_id(self) -> str:
-        """Hash of the resolved recipe, 16 hexadecimal digits."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    def digest(self) -> str:
+        """Hash of the resolved recipe; what names a run is more than that (`peftcorr.results.identity`)."""
+        return digest(self.model_dump(mode="json"))
 
 
 def _as_list(value: object) -> list[object]:
@@ -173,12 +172,36 @@ def validate(values: Section, origin: str) -> Recipe:
         raise PeftCorrError(f"{origin}: {error}") from error
 
 
+def shipped(name: str) -> Path:
+    """The recipe of that name (``spair71k/lora``) among those that come with the package.
+
+    Raises:
+        PeftCorrError: if there is none, with the nearest name.
+    """
+    package = Path(__file__).parent
+    # A wheel holds the folder inside the package; in a clone it lies beside the package.
+    folder = next((at for at in (package / "recipes", package.parent / "recipes") if at.is_dir()), package)
+    known = {path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob("*.yaml")}
+    found = known.get(name.removesuffix(".yaml"))
+    if found is None:
+        raise PeftCorrError(
+            f"--recipe {name}: there is no such file, nor such a recipe in the package."
+            f"{did_you_mean(name.removesuffix('.yaml'), known)}"
+        )
+    return found
+
+
 def read(path: Path, _seen: tuple[Path, ...] = ()) -> Section:
     """Read a YAML recipe and what it extends, nearest values winning.
 
+    Args:
+        path: a file, which wins, or the name of a recipe that is `shipped`.
+
     Raises:
-        PeftCorrError: if a file is missing, is no YAML mapping, or extends itself.
+        PeftCorrError: if there is no such recipe, or one is no YAML mapping or extends itself.
     """
+    if not _seen and not path.exists():
+        path = shipped(path.as_posix())
     path = path.resolve()
     if path in _seen:
         raise PeftCorrError(f"{path.name} extends itself, by way of {', '.join(p.name for p in _seen)}.")

@@ -21,6 +21,9 @@ from peftcorr.errors import PeftCorrError, did_you_mean
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
 
+OURS = "peftcorr"
+"""Origin of what this package registers itself."""
+
 
 @dataclass
 class Entry(Generic[T]):
@@ -40,12 +43,12 @@ class Registry(Generic[T]):
     Args:
         kind: singular noun used in messages (``strategy``).
         group: entry-point group that plugins use (``peftcorr.strategies``).
-        base: class that every entry must derive from; checked when the entry is loaded.
+        base: ``"module:attribute"`` of the class that every entry must derive from; checked when it is loaded.
     """
 
     kind: str
     group: str
-    base: Callable[[], type[T]]
+    base: str
     _entries: dict[str, Entry[type[T]]] = field(default_factory=dict)
     _families: dict[str, str] = field(default_factory=dict)
     _scanned: bool = False
@@ -61,8 +64,8 @@ class Registry(Generic[T]):
         return add
 
     def lazy(self, name: str, target: str, summary: str = "") -> None:
-        """Add ``"module:attribute"`` under `name` without importing it."""
-        self._add(Entry(name, "peftcorr", target, summary))
+        """Add ``"module:attribute"`` under `name` without importing it; `summary` is its docstring's first line."""
+        self._add(Entry(name, OURS, target, summary))
 
     def family(self, sign: str, target: str) -> None:
         """Let ``"module:function"`` make the class of any unregistered name that contains `sign`.
@@ -95,21 +98,33 @@ class Registry(Generic[T]):
         Raises:
             PeftCorrError: if there is none (with the nearest name), or if it cannot be loaded.
         """
-        self._scan()
-        entry = self._entries.get(name) or self._of_family(name)
+        entry = self.find(name)
         if entry is None:
             raise PeftCorrError(f"Unknown {self.kind} {name!r}.{did_you_mean(name, self.names())}")
-        if entry.error is None and isinstance(entry.target, str):
-            try:
-                entry.target = self._checked(_load(entry.target), entry)
-            except PeftCorrError as error:
-                entry.error = str(error)
-            except Exception as error:  # a plugin may fail in any way, and must not take the rest with it
-                entry.error = f"{type(error).__name__}: {error}"
         if entry.error is not None:
             raise PeftCorrError(f"The {self.kind} {name!r} of {entry.origin} cannot be loaded: {entry.error}")
         assert not isinstance(entry.target, str)
         return entry.target
+
+    def find(self, name: str) -> Entry[type[T]] | None:
+        """Return the loaded entry of a name, with its error if it cannot be loaded, or None if there is none.
+
+        Raises:
+            PeftCorrError: if the name has a family's sign, but the family has nothing of that name.
+        """
+        self._scan()
+        entry = self._entries.get(name) or self._of_family(name)
+        if entry is None:
+            return None
+        if entry.error is None and isinstance(entry.target, str):
+            try:
+                entry.target = self._checked(_load(entry.target), entry)
+                entry.summary = entry.summary or _first_line(entry.target)
+            except PeftCorrError as error:
+                entry.error = str(error)
+            except Exception as error:  # a plugin may fail in any way, and must not take the rest with it
+                entry.error = f"{type(error).__name__}: {error}"
+        return entry
 
     def _of_family(self, name: str) -> Entry[type[T]] | None:
         target = next((target for sign, target in self._families.items() if sign in name), None)
@@ -117,16 +132,13 @@ class Registry(Generic[T]):
             return None
         make: Any = _load(target)
         cls = make(name)
-        return Entry(name, "peftcorr", cls, _first_line(cls))
+        return Entry(name, OURS, cls, _first_line(cls))
 
     def describe(self) -> list[Entry[type[T]]]:
-        """Every entry, each loaded, so that what is broken says so; never raises."""
+        """Every entry with its summary; plugins, which come without, are loaded, and what is broken says so."""
         for entry in list(self.entries()):
-            if entry.error is None:
-                try:
-                    entry.summary = entry.summary or _first_line(self.get(entry.name))
-                except PeftCorrError:
-                    continue  # the entry now carries its error
+            if entry.error is None and not entry.summary:
+                self.find(entry.name)
         return list(self.entries())
 
     def _scan(self) -> None:
@@ -142,7 +154,7 @@ class Registry(Generic[T]):
                 self._entries[label] = Entry(label, origin, point.value, error=str(error))
 
     def _checked(self, found: object, entry: Entry[type[T]]) -> type[T]:
-        base = self.base()
+        base: Any = _load(self.base)
         if not (isinstance(found, type) and issubclass(found, base)):
             raise TypeError(
                 f"{entry.name}: {found!r} is no subclass of {base.__module__}.{base.__qualname__}"

@@ -82,11 +82,11 @@ def randomise(model: nn.Module, seed: int) -> nn.Module:
 @cache
 def models(cls: type[SmallDiffusion]) -> tuple[Any, Any, Any]:
     """UNet, autoencoder and text encoder of a small pipeline, whole; the same ones each time."""
-    unet, vae, text = cls.expected()
+    unet, vae, text = cls.settings()
     return (
         randomise(UNet2DConditionModel(**unet), 0),
         randomise(AutoencoderKL(**vae), 1),
-        randomise(transformers.CLIPTextModel(text), 2),
+        randomise(transformers.CLIPTextModel(transformers.CLIPTextConfig(**text)), 2),
     )
 
 

@@ -1,180 +1,163 @@
-"""The commands besides a sweep's own behaviour: what they print, and what they leave alone."""
+"""The command line as a whole: quick help, one sentence for an error, and a word at once and at a stop."""
 
 from __future__ import annotations
 
-import re
+import argparse
+import os
+import pty
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
-from accelerate.state import AcceleratorState, GradientState
 
-from peftcorr.cli import cache_folder, main
-from peftcorr.recipe import Recipe, resolve
-from tests.commanding import PROJECT, Commands
+from peftcorr import __version__
+from peftcorr.cli import COMMANDS, main, make_parser
+from peftcorr.errors import PeftCorrError
+from tests.commanding import PLAIN, PROJECT, Commands
 
-
-@pytest.fixture
-def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    monkeypatch.setenv("COLUMNS", "220")
-    return Commands(tmp_path)
+NAMES = (
+    "run", "ls", "params", "data", "score", "compare", "breakdown", "tune-predictor", "compile", "export", "validate",
+    "cache", "completion",
+)  # fmt: skip
 
 
-def test_ls_names_everything(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "220")
-    assert main(["ls"]) == 0
-    out = capsys.readouterr().out
-    for name in (
-        "frozen", "last_k", "lora", "adapter", "adaptformer", "dinov2_vits14", "dinov2_vitg14_reg", "tiny",
-        "spair71k", "pairs", "pf_willow", "pf_pascal", "ap10k", "coco", "synthetic",
-        "argmax", "window_softargmax", "softargmax",
-    ):  # fmt: skip
-        assert re.search(rf"│ {name} +│ peftcorr ", out), name
-    assert "BROKEN" not in out
-    [row] = [line.split("│") for line in out.splitlines() if line.startswith("│ dinov2_vitb14 ")]
-    assert [cell.strip() for cell in row[1:-1]] == [
-        "dinov2_vitb14", "86,579,712", "14", "518", "Apache-2.0", "facebook/dinov2-base",
-    ]  # fmt: skip
+def subparsers() -> dict[str, argparse.ArgumentParser]:
+    [found] = [a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    return dict(found.choices)
 
 
-@pytest.mark.parametrize(
-    ("strategy", "backbone", "row"),
-    [
-        ("lora", "dinov2_vits14", ("147,456", "22,203,648", "0.664")),
-        ("frozen", "dinov2_vits14", ("0", "22,056,192", "0.000")),
-        ("last_k", "dinov2_vitb14", ("7,090,944", "86,579,712", "8.190")),
-    ],
-)
-def test_params_counts_without_weights(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, strategy: str, backbone: str,
-    row: tuple[str, str, str],
-) -> None:  # fmt: skip
-    monkeypatch.setenv("COLUMNS", "220")
-    assert main(["params", "--strategy", strategy, "--backbone", backbone]) == 0
-    [line] = [line for line in capsys.readouterr().out.splitlines() if backbone in line]
-    assert [cell.strip() for cell in line.strip("│").split("│")] == [backbone, strategy, *row]
+def test_the_commands() -> None:
+    assert tuple(subparsers()) == NAMES
+    assert len(COMMANDS) == len(NAMES)
 
 
-def test_params_of_an_unknown_name(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["params", "--strategy", "lorra"]) == 2
-    assert "Did you mean 'lora'?" in capsys.readouterr().err
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_has_a_text(name: str) -> None:
+    for action in subparsers()[name]._actions:
+        assert action.help, action.option_strings or action.dest
+        assert action.help != argparse.SUPPRESS
 
 
-def test_validate_prints_the_recipe_with_every_default(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "r.yaml"
-    path.write_text("strategy: {name: adapter, bottleneck: 8}\n")
-    assert main(["validate", str(path)]) == 0
-    printed = yaml.safe_load(capsys.readouterr().out)
-    assert Recipe.model_validate(printed) == resolve({}, [], path)
-    assert printed["strategy"] == {
-        "name": "adapter", "bottleneck": 8, "blocks": "all", "layer_norm": False, "init_std": 0.001,
-    }  # fmt: skip
-    path.write_text("strategy: {name: adapter, botleneck: 8}\n")
-    assert main(["validate", str(path)]) == 2
-    assert "Did you mean 'bottleneck'?" in capsys.readouterr().err
-
-
-def test_compile_gives_the_same_bytes(commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.run("--strategy", "frozen") == 0
-    files = [commands.output / "README.md", *commands.output.glob("figures/*")]
-    before = {path: path.read_bytes() for path in files}
-    for path in files:
-        path.unlink()
-    capsys.readouterr()
-    assert main(["compile", str(commands.output)]) == 0
-    assert capsys.readouterr().out.strip() == str(commands.output / "README.md")
-    assert {path: path.read_bytes() for path in files} == before
-
-
-def test_compile_without_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compile", str(tmp_path)]) == 2
-    assert "peftcorr: There is no folder" in capsys.readouterr().err
-
-
-def test_a_dry_run_prints_the_cells_and_leaves_nothing(
-    commands: Commands, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert commands.run("--strategy", "frozen", "lora", "--dry-run") == 0
-    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "on small" in line]
-    assert [row[2].split(" on ")[0].strip() for row in rows] == ["frozen", "lora"]
-    assert [row[3].strip() for row in rows] == ["0", "3,072"]
-    assert [row[5].strip() for row in rows] == ["0", "12"]  # four steps of three images
-    assert not commands.output.exists()
-
-
-def test_a_dry_run_says_which_cell_is_impossible(
-    commands: Commands, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert commands.run("--strategy", "last_k", "--dry-run", assignments=("strategy.k=4",)) == 0
-    assert commands.run("--strategy", "last_k", "frozen", "--dry-run", assignments=("backbone.layer=9",)) == 0
-    out = capsys.readouterr().out
-    assert "strategy.k is 4, but this backbone has 3 blocks" in out
-    assert out.count("backbone.layer is 9, but this backbone has 3 blocks") == 2
-
-
-def test_a_dry_run_names_the_run(commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.run("--strategy", "frozen", "--dry-run") == 0
-    out = capsys.readouterr().out
-    assert commands.run("--strategy", "frozen") == 0
-    assert commands.record().run_id in out
-
-
-def test_the_leaderboard_is_printed(commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.run("--strategy", "frozen", "lora") == 0
-    out = capsys.readouterr().out
-    assert out.index("frozen on small, photographs, seed 0") < out.index("lora on small")
-    assert "PCK" in out
-    assert out.rstrip().endswith(f"Leaderboard: {commands.output / 'README.md'}")
-    assert "\x1b[" not in out, "colours in what is no terminal"
-
-
-def test_flags_are_recipe_keys(commands: Commands) -> None:
-    flags = ["--image-size", "64", "--predictor", "softargmax", "argmax", "--alphas", "0.3", "0.1"]
-    more = ["--seed", "3", "--limit-pairs", "5"]
-    assert commands.run("--strategy", "frozen", *flags, *more, assignments=["encode_batch=2"]) == 0
-    recipe = commands.record().recipe
-    assert recipe["backbone"] == {"name": "small", "image_size": 64, "resize": "stretch"}
-    assert [section["name"] for section in recipe["predictors"]] == ["softargmax", "argmax"]
-    assert recipe["alphas"] == [0.1, 0.3]
-    assert (recipe["seed"], recipe["limit_pairs"], recipe["encode_batch"]) == (3, 5, 2)
-
-
-def test_steps_on_the_command_line_win(commands: Commands) -> None:
-    assert commands.run("--strategy", "lora", "--steps", "2", assignments=["training.steps=7"]) == 0
-    assert commands.record().recipe["training"]["steps"] == 2
-    cost = commands.record().cost
-    assert cost is not None
-    assert cost.steps == 2
-
-
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PEFTCORR_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache_folder() == Path("/somewhere/peftcorr")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "peftcorr"
-    monkeypatch.setenv("PEFTCORR_CACHE", "/elsewhere")
-    assert cache_folder() == Path("/elsewhere")
-
-
-def test_help_is_quick_and_complete() -> None:
-    """Nobody waits for torch to read a flag's name."""
+@pytest.mark.parametrize("name", NAMES)
+def test_help_is_quick(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody waits for torch to read a flag's name; and a percent sign in a text must not break it."""
     code = (
-        "import sys; from peftcorr.cli import main\ntry: main(['run', '--help'])\nexcept SystemExit: pass\n"
-        "assert 'torch' not in sys.modules"
+        f"import sys; from peftcorr.cli import main\ntry: main([{name!r}, '--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'timm', 'numpy', 'pydantic'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=PROJECT
     )
     assert done.returncode == 0, done.stderr
+    assert f"usage: peftcorr {name}" in done.stdout
+
+
+def test_help_of_run_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    out = capsys.readouterr().out
     for flag in (
         "strategy", "backbone", "dataset", "eval-on", "data-root", "weights", "image-size", "predictor", "alphas",
         "seed", "steps", "recipe", "set", "limit-pairs", "output", "overwrite", "plugin", "dry-run",
     ):  # fmt: skip
-        assert f"--{flag} " in done.stdout.replace("]", " "), flag
+        assert f"--{flag} " in out.replace("]", " "), flag
+    examples = [line.strip() for line in out.partition("examples:")[2].splitlines() if "peftcorr" in line]
+    commands = [line.partition("run ")[2].split() for line in examples if line.startswith("peftcorr run")]
+    assert len(commands) >= 4
+    for command in commands:
+        make_parser().parse_args(["run", *command])
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert not ended.value.code
+    assert capsys.readouterr().out == f"peftcorr {__version__}\n"
+
+
+def test_an_error_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(parsed: argparse.Namespace) -> int:
+        raise PeftCorrError("The [bold]folder[/bold] is full.")
+
+    monkeypatch.setattr("peftcorr.commands.validate.run", fail)
+    assert main(["validate", "any"]) == 2
+    assert capsys.readouterr().err == "peftcorr: The [bold]folder[/bold] is full.\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [((), "nothing was saved yet"), (("all is well",), "all is well")]
+)
+def test_a_stop_says_what_is_saved(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: tuple[str, ...], expected: str
+) -> None:
+    def stop(parsed: argparse.Namespace) -> int:
+        raise KeyboardInterrupt(*said)
+
+    monkeypatch.setattr("peftcorr.commands.validate.run", stop)
+    assert main(["validate", "any"]) == 130
+    assert capsys.readouterr().err == f"peftcorr: stopped; {expected}.\n"
+    monkeypatch.setenv("RANK", "1")
+    assert main(["validate", "any"]) == 130
+    assert capsys.readouterr().err == "", "one process of several speaks"
+
+
+@pytest.fixture
+def slow_torch(tmp_path: Path) -> Path:
+    """A folder with a torch whose import never ends."""
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "torch.py").write_text("import time\ntime.sleep(600)\n")
+    return tmp_path / "slow"
+
+
+@pytest.fixture
+def started(commands: Commands, slow_torch: Path) -> Iterator[subprocess.Popen[str]]:
+    """``peftcorr run`` that hangs in its imports, its output in pipes."""
+    arguments = [sys.executable, *PLAIN, "run", "--dry-run"]
+    environment = commands.environment(PYTHONPATH=f"{slow_torch}:{PROJECT}")
+    with subprocess.Popen(
+        arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=PROJECT
+    ) as process:
+        yield process
+        process.kill()
+
+
+def test_something_is_said_before_the_imports(started: subprocess.Popen[str]) -> None:
+    assert started.stdout is not None
+    assert started.stdout.readline() == f"peftcorr {__version__}: loading libraries ...\n"
+
+
+def test_a_stop_in_the_imports_saved_nothing(started: subprocess.Popen[str]) -> None:
+    assert started.stdout is not None
+    assert started.stdout.readline()
+    started.send_signal(signal.SIGINT)
+    out, err = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert out == ""
+    assert err == "peftcorr: stopped; nothing was saved yet.\n"
+
+
+def test_a_terminal_has_a_line_only_while_libraries_are_loaded(commands: Commands, slow_torch: Path) -> None:
+    parent, child = pty.openpty()
+    environment = commands.environment(PYTHONPATH=f"{slow_torch}:{PROJECT}", TERM="xterm")
+    arguments = [sys.executable, *PLAIN, "run", "--dry-run"]
+    with subprocess.Popen(
+        arguments, env=environment, stdin=child, stdout=child, stderr=child, cwd=PROJECT
+    ) as process:
+        os.close(child)
+        shown = b""
+        while b"..." not in shown:
+            shown += os.read(parent, 1000)
+        assert shown.decode() == f"peftcorr {__version__}: loading libraries ..."
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+        rest = os.read(parent, 1000).decode()
+    os.close(parent)
+    assert rest == "\r\x1b[Kpeftcorr: stopped; nothing was saved yet.\r\n"

@@ -55,18 +55,20 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def difffit(installed: Path, monkeypatch: pytest.MonkeyPatch) -> type[Strategy]:
     """The class, found by its entry point."""
     monkeypatch.syspath_prepend(str(installed))
-    names: Registry[Strategy] = Registry("strategy", "peftcorr.strategies", lambda: Strategy)
+    names: Registry[Strategy] = Registry(
+        "strategy", "peftcorr.strategies", "peftcorr.strategies.base:Strategy"
+    )
     return names.get("difffit")
 
 
 def test_it_is_a_tutorial() -> None:
-    """Under 40 lines, and shown in the README as it is."""
+    """Under 40 lines, and shown in the docs as it is."""
     code = (EXAMPLE / "peftcorr_difffit.py").read_text(encoding="utf-8")
     assert len(code.splitlines()) < 40
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    assert f"```python\n{code}```\n" in readme
+    page = (PROJECT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    assert f'```python title="peftcorr_difffit.py"\n{code}```\n' in page
     entry = (EXAMPLE / "pyproject.toml").read_text(encoding="utf-8").split("\n\n")[2]
-    assert f"```toml\n{entry}\n```\n" in readme
+    assert f"```toml\n{entry}\n```\n" in page
 
 
 def test_it_is_listed_with_its_origin_and_a_broken_one_with_its_error(
@@ -86,6 +88,10 @@ def test_it_is_listed_with_its_origin_and_a_broken_one_with_its_error(
     assert "broken-plugin" in line
     assert "BROKEN: ModuleNotFoundError" in line
     assert " lora " in done.stdout
+    done = commands.process(PLAIN, ["ls", "difffit"], PYTHONPATH=f"{installed}:{tmp_path}")
+    assert done.stdout.startswith("strategy difffit, of peftcorr-difffit\n"), done.stderr
+    done = commands.process(PLAIN, ["ls", "broken"], PYTHONPATH=f"{installed}:{tmp_path}")
+    assert "strategy broken, of broken-plugin\nBROKEN: ModuleNotFoundError" in done.stdout
 
 
 def test_it_reaches_the_leaderboard(commands: Commands, installed: Path) -> None:

@@ -257,37 +257,37 @@ def identified(**changes: Any) -> Recipe:
 
 
 def test_a_run_id_is_a_hash_of_the_numbers_alone() -> None:
-    run_id = identified().run_id()
+    run_id = identified().digest()
     assert re.fullmatch(r"[0-9a-f]{16}", run_id)
-    assert run_id == Recipe.model_validate(identified().model_dump(mode="json")).run_id()
-    assert run_id != identified(weights=WeightsIdentity(id="w", sha256="1" * 64)).run_id()
-    assert run_id != identified(seed=1).run_id()
+    assert run_id == Recipe.model_validate(identified().model_dump(mode="json")).digest()
+    assert run_id != identified(weights=WeightsIdentity(id="w", sha256="1" * 64)).digest()
+    assert run_id != identified(seed=1).digest()
 
 
 def test_every_key_counts() -> None:
-    base = resolve({}, [], None).run_id()
+    base = resolve({}, [], None).digest()
     assignments = (
         "seed=1", "alphas=[0.1]", "limit_pairs=3", "precision=bf16", "training.steps=3", "strategy.rank=4",
         "training.loss.beta=3", "backbone.image_size=64", "backbone.resize=pad", "predictors=[argmax]",
     )  # fmt: skip
-    ids = [resolve({}, [assignment], None).run_id() for assignment in assignments]
+    ids = [resolve({}, [assignment], None).digest() for assignment in assignments]
     assert len({base, *ids}) == len(assignments) + 1
 
 
 def test_how_a_value_was_written_does_not_count(write: Any) -> None:
     """Neither the file, nor its name, nor its folder, nor the order of its keys, nor a default written out."""
-    base = resolve({}, [], None).run_id()
-    assert resolve({"seed": 0}, [], None).run_id() == base
-    assert resolve({}, ["alphas=[0.2, 0.1, 0.05, 0.1]"], None).run_id() == base
-    assert resolve({}, ["strategy={rank: 8, name: lora, alpha: 8.0}"], None).run_id() == base
+    base = resolve({}, [], None).digest()
+    assert resolve({"seed": 0}, [], None).digest() == base
+    assert resolve({}, ["alphas=[0.2, 0.1, 0.05, 0.1]"], None).digest() == base
+    assert resolve({}, ["strategy={rank: 8, name: lora, alpha: 8.0}"], None).digest() == base
     one, other = write("a.yaml", {"seed": 3}), write("b/c.yaml", {"extends": "../a.yaml"})
-    assert resolve({}, [], one).run_id() == resolve({}, [], other).run_id()
+    assert resolve({}, [], one).digest() == resolve({}, [], other).digest()
 
 
 def test_a_run_id_is_the_same_in_another_process() -> None:
-    code = "from peftcorr.recipe import resolve; print(resolve({}, [], None).run_id())"
+    code = "from peftcorr.recipe import resolve; print(resolve({}, [], None).digest())"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.strip() == resolve({}, [], None).run_id()
+    assert out.strip() == resolve({}, [], None).digest()
 
 
 def test_a_written_out_recipe_reads_back(write: Any) -> None:
@@ -298,10 +298,10 @@ def test_a_written_out_recipe_reads_back(write: Any) -> None:
 def test_the_default_preset_leaves_run_ids_as_they_were() -> None:
     recipe = resolve({}, ["preset=peftcorr"], None)
     assert "preset" not in recipe.model_dump(mode="json")
-    assert recipe.run_id() == resolve({}, [], None).run_id()
+    assert recipe.digest() == resolve({}, [], None).digest()
     other = resolve({}, ["preset=sd4match"], None)
     assert other.model_dump(mode="json")["preset"] == "sd4match"
-    assert other.run_id() != recipe.run_id()
+    assert other.digest() != recipe.digest()
     with pytest.raises(PeftCorrError, match=r"Did you mean .geoaware.\?"):
         resolve({}, ["preset=geoawar"], None)
     with pytest.raises(PeftCorrError, match="Unknown preset"):

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from peftcorr.config import make
-from peftcorr.matching.predictors import PREDICTORS
+from peftcorr.errors import PeftCorrError
+from peftcorr.matching import PREDICTORS
 from peftcorr.recipe import read, resolve
 from peftcorr.strategies import STRATEGIES
 
@@ -43,7 +44,41 @@ def test_a_shipped_recipe_is_valid_and_says_how_to_run_it(path: Path) -> None:
 
 
 def test_the_default_recipe_is_the_default() -> None:
-    assert resolve({}, [], RECIPES / "default.yaml").run_id() == resolve({}, [], None).run_id()
+    assert resolve({}, [], RECIPES / "default.yaml").digest() == resolve({}, [], None).digest()
+
+
+def test_it_is_found_by_its_name_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("default", "spair71k/lora", "spair71k/lora.yaml", "leaderboard/tiny/last-2"):
+        file = RECIPES / name if name.endswith(".yaml") else RECIPES / f"{name}.yaml"
+        assert resolve({}, [], Path(name)).digest() == resolve({}, [], file).digest()
+
+
+def test_a_file_of_that_path_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("spair71k").mkdir()
+    Path("spair71k", "lora").write_text("extends: mine.yaml\n")
+    Path("spair71k", "mine.yaml").write_text("seed: 7\n")
+    assert resolve({}, [], Path("spair71k/lora")).seed == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("defualt", "default"), ("spair71k/lorra", "spair71k/lora"), ("spair71k", "spair71k/")],
+)
+def test_a_wrong_name_is_refused_with_the_nearest(
+    name: str, nearest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PeftCorrError, match=rf"--recipe {name}: .*Did you mean '{nearest}"):
+        resolve({}, [], Path(name))
+
+
+def test_what_a_file_extends_is_a_file(tmp_path: Path) -> None:
+    """A name of a shipped recipe there would hide that a file is missing."""
+    (tmp_path / "mine.yaml").write_text("extends: default\n")
+    with pytest.raises(PeftCorrError, match="there is no such file"):
+        resolve({}, [], tmp_path / "mine.yaml")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ from peftcorr.strategies.frozen import Frozen
 @pytest.fixture
 def names() -> Registry[Strategy]:
     """A registry of strategies with nothing in it and no installed plugin."""
-    made: Registry[Strategy] = Registry("strategy", "peftcorr.strategies", lambda: Strategy)
+    made: Registry[Strategy] = Registry(
+        "strategy", "peftcorr.strategies", "peftcorr.strategies.base:Strategy"
+    )
     made._scanned = True
     return made
 
@@ -36,7 +38,9 @@ def install(monkeypatch: pytest.MonkeyPatch, *points: tuple[str, str]) -> Regist
         vars(point).update(dist=Distribution())
         found.append(point)
     monkeypatch.setattr(registry_module, "entry_points", lambda group: found)
-    made: Registry[Strategy] = Registry("strategy", "peftcorr.strategies", lambda: Strategy)
+    made: Registry[Strategy] = Registry(
+        "strategy", "peftcorr.strategies", "peftcorr.strategies.base:Strategy"
+    )
     made.lazy("frozen", "peftcorr.strategies.frozen:Frozen")
     return made
 

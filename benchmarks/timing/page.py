@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from findings import write_json
 from rich.console import Console
-from rich.table import Table
 
+from peftcorr.console.table import print_table
+from peftcorr.report.pipes import table
 from peftcorr.results.environment import environment
 from timing.notes import EVALUATION, NOTES, SPAIR_SIZED, TRAINING, VARIANTS
 from timing.settings import PROJECT, Settings
@@ -85,18 +86,13 @@ def write(path: Path, found: Findings, on: dict[str, Any], settings: Settings) -
         "quick": settings.quick,
         **vars(found),
     }
-    path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(path.with_suffix(".json"), content)
 
 
 def show(found: Findings, console: Console) -> None:
     """Print the tables."""
     for title, header, rows in _tables(found):
-        table = Table(*header, title=title, title_justify="left")
-        for column in table.columns[1:]:
-            column.justify = "right"
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+        print_table(console, header, rows, title=title)
 
 
 def _tables(found: Findings) -> list[tuple[str, list[str], Cells]]:
@@ -208,15 +204,7 @@ def _markdown(found: Findings, on: dict[str, Any], settings: Settings) -> str:
             "**A quick run on a few pairs: it shows that the benchmark works, not how fast peftcorr is.**",
         ]
     for title, header, rows in _tables(found):
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            f"| {' | '.join(header)} |",
-            f"| --- |{' ---: |' * (len(header) - 1)}",
-        ]
-        lines += [f"| {' | '.join(row)} |" for row in rows]
-        lines += ["", NOTES[title].strip()]
+        lines += ["", f"## {title}", "", table(header, rows, left=(0,)), "", NOTES[title].strip()]
         if title == TRAINING:
             lines += _prefix_notes(found)
     if found.left_out:

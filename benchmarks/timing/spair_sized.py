@@ -14,7 +14,7 @@ import transformers
 from torch import Tensor
 
 from peftcorr.backbones import Backbone
-from peftcorr.backbones.dinov2 import Dinov2S14
+from peftcorr.backbones.dinov2 import Dinov2, Dinov2S14
 from peftcorr.data.base import PairDataset
 from peftcorr.features.encode import Encoder
 from peftcorr.machine.launch import use_all_cores
@@ -110,8 +110,10 @@ def vit(size: int) -> Backbone:
     return backbone
 
 
-class Free(Dinov2S14):
+class Free(Dinov2):
     """Maps of DINOv2 ViT-B/14's shape at 518 px for next to nothing: patches' mean colours times fixed numbers."""
+
+    variant = Dinov2S14.variant
 
     def __init__(self) -> None:
         model_class, config = Dinov2S14.architecture()

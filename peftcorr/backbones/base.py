@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -12,9 +12,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from peftcorr.backbones.identity import Weights, local_weights
+from peftcorr.backbones.identity import PUBLISHED, Weights, local_weights
 from peftcorr.errors import PeftCorrError
-from peftcorr.registry import Registry
 
 NEVER_TRAINED = "never_trained"
 """Attribute of modules that run without gradient whatever the strategy, such as an encoder of fixed prompts."""
@@ -59,11 +58,22 @@ class TokenState:
     height: int
     width: int
 
+    def as_map(self, leading: int = 0) -> Tensor:
+        """Tokens as a map of the patches (B, D, h, w), float32.
+
+        Args:
+            leading: how many tokens before the patches are left out.
+        """
+        patches = self.tokens[:, leading:].float()
+        return patches.transpose(1, 2).reshape(len(patches), -1, self.height, self.width)
+
 
 class Backbone(nn.Module, ABC):
     """A frozen-by-default encoder from images to a feature map.
 
     Attributes:
+        hub_id, hub_files: repository of the weights, and which of its files are fetched.
+        mirrored: whether that repository is a copy, and not the makers' own.
         stride: pixels per feature cell.
         channels: C of the feature map.
         mean, std: per-channel statistics that `preprocess` applies to images in [0, 1].
@@ -77,8 +87,10 @@ class Backbone(nn.Module, ABC):
         """Options of a recipe's ``backbone`` section."""
 
         model_config = ConfigDict(extra="forbid", frozen=True)
-        image_size: int = Field(default=518, gt=0)
-        resize: Literal["stretch", "pad"] = "stretch"
+        image_size: int = Field(default=518, gt=0, description="side of the square input, in pixels")
+        resize: Literal["stretch", "pad"] = Field(
+            default="stretch", description="how an image becomes square: stretched, or padded"
+        )
         layer: int | None = Field(
             default=None,
             ge=1,
@@ -87,6 +99,8 @@ class Backbone(nn.Module, ABC):
         )
 
     hub_id: ClassVar[str | None] = None
+    hub_files: ClassVar[tuple[str, ...]] = PUBLISHED
+    mirrored: ClassVar[bool] = False
     licence: ClassVar[str] = ""
     leading_tokens: int | None = None
     uses_categories: bool = False
@@ -118,7 +132,14 @@ class Backbone(nn.Module, ABC):
         """
         if given is not None:
             return local_weights(given)
-        return cls.embedded_weights() or Weights(cls.hub_id or cls.__name__, None, None, official=True)
+        return cls.embedded_weights() or Weights(
+            cls.hub_id or cls.__name__, None, None, official=not cls.mirrored
+        )
+
+    @classmethod
+    def members(cls, config: Config) -> list[tuple[type[Backbone], Backbone.Config]]:
+        """Backbones that this one is made of, with their options; none of a plain one."""
+        return []
 
     @classmethod
     @abstractmethod
@@ -213,6 +234,44 @@ class Backbone(nn.Module, ABC):
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
 
+class BlockRow(Backbone):
+    """A backbone whose blocks run one after the other, each on the tensor that the one before gave.
+
+    Subclasses say what enters the first block and what is read off the last, and fill `_sites` in their constructor,
+    before a strategy adds anything.
+    """
+
+    _sites: list[BlockSites]
+
+    def sites(self) -> list[BlockSites]:
+        """See `Backbone.sites`."""
+        return self._sites
+
+    @abstractmethod
+    def _enter(self, images: Tensor) -> Tensor:
+        """Preprocessed images (B, 3, H, W) to what enters the first block."""
+
+    @abstractmethod
+    def _read(self, state: TokenState) -> Tensor:
+        """What leaves the last block to features (B, C', h, w)."""
+
+    def _run(self, state: TokenState, start: int, end: int | None = None) -> TokenState:
+        """Run blocks `start` to `end` (excluded)."""
+        tokens = state.tokens
+        for block in self.blocks()[start:end]:
+            tokens = block(tokens)
+        return replace(state, tokens=tokens)
+
+    def prefix(self, images: Tensor, k: int) -> TokenState:
+        """See `Backbone.prefix`."""
+        height, width = images.shape[-2] // self.stride, images.shape[-1] // self.stride
+        return self._run(TokenState(self._enter(images), height, width), 0, k)
+
+    def tail(self, state: TokenState, k: int) -> Tensor:
+        """See `Backbone.tail`; of an earlier block than the last too, the features go through the final norm."""
+        return self._read(self._run(state, k)).float()
+
+
 def check_size(size: int, stride: int) -> None:
     """Refuse an image size that the feature grid does not divide.
 
@@ -231,4 +290,22 @@ def parameters_of(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-BACKBONES: Registry[Backbone] = Registry("backbone", "peftcorr.backbones", lambda: Backbone)
+def sites_of(
+    backbone: nn.Module, block: str, width: int, linears: Mapping[str, Iterable[str]], **places: str | None
+) -> BlockSites:
+    """Sites of a block as it is now.
+
+    Args:
+        backbone: what the block is in.
+        block: its name, from the backbone down.
+        width: channels where it ends.
+        linears: layers by role, named from the block down.
+        places: the other places of `BlockSites`, likewise.
+    """
+    return BlockSites(
+        block=block,
+        width=width,
+        parameters=parameters_of(backbone.get_submodule(block)),
+        linears={role: tuple(f"{block}.{name}" for name in names) for role, names in linears.items()},
+        **{place: None if name is None else f"{block}.{name}" for place, name in places.items()},
+    )

@@ -9,21 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 import transformers
 from pydantic import Field
 from torch import Tensor, nn
 
-from peftcorr.backbones.base import Backbone, BlockSites, TokenState, check_size, parameters_of
-from peftcorr.backbones.identity import Weights
-from peftcorr.backbones.loading import fetch, load_transformers
-from peftcorr.backbones.saving import save_transformers
+from peftcorr.backbones.base import Backbone, TokenState, sites_of
+from peftcorr.backbones.huggingface import HuggingFace, published
 from peftcorr.errors import PeftCorrError
-
-_SHAPE_KEYS = ("model_type", "hidden_sizes", "depths", "hidden_act", "layer_norm_eps", "num_channels")
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,7 @@ class ConvNextBlock(nn.Module):
         return adapted
 
 
-class Dinov3ConvNext(Backbone):
+class Dinov3ConvNext(HuggingFace):
     """A DINOv3 ConvNeXt; features are the last stage's map after the final norm.
 
     A block is a layer, not a stage: the last stage alone is half of the model, too coarse a step for strategies that
@@ -71,18 +65,25 @@ class Dinov3ConvNext(Backbone):
 
     With `layer` inside an earlier stage the map is that stage's, finer and without a norm: the model has one for
     its last stage only.
+
+    `sites` has no attention; the norm reads the depthwise convolution's output instead of the residual stream, and
+    what is added to the stream is the output of no module that has channels last: those places are None.
     """
 
     class Config(Backbone.Config):
         """Options of the ``dinov3_convnext`` backbones."""
 
-        image_size: int = Field(default=512, gt=0, description="a multiple of 32; 512 gives a map of 16 x 16")
+        image_size: int = Field(
+            default=512,
+            gt=0,
+            description="side of the square input, in pixels, a multiple of 32; 512 gives a map of 16 x 16",
+        )
 
     variant: ClassVar[Variant]
     licence = "DINOv3 License"
 
     def __init__(self, config: Backbone.Config, model: Any):
-        super().__init__(config)
+        super().__init__(config, model)
         depth = self.tapped(sum(self.variant.depths))
         layers = [
             ConvNextBlock(stage.downsample_layers if index == 0 else (), layer)
@@ -92,73 +93,52 @@ class Dinov3ConvNext(Backbone):
         for block in layers:
             block.layer.drop_path = nn.Identity()  # a frozen backbone drops nothing, whatever mode it is in
         self.trunk = nn.ModuleList(layers[:depth])
-        self._plain_config = model.config
         last = self.variant.stage(depth - 1)
         has_norm = last == len(self.variant.depths) - 1
         self.norm: nn.Module | None = model.layer_norm if has_norm else None
         self.requires_grad_(False)
         self.stride = self.variant.stride(depth - 1)
         self.channels = self.variant.widths[last]
-        self._sites = [self._block_sites(index) for index in range(depth)]
+        self._sites = [
+            sites_of(
+                self,
+                f"trunk.{index}",
+                self.variant.widths[self.variant.stage(index)],
+                {
+                    "fc1": ("layer.pointwise_conv1",),
+                    "fc2": ("layer.pointwise_conv2",),
+                    "conv": ("layer.depthwise_conv",),
+                },
+            )
+            for index in range(depth)
+        ]
 
     @classmethod
-    def architecture(cls) -> tuple[type[Any], Any]:
-        """The transformers class and its configuration, written out so that no hub has to be asked."""
-        config = transformers.DINOv3ConvNextConfig(
-            hidden_sizes=list(cls.variant.widths),
-            depths=list(cls.variant.depths),
-            hidden_act="gelu",
-            layer_norm_eps=1e-6,
-        )
-        return transformers.DINOv3ConvNextModel, config
+    def settings(cls) -> tuple[type[Any], dict[str, Any]]:
+        """See `HuggingFace.settings`."""
+        return transformers.DINOv3ConvNextModel, {
+            "hidden_sizes": list(cls.variant.widths),
+            "depths": list(cls.variant.depths),
+            "hidden_act": "gelu",
+            "layer_norm_eps": 1e-6,
+            "num_channels": 3,
+        }
 
     @classmethod
-    def build(cls, config: Backbone.Config, weights: Weights | None) -> Dinov3ConvNext:
-        """See `Backbone.build`."""
+    def stride_of(cls, config: Backbone.Config) -> int:
+        """See `HuggingFace.stride_of`: of the last layer that runs."""
         depth = sum(cls.variant.depths)
-        check_size(config.image_size, cls.variant.stride(min(config.layer or depth, depth) - 1))
-        model_class, expected = cls.architecture()
-        if weights is None:
-            with torch.device("meta"):
-                return cls(config, model_class(expected))
-        folder = fetch(weights.id) if weights.folder is None else weights.folder
-        return cls(config, load_transformers(model_class, expected, folder, _SHAPE_KEYS))
+        return cls.variant.stride(min(config.layer or depth, depth) - 1)
 
     def blocks(self) -> Sequence[nn.Module]:
         """The layers of all stages, each with the downsampling before it."""
         return list(self.trunk)
 
-    def sites(self) -> list[BlockSites]:
-        """See `Backbone.sites`.
-
-        There is no attention, the norm reads the depthwise convolution's output instead of the residual stream, and
-        what is added to the stream is the output of no module that has channels last: those places are None.
-        """
-        return self._sites
-
-    def _block_sites(self, index: int) -> BlockSites:
-        block = f"trunk.{index}"
-        return BlockSites(
-            block=block,
-            width=self.variant.widths[self.variant.stage(index)],
-            parameters=parameters_of(self.get_submodule(block)),
-            linears={
-                "fc1": (f"{block}.layer.pointwise_conv1",),
-                "fc2": (f"{block}.layer.pointwise_conv2",),
-                "conv": (f"{block}.layer.depthwise_conv",),
-            },
-        )
-
     def final_norm(self) -> nn.Module | None:
         """The LayerNorm after the last stage; None if the features are of an earlier one."""
         return self.norm
 
-    def save_pretrained(self, folder: Path) -> None:
-        """See `Backbone.save_pretrained`: what transformers' ``DINOv3ConvNextModel`` loads.
-
-        Raises:
-            PeftCorrError: if the features are of an earlier layer: the class there always has its last norm.
-        """
+    def _plain(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if self.config.layer is not None:
             raise PeftCorrError(
                 "A ConvNeXt with backbone.layer cannot be exported: transformers has no such model."
@@ -174,51 +154,25 @@ class Dinov3ConvNext(Backbone):
                 (block.layer, f"model.stages.{stage}.layers.{within}"),
             ):
                 tensors |= {f"{name}.{key}": tensor for key, tensor in part.state_dict().items()}
-        save_transformers(self._plain_config, tensors, folder)
+        return tensors, {}
 
-    def prefix(self, images: Tensor, k: int) -> TokenState:
-        """See `Backbone.prefix`."""
-        features = images
-        for block in self.blocks()[:k]:
-            features = block(features)
-        return TokenState(features, images.shape[-2] // self.stride, images.shape[-1] // self.stride)
+    def _enter(self, images: Tensor) -> Tensor:
+        return images
 
-    def tail(self, state: TokenState, k: int) -> Tensor:
-        """See `Backbone.tail`."""
+    def _read(self, state: TokenState) -> Tensor:
         features = state.tokens
-        for block in self.blocks()[k:]:
-            features = block(features)
         if self.norm is not None:
             features = self.norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return features.float()
+        return features
 
 
-_TINY_WIDTHS = (96, 192, 384, 768)
+def _published(name: str, variant: Variant) -> type[Dinov3ConvNext]:
+    hub_id = f"facebook/dinov3-convnext-{name.lower()}-pretrain-lvd1689m"
+    title = f"DINOv3 ConvNeXt-{name[0]}."
+    return published(Dinov3ConvNext, f"Dinov3ConvNext{name}", title, hub_id, variant)
 
 
-class Dinov3ConvNextTiny(Dinov3ConvNext):
-    """DINOv3 ConvNeXt-T."""
-
-    variant = Variant(_TINY_WIDTHS, (3, 3, 9, 3))
-    hub_id = "facebook/dinov3-convnext-tiny-pretrain-lvd1689m"
-
-
-class Dinov3ConvNextSmall(Dinov3ConvNext):
-    """DINOv3 ConvNeXt-S."""
-
-    variant = Variant(_TINY_WIDTHS, (3, 3, 27, 3))
-    hub_id = "facebook/dinov3-convnext-small-pretrain-lvd1689m"
-
-
-class Dinov3ConvNextBase(Dinov3ConvNext):
-    """DINOv3 ConvNeXt-B."""
-
-    variant = Variant((128, 256, 512, 1024), (3, 3, 27, 3))
-    hub_id = "facebook/dinov3-convnext-base-pretrain-lvd1689m"
-
-
-class Dinov3ConvNextLarge(Dinov3ConvNext):
-    """DINOv3 ConvNeXt-L."""
-
-    variant = Variant((192, 384, 768, 1536), (3, 3, 27, 3))
-    hub_id = "facebook/dinov3-convnext-large-pretrain-lvd1689m"
+Dinov3ConvNextTiny = _published("Tiny", Variant((96, 192, 384, 768), (3, 3, 9, 3)))
+Dinov3ConvNextSmall = _published("Small", Variant((96, 192, 384, 768), (3, 3, 27, 3)))
+Dinov3ConvNextBase = _published("Base", Variant((128, 256, 512, 1024), (3, 3, 27, 3)))
+Dinov3ConvNextLarge = _published("Large", Variant((192, 384, 768, 1536), (3, 3, 27, 3)))

@@ -26,12 +26,10 @@ class SplitLinear(nn.Module):
         self._names = tuple(names)
         size = fused.out_features // len(self._names)
         for index, name in enumerate(self._names):
+            layer = _linear(fused.in_features, size, like=fused)
             rows = slice(index * size, (index + 1) * size)
-            layer = nn.Linear(fused.in_features, size, fused.bias is not None, device=fused.weight.device)
-            layer.weight = nn.Parameter(fused.weight.detach()[rows].clone(), fused.weight.requires_grad)
-            if fused.bias is not None:
-                layer.bias = nn.Parameter(fused.bias.detach()[rows].clone(), fused.bias.requires_grad)
-            self.add_module(name, layer)
+            layer.load_state_dict({what: tensor[rows] for what, tensor in fused.state_dict().items()})
+            self.add_module(name, layer.requires_grad_(fused.weight.requires_grad))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., D) to (..., out)."""
@@ -46,18 +44,17 @@ class SplitLinear(nn.Module):
         layers = [self.get_submodule(name) for name in self._names]
         if not all(type(layer) is nn.Linear for layer in layers):
             raise TypeError("merge the adapters first")
-        weights, biases = ([getattr(layer, what) for layer in layers] for what in ("weight", "bias"))
-        whole = nn.Linear(
-            weights[0].shape[1],
-            sum(len(w) for w in weights),
-            biases[0] is not None,
-            device=weights[0].device,
-        )
-        with torch.no_grad():
-            whole.weight.copy_(torch.cat(weights))
-            if biases[0] is not None:
-                whole.bias.copy_(torch.cat(biases))
+        first: nn.Linear = layers[0]  # type: ignore[assignment]
+        whole = _linear(first.in_features, first.out_features * len(layers), like=first)
+        states = [layer.state_dict() for layer in layers]
+        whole.load_state_dict({what: torch.cat([state[what] for state in states]) for what in states[0]})
         return whole
+
+
+def _linear(inputs: int, outputs: int, like: nn.Linear) -> nn.Linear:
+    return nn.Linear(
+        inputs, outputs, like.bias is not None, device=like.weight.device, dtype=like.weight.dtype
+    )
 
 
 def fused_state(module: nn.Module) -> dict[str, Tensor]:

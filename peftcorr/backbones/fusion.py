@@ -6,7 +6,6 @@ NeurIPS 2023, fuse two: similarities are then sums of the parts' cosine similari
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +15,9 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor, nn
 
-from peftcorr.backbones.base import BACKBONES, Backbone, BlockSites, TokenState
-from peftcorr.backbones.identity import Weights
+from peftcorr.backbones import BACKBONES
+from peftcorr.backbones.base import Backbone, BlockSites, TokenState
+from peftcorr.backbones.identity import Weights, joined
 from peftcorr.errors import PeftCorrError
 from peftcorr.matching.similarity import normalise
 
@@ -43,7 +43,9 @@ class Fusion(Backbone):
     class Config(Backbone.Config):
         """Options of ``fusion``."""
 
-        image_size: int = Field(default=_PAPER_SIZE, gt=0, description="the first part's too")
+        image_size: int = Field(
+            default=_PAPER_SIZE, gt=0, description="side of the square input, in pixels; the first part's too"
+        )
         parts: list[Part] = Field(
             default=_PAPER,
             min_length=2,
@@ -113,15 +115,13 @@ class Fusion(Backbone):
                 found.append(backbone.find_weights(options, folder))
             except PeftCorrError as error:
                 raise PeftCorrError(f"backbone.parts[{index}]: {error}") from error
-        hashes = [weights.sha256 for weights in found]
-        known = None if None in hashes else hashlib.sha256(" ".join(map(str, hashes)).encode()).hexdigest()
-        return Weights(
-            id=" + ".join(weights.id for weights in found),
-            sha256=known,
-            folder=None,
-            official=all(weights.official for weights in found),
-            parts=tuple(found),
-        )
+        return joined(found)
+
+    @classmethod
+    def members(cls, config: Backbone.Config) -> list[tuple[type[Backbone], Backbone.Config]]:
+        """See `Backbone.members`."""
+        assert isinstance(config, Fusion.Config)
+        return [_backbone_of(part, index, config.resize) for index, part in enumerate(config.parts)]
 
     @classmethod
     def build(cls, config: Backbone.Config, weights: Weights | None) -> Fusion:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import sha256
 
 EMBEDDED = Path(__file__).parent / "weights"
+
+# Models of many gigabytes are published in several files, with an index of them.
+PUBLISHED = ("config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,7 @@ class Weights:
         sha256: hash of the weights file; None for weights that the hub has not been asked for yet.
         folder: folder in Hugging Face format (or the file that a family's own package publishes).
         parts: of a backbone made of several, the weights of each.
+        commit: revision of the hub's repository that they were fetched from.
     """
 
     id: str
@@ -28,6 +34,7 @@ class Weights:
     folder: Path | None
     official: bool
     parts: tuple[Weights, ...] = ()
+    commit: str | None = None
 
 
 def local_weights(folder: Path, official: bool = False) -> Weights:
@@ -60,11 +67,14 @@ def _tensor_files(folder: Path) -> list[Path]:
         ) from error
 
 
-def sha256(*paths: Path) -> str:
-    """Hash of a file's bytes (of several, one after the other), in hexadecimal."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
+def joined(parts: Sequence[Weights]) -> Weights:
+    """Weights of a backbone that is made of several: a hash of their hashes, if all are known."""
+    hashes, commits = [part.sha256 for part in parts], [part.commit for part in parts]
+    return Weights(
+        id=" + ".join(part.id for part in parts),
+        sha256=None if None in hashes else hashlib.sha256(" ".join(map(str, hashes)).encode()).hexdigest(),
+        folder=None,
+        official=all(part.official for part in parts),
+        parts=tuple(parts),
+        commit=" + ".join(commit or "-" for commit in commits) if any(commits) else None,
+    )

@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from peftcorr.backbones.base import Backbone
+from peftcorr.backbones.identity import PUBLISHED, Weights, joined
 from peftcorr.errors import PeftCorrError
 
-# Models of many gigabytes are published in several files, with an index of them.
-_PUBLISHED = ("config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
+T = TypeVar("T")
 
 
-def fetch(hub_id: str, files: Sequence[str] = _PUBLISHED) -> Path:
+def fetched(backbone: type[Backbone], config: Backbone.Config, weights: Weights) -> Weights:
+    """Weights with their files at hand: those of the hub fetched, hashed, and with the revision that they are of.
+
+    Args:
+        backbone: what they are for.
+        config: its options.
+        weights: what `Backbone.find_weights` found.
+
+    Raises:
+        PeftCorrError: as `fetch`.
+    """
+    if weights.parts:
+        members = backbone.members(config)
+        return joined([fetched(*own, part) for own, part in zip(members, weights.parts, strict=True)])
+    if weights.folder is not None:
+        return weights
+    folder = fetch(weights.id, backbone.hub_files)
+    found = backbone.find_weights(config, folder)
+    return replace(found, id=weights.id, official=weights.official, commit=folder.name)
+
+
+def place_of(weights: Weights, files: Sequence[str] = PUBLISHED) -> Path:
+    """Where weights lie, fetched first if they are the hub's; see `fetch`."""
+    return fetch(weights.id, files) if weights.folder is None else weights.folder
+
+
+def fetch(hub_id: str, files: Sequence[str] = PUBLISHED) -> Path:
     """Folder of a model's files in the local hub cache, downloaded if they are not there yet.
 
     Args:
@@ -43,70 +71,98 @@ def fetch(hub_id: str, files: Sequence[str] = _PUBLISHED) -> Path:
         ) from error
 
 
-def load_transformers(
-    model_class: type[Any], expected: Any, folder: Path, shape_keys: tuple[str, ...]
-) -> nn.Module:
+def load_transformers(model_class: type[Any], settings: Mapping[str, Any], folder: Path) -> nn.Module:
     """Load float32 weights from `folder`, refusing what is not exactly the architecture asked for.
 
     Args:
         model_class: transformers class.
-        expected: configuration that the backbone's code prescribes.
+        settings: entries of its configuration that the backbone's code prescribes.
         folder: folder with ``config.json`` and ``model.safetensors``.
-        shape_keys: entries of the configuration that must agree.
 
     Raises:
-        PeftCorrError: if a shape differs, a tensor is missing, or a file cannot be read.
+        PeftCorrError: if an entry differs, a tensor is missing, or a file cannot be read.
+    """
+    config_class = model_class.config_class
+    found = read_configuration(folder, config_class.from_pretrained)
+    entries = {key: getattr(found, key) for key in settings}
+    # Older versions of transformers left the type of a model inside another one empty.
+    entries["model_type"] = found.model_type or config_class.model_type
+    check_settings(folder, entries, {"model_type": config_class.model_type, **settings})
+    # Convolutions have no attention to choose an implementation of.
+    attention = "sdpa" if model_class._supports_sdpa else None
+    return load_whole(
+        model_class, folder, "model.safetensors", dtype=torch.float32, attn_implementation=attention
+    )
+
+
+def read_configuration(folder: Path, read: Callable[..., T]) -> T:
+    """What `read`, a library's own reader, makes of the folder's ``config.json``.
+
+    Raises:
+        PeftCorrError: if it cannot be read.
     """
     try:
-        found = type(expected).from_pretrained(folder, local_files_only=True)
+        return read(folder, local_files_only=True)
     except Exception as error:
         raise PeftCorrError(f"--weights {folder}: config.json cannot be read ({one_line(error)}).") from error
-    for key in (key for key in shape_keys if hasattr(expected, key)):
-        if getattr(found, key) != getattr(expected, key):
+
+
+def check_settings(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse a configuration that differs from what the backbone's code prescribes.
+
+    Raises:
+        PeftCorrError: naming the first entry that does.
+    """
+    for key, value in wanted.items():
+        there, here = (list(v) if isinstance(v, tuple) else v for v in (found[key], value))
+        if there != here:
             raise PeftCorrError(
-                f"--weights {folder}: config.json has {key} {getattr(found, key)}, but this backbone has "
-                f"{getattr(expected, key)}: choose the --backbone that these weights were made for."
+                f"--weights {folder}: config.json has {key} {found[key]}, but this backbone has {value}: choose the "
+                "--backbone that these weights were made for."
             )
+
+
+def load_whole(model_class: type[Any], folder: Path, file: str, **options: Any) -> nn.Module:
+    """Load a model with its library's own loader, refusing a file that does not hold exactly its tensors.
+
+    Args:
+        model_class: class of transformers or diffusers.
+        folder: where its configuration and its tensors are.
+        file: the latter's name.
+        options: of the loader.
+
+    Raises:
+        PeftCorrError: if a tensor is missing, too many or of another shape, or the file cannot be read.
+    """
     try:
+        model: nn.Module
         model, report = model_class.from_pretrained(
-            folder,
-            config=found,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            attn_implementation="sdpa"
-            if model_class._supports_sdpa
-            else None,  # of convolutions there is none
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
         )
     except Exception as error:
         raise PeftCorrError(
-            f"--weights {folder}: model.safetensors does not fit its config.json ({one_line(error)}): fetch the file "
-            "again, or choose the --backbone that it was made for."
+            f"--weights {folder}: {file} does not fit its config.json ({one_line(error)}): fetch the file again, or "
+            "choose the --backbone that it was made for."
         ) from error
-    check_tensor_names(
-        f"--weights {folder}: model.safetensors",
-        missing=sorted(set(report["missing_keys"]) - {"embeddings.mask_token"}),
-        unexpected=sorted(report["unexpected_keys"]),
-    )
-    loaded: nn.Module = model
-    return loaded
+    missing = set(report["missing_keys"]) - {"embeddings.mask_token"}  # only masked pretraining reads it
+    check_tensor_names(f"--weights {folder}: {file}", missing, report["unexpected_keys"])
+    return model
 
 
-def check_tensor_names(file: str, missing: Sequence[str], unexpected: Sequence[str]) -> None:
+def check_tensor_names(file: str, missing: Iterable[str], unexpected: Iterable[str]) -> None:
     """Refuse a file that does not hold exactly the model's tensors.
 
     Raises:
         PeftCorrError: if one is missing, or is too many.
     """
-    if missing:
+    if lost := sorted(missing):
         raise PeftCorrError(
-            f"{file} lacks {len(missing)} tensors of the model, {missing[0]} among them: fetch the file again."
+            f"{file} lacks {len(lost)} tensors of the model, {lost[0]} among them: fetch the file again."
         )
-    if unexpected:
+    if odd := sorted(unexpected):
         raise PeftCorrError(
-            f"{file} has {len(unexpected)} tensors that the model has no place for, {unexpected[0]} among them: choose "
-            "the --backbone that it was made for."
+            f"{file} has {len(odd)} tensors that the model has no place for, {odd[0]} among them: choose the "
+            "--backbone that it was made for."
         )
 
 

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import pickle
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor, nn
 
-from peftcorr.backbones.identity import Weights, sha256
+from peftcorr.backbones.identity import Weights
 from peftcorr.backbones.loading import check_tensor_names, one_line
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import sha256
 
 _PART = "image_encoder."
-_NAMES = (  # in transformers, in the package
-    (r"^patch_embed\.projection\.", "patch_embed.proj."),
-    (r"^layers\.(\d+)\.layer_norm([12])\.", r"blocks.\1.norm\2."),
-    (r"^layers\.(\d+)\.", r"blocks.\1."),
-    (r"^neck\.conv1\.", "neck.0."),
-    (r"^neck\.layer_norm1\.", "neck.1."),
-    (r"^neck\.conv2\.", "neck.2."),
-    (r"^neck\.layer_norm2\.", "neck.3."),
-)
+_NAMES = {  # in transformers: in the package
+    "patch_embed.projection.": "patch_embed.proj.",
+    "layers.": "blocks.",
+    "neck.conv1.": "neck.0.",
+    "neck.layer_norm1.": "neck.1.",
+    "neck.conv2.": "neck.2.",
+    "neck.layer_norm2.": "neck.3.",
+    "layer_norm": "norm",
+}
 
 
 def identify(file: Path) -> Weights:
@@ -41,12 +40,13 @@ def identify(file: Path) -> Weights:
     return Weights(file.resolve().name, sha256(file), file, official=False)
 
 
-def load_checkpoint(file: Path, expected: Any) -> nn.Module:
+def load_checkpoint(file: Path, model_class: type[Any], expected: Any) -> nn.Module:
     """The vision model of transformers with a checkpoint's float32 weights; nothing pickled but tensors is read.
 
     Args:
         file: state dict of the package's ``Sam``; what is not under ``image_encoder.`` is left aside.
-        expected: ``SamVisionConfig`` that the backbone's code prescribes.
+        model_class: ``SamVisionModel``.
+        expected: its configuration that the backbone's code prescribes.
 
     Raises:
         PeftCorrError: if the file cannot be read, is no state dict, or is not exactly of that architecture.
@@ -58,31 +58,44 @@ def load_checkpoint(file: Path, expected: Any) -> nn.Module:
             "segment-anything package publishes it."
         )
     with torch.device("meta"):
-        model = transformers.SamVisionModel(expected).eval()
-    wanted = model.vision_encoder.state_dict()
-    names = {name: _PART + _in_package(name) for name in wanted}
-    for name, key in names.items():
-        if key in given and given[key].shape != wanted[name].shape:
+        wanted = {
+            _PART + key: tensor.shape for key, tensor in _package_encoder(expected).state_dict().items()
+        }
+        model: nn.Module = model_class(expected).eval()
+    for key, shape in wanted.items():
+        if key in given and given[key].shape != shape:
             raise PeftCorrError(
                 f"--weights {file} has {key} of shape {tuple(given[key].shape)}, but this backbone has "
-                f"{tuple(wanted[name].shape)}: choose the --backbone that these weights were made for."
+                f"{tuple(shape)}: choose the --backbone that these weights were made for."
             )
-    check_tensor_names(
-        f"--weights {file}",
-        missing=sorted(set(names.values()) - given.keys()),
-        unexpected=sorted(given.keys() - set(names.values())),
+    check_tensor_names(f"--weights {file}", wanted.keys() - given.keys(), given.keys() - wanted.keys())
+    encoder = model.get_submodule("vision_encoder")
+    state = {name: given[_PART + _in_package(name)].to(torch.float32) for name in encoder.state_dict()}
+    encoder.load_state_dict(state, assign=True)  # not copied: the model came without memory of its own
+    return model
+
+
+def _package_encoder(config: Any) -> nn.Module:
+    """The package's own encoder of that size."""
+    from segment_anything.modeling import ImageEncoderViT  # nobody else waits for it
+
+    encoder: nn.Module = ImageEncoderViT(
+        img_size=config.image_size,
+        patch_size=config.patch_size,
+        embed_dim=config.hidden_size,
+        depth=config.num_hidden_layers,
+        num_heads=config.num_attention_heads,
+        out_chans=config.output_channels,
+        use_rel_pos=True,
+        window_size=config.window_size,
+        global_attn_indexes=config.global_attn_indexes,
     )
-    # Assigned, not copied: the model came without memory of its own.
-    model.vision_encoder.load_state_dict(
-        {name: given[key].to(torch.float32) for name, key in names.items()}, assign=True
-    )
-    loaded: nn.Module = model
-    return loaded
+    return encoder
 
 
 def _in_package(name: str) -> str:
-    for pattern, key in _NAMES:
-        name = re.sub(pattern, key, name)
+    for ours, theirs in _NAMES.items():
+        name = name.replace(ours, theirs)
     return name
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -35,11 +36,42 @@ def save_transformers(config: Any, tensors: dict[str, Tensor], folder: Path, **c
         _save(tensors, folder)
 
 
-def save_timm(name: str, tensors: dict[str, Tensor], folder: Path) -> None:
+def save_image_processor(
+    size: int, resize: str, mean: Sequence[float], std: Sequence[float], folder: Path
+) -> None:
+    """Write ``preprocessor_config.json``, which makes of images what `Backbone.preprocess` is given and gives.
+
+    Args:
+        size: pixels a side of the square that the backbone sees.
+        resize: ``stretch``; with ``pad``, for which transformers has no processor, images must come as squares.
+        mean: per-channel statistics of images in [0, 1].
+        std: likewise.
+        folder: where.
+
+    Raises:
+        PeftCorrError: if the folder cannot be written.
+    """
+    from transformers import ViTImageProcessor
+
+    processor = ViTImageProcessor(
+        do_resize=resize == "stretch",
+        size={"height": size, "width": size},
+        resample=Image.Resampling.BICUBIC,
+        do_rescale=True,
+        rescale_factor=1 / 255,
+        do_normalize=True,
+        image_mean=list(mean),
+        image_std=list(std),
+    )
+    with _writing(folder):
+        processor.save_pretrained(folder)
+
+
+def save_timm(settings: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> None:
     """Write ``config.json`` and ``model.safetensors``, as timm's own repositories hold them.
 
     Args:
-        name: timm's name of the model, with or without the tag of its pretrained weights.
+        settings: the former's content.
         tensors: by timm's names.
         folder: where.
 
@@ -47,7 +79,6 @@ def save_timm(name: str, tensors: dict[str, Tensor], folder: Path) -> None:
         PeftCorrError: if the folder cannot be written.
     """
     with _writing(folder):
-        settings = {"architecture": name.partition(".")[0], "num_classes": 0}
         (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         _save(tensors, folder)
 

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import argparse
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from peftcorr.commands.options import RUN, add_alphas, add_output
+from peftcorr.console.table import print_table
 from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.machine.startup import importing
 
-if TYPE_CHECKING:
-    from peftcorr.report.breakdown import Sheet
+SUMMARY = "Break one run's scores down by what makes pairs hard."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
-    parser.add_argument("run", metavar="RUN", help="run id, the beginning of one, or a file of predictions")
-    parser.add_argument(
-        "--output", type=Path, default=Path("leaderboard"), metavar="DIR",
-        help="folder of the runs; the page and its figures go to DIR/breakdowns",
-    )  # fmt: skip
-    parser.add_argument("--alphas", type=float, nargs="+", default=[0.05, 0.1, 0.2], metavar="A")
+    parser.add_argument("run_id", metavar="RUN", help=RUN)
+    add_output(parser, "folder of the runs; the page and its figures go to DIR/breakdowns")
+    add_alphas(parser)
     parser.add_argument("--predictor", metavar="NAME", help="this one alone")
 
 
@@ -34,18 +29,18 @@ def run(parsed: argparse.Namespace) -> int:
     Raises:
         PeftCorrError: if the run is not found or cannot be scored, or the page cannot be written.
     """
-    from peftcorr.files import atomic_path
-    from peftcorr.metrics.aggregate import score_predictions
-    from peftcorr.metrics.breakdown import Breakdown, breakdown
-    from peftcorr.metrics.rows import groups
-    from peftcorr.predictions import read_predictions
-    from peftcorr.report.breakdown import page, sheets
-    from peftcorr.report.configuration import description
-    from peftcorr.report.curve import draw_curve
-    from peftcorr.results.runs import find_predictions, record_beside
+    with importing():
+        from peftcorr.files import atomic_path
+        from peftcorr.metrics.aggregate import score_predictions
+        from peftcorr.metrics.breakdown import Breakdown, breakdown
+        from peftcorr.metrics.rows import groups
+        from peftcorr.report.breakdown import page, sheets
+        from peftcorr.report.configuration import description
+        from peftcorr.report.curve import draw_curve
+        from peftcorr.results.runs import checked_predictions, find_predictions, record_beside
 
-    path = find_predictions(parsed.run, parsed.output)
-    predictions = read_predictions(path)
+    path = find_predictions(parsed.run_id, parsed.output)
+    predictions = checked_predictions(path)
     score_predictions(predictions, parsed.alphas)  # says what is wrong with it
     found: dict[str, dict[str, Breakdown]] = {}
     there: dict[str, None] = {}
@@ -70,7 +65,8 @@ def run(parsed: argparse.Namespace) -> int:
     for split, predictors in found.items():
         for predictor, result in predictors.items():
             for sheet in sheets(result):
-                console.print(_table(f"{split}, {predictor}: {sheet.title}", sheet))
+                title = f"{split}, {predictor}: {sheet.title}"
+                print_table(console, sheet.header, sheet.rows, title=title)
                 console.print()
     print(folder / f"{path.stem}.md")
     return 0
@@ -78,12 +74,3 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _file_name(split: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", split.lower()).strip("-")
-
-
-def _table(title: str, sheet: Sheet) -> Table:
-    table = Table(*sheet.header, title=escape(title), title_justify="left")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in sheet.rows:
-        table.add_row(*map(escape, row))
-    return table

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
+from peftcorr.commands.options import cache_folder
 from peftcorr.console.numbers import memory
+from peftcorr.console.table import print_table
 from peftcorr.errors import PeftCorrError
+
+SUMMARY = "List or delete what the cache folder holds."
 
 KINDS = {
     "features": "features of frozen backbones",
@@ -77,12 +80,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(parsed: argparse.Namespace, cache: Path) -> int:
+def run(parsed: argparse.Namespace) -> int:
     """Carry out the subcommand.
 
     Raises:
         PeftCorrError: if a kind is unknown or something cannot be deleted.
     """
+    cache = cache_folder()
     unknown = [kind for kind in parsed.kind if kind not in KINDS]
     if unknown:
         raise PeftCorrError(f"The cache has no kind {unknown[0]!r}: its kinds are {', '.join(KINDS)}.")
@@ -91,14 +95,11 @@ def run(parsed: argparse.Namespace, cache: Path) -> int:
         number, size = clear(cache, kinds)
         print(f"Deleted {number} entries of {', '.join(kinds)}, {memory(size)}, below {cache}.")
         return 0
-    table = Table("kind", "entry", "what it holds", "size", title=f"{cache}", title_justify="left")
-    table.columns[3].justify = "right"
     found = [entry for entry in entries(cache) if entry.kind in kinds]
-    for entry in found:
-        table.add_row(entry.kind, entry.folder.name, entry.what, memory(entry.bytes))
-    table.add_section()
-    table.add_row("all", f"{len(found)}", "", memory(sum(entry.bytes for entry in found)))
-    Console().print(table)
+    rows = [[entry.kind, entry.folder.name, entry.what, memory(entry.bytes)] for entry in found]
+    total = ["all", f"{len(found)}", "", memory(sum(entry.bytes for entry in found))]
+    header = ["kind", "entry", "what it holds", "size"]
+    print_table(Console(), header, [*rows, None, total], text=(0, 1, 2), title=f"{cache}")
     return 0
 
 

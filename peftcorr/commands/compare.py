@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import argparse
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from peftcorr.commands.options import ALPHAS, RUN, add_output
 from peftcorr.console.numbers import MISSING
+from peftcorr.console.table import print_line, print_table
 from peftcorr.errors import PeftCorrError
+from peftcorr.machine.startup import importing
 
 if TYPE_CHECKING:
     from peftcorr.metrics.compare import Difference
 
 
-ALPHAS = (0.05, 0.1, 0.2)  # of predictions that have no record beside them
+SUMMARY = "Compare two runs: difference, interval and p-value."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
-    parser.add_argument(
-        "first", metavar="RUN_A", help="run id, the beginning of one, or a file of predictions"
-    )
+    parser.add_argument("first", metavar="RUN_A", help=RUN)
     parser.add_argument("second", metavar="RUN_B", help="the run that is compared with it")
-    parser.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR")
+    add_output(parser)
     parser.add_argument(
         "--alphas",
         type=float,
@@ -52,13 +50,13 @@ def run(parsed: argparse.Namespace) -> int:
     Raises:
         PeftCorrError: if a run is not found or the two cannot be compared.
     """
-    from peftcorr.metrics.bootstrap import RESAMPLES
-    from peftcorr.metrics.compare import compare
-    from peftcorr.metrics.presets import preset_named
-    from peftcorr.metrics.rows import groups
-    from peftcorr.predictions import read_predictions
-    from peftcorr.results.protocol import agreed_alphas, agreed_preset, check_same_pairs
-    from peftcorr.results.runs import find_predictions, record_beside
+    with importing():
+        from peftcorr.metrics.bootstrap import RESAMPLES
+        from peftcorr.metrics.compare import compare
+        from peftcorr.metrics.presets import preset_named
+        from peftcorr.metrics.rows import groups
+        from peftcorr.results.protocol import agreed_alphas, agreed_preset, check_same_pairs
+        from peftcorr.results.runs import checked_predictions, find_predictions, record_beside
 
     if len(parsed.predictor) > 2:
         raise PeftCorrError(
@@ -70,42 +68,41 @@ def run(parsed: argparse.Namespace) -> int:
     check_same_pairs(records, names)
     preset = agreed_preset(records, names) if parsed.preset is None else preset_named(parsed.preset)
     alphas = parsed.alphas or agreed_alphas(records, names) or ALPHAS
-    tables = read_predictions(one), read_predictions(other)
+    tables = checked_predictions(one), checked_predictions(other)
     found = compare(*tables, alphas, parsed.predictor, preset=preset, names=names)
     console = Console()
-    console.print(
-        f"A: {names[0]}\nB: {names[1]}\nCorrect as defined by: {preset.name}", highlight=False, markup=False
-    )
+    for line in (f"A: {names[0]}", f"B: {names[1]}", f"Correct as defined by: {preset.name}"):
+        print_line(console, line)
     for letter, table in zip("AB", tables, strict=True):
         theirs = dict.fromkeys(f"{dataset}/{split}" for (dataset, split, _), _ in groups(table))
         if left_out := [split for split in theirs if split not in {row.split for row in found}]:
-            console.print(f"{letter} alone has {', '.join(left_out)}.", highlight=False, markup=False)
+            print_line(console, f"{letter} alone has {', '.join(left_out)}.")
     for (split, predictors), rows in groupby(found, key=lambda one: (one.split, one.predictors)):
         console.print()
-        console.print(_table(f"{split}, {' and '.join(dict.fromkeys(predictors))}", list(rows), RESAMPLES))
-    console.print(
+        print_table(
+            console,
+            ["aggregate", "PCK", "A", "B", "B - A", "95 % interval", "p"],
+            [_cells(row, RESAMPLES) for row in rows],
+            text=(0, 1),
+            title=f"{split}, {' and '.join(dict.fromkeys(predictors))}",
+        )
+    print_line(
+        console,
         f"B - A in percentage points, its 95 % interval and two-sided p-value: bootstrap over images, {RESAMPLES:,} "
         "resamples, the same for both runs. The p-value is for one question: of many, some fall below 0.05 by chance.",
-        highlight=False,
     )
     return 0
 
 
-def _table(title: str, rows: list[Difference], resamples: int) -> Table:
-    table = Table("aggregate", "PCK", "A", "B", "B - A", "95 % interval", "p", title=escape(title))
-    table.title_justify = "left"
-    for column in table.columns[2:]:
-        column.justify, column.no_wrap = "right", True
-    for row in rows:
-        table.add_row(
-            row.aggregate.replace("_", " "),
-            f"@{row.alpha}",
-            *(f"{score:.2f}" for score in row.scores),
-            f"{row.difference:+.2f}",
-            MISSING if row.interval is None else f"[{row.interval[0]:+.2f}, {row.interval[1]:+.2f}]",
-            _p_value(row.p_value, 2 / (resamples + 1)),
-        )
-    return table
+def _cells(row: Difference, resamples: int) -> list[str]:
+    return [
+        row.aggregate.replace("_", " "),
+        f"@{row.alpha}",
+        *(f"{score:.2f}" for score in row.scores),
+        f"{row.difference:+.2f}",
+        MISSING if row.interval is None else f"[{row.interval[0]:+.2f}, {row.interval[1]:+.2f}]",
+        _p_value(row.p_value, 2 / (resamples + 1)),
+    ]
 
 
 def _p_value(value: float | None, least: float) -> str:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
+from peftcorr.commands.options import cache_folder
 from peftcorr.console.numbers import count
 from peftcorr.console.progress import Progress
+from peftcorr.console.table import print_table
+from peftcorr.machine.startup import importing
 
 if TYPE_CHECKING:  # reading a flag's name must not wait for the libraries behind these
     from peftcorr.data.published.catalogue import Figures
     from peftcorr.data.published.check import SplitCheck
 
+SUMMARY = "Prepare a published dataset, or check a dataset's folder."
+
 _SHOWN = 10  # problems of a split that are printed
+_FIGURES = ("pairs", "categories", "images", "keypoints")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def run(parsed: argparse.Namespace, cache: Path) -> int:
+def run(parsed: argparse.Namespace) -> int:
     """Carry out the subcommand.
 
     Returns:
@@ -57,7 +61,7 @@ def run(parsed: argparse.Namespace, cache: Path) -> int:
     """
     root = None if parsed.data_root is None else parsed.data_root.expanduser()
     action = _prepare if parsed.action == "prepare" else _check
-    return action(parsed, root, cache, Progress(Console()))
+    return action(parsed, root, cache_folder(), Progress(Console()))
 
 
 def _prepare(parsed: argparse.Namespace, root: Path | None, cache: Path, progress: Progress) -> int:
@@ -75,10 +79,11 @@ def _prepare(parsed: argparse.Namespace, root: Path | None, cache: Path, progres
 
 
 def _check(parsed: argparse.Namespace, root: Path | None, cache: Path, progress: Progress) -> int:
-    from peftcorr.data.published.catalogue import CATALOGUE
-    from peftcorr.data.published.check import SplitCheck, check_split
-    from peftcorr.engine.workbench import Workbench
-    from peftcorr.recipe import resolve
+    with importing():
+        from peftcorr.data.published.catalogue import CATALOGUE
+        from peftcorr.data.published.check import SplitCheck, check_split
+        from peftcorr.engine.workbench import Workbench
+        from peftcorr.recipe import resolve
 
     name = parsed.name
     section = resolve({"dataset": {"name": name}}, [f"dataset.{text}" for text in parsed.set], None).dataset
@@ -90,7 +95,12 @@ def _check(parsed: argparse.Namespace, root: Path | None, cache: Path, progress:
     absent = [split for split in published if split not in splits]
     checks += [SplitCheck(split, problems=[f"{source.name} has no such split."]) for split in absent]
     assert progress.console is not None
-    progress.console.print(_table(source.name, checks, published))
+    print_table(
+        progress.console,
+        ["split", *_FIGURES, "missing", "unreadable"],
+        [_row(check, published.get(check.split)) for check in checks],
+        title=source.name,
+    )
     for check in checks:
         for problem in check.problems[:_SHOWN]:
             progress.say(f"{check.split}: {problem}")
@@ -109,17 +119,10 @@ def _verdict(sound: bool, same: bool, compared: bool) -> str:
     return f"{first}, {'and' if sound == same else 'but'} the figures are {'' if same else 'not '}those published."
 
 
-def _table(title: str, checks: list[SplitCheck], published: Mapping[str, Figures]) -> Table:
-    names = ("pairs", "categories", "images", "keypoints")
-    table = Table("split", *names, "missing", "unreadable", title=title, title_justify="left")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for check in checks:
-        figures = published.get(check.split)
-        cells = [_cell(getattr(check.found, name, None), getattr(figures, name, None)) for name in names]
-        images = (None, None) if check.found is None else (check.missing, check.unreadable)
-        table.add_row(check.split, *cells, *map(count, images))
-    return table
+def _row(check: SplitCheck, published: Figures | None) -> list[str]:
+    cells = [_cell(getattr(check.found, name, None), getattr(published, name, None)) for name in _FIGURES]
+    images = (None, None) if check.found is None else (check.missing, check.unreadable)
+    return [check.split, *cells, *map(count, images)]
 
 
 def _cell(found: int | None, published: int | None) -> str:

@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from peftcorr.commands.options import add_alphas
+from peftcorr.console.table import print_table
 from peftcorr.errors import PeftCorrError
-from peftcorr.files import atomic_path
-from peftcorr.metrics.aggregate import alpha_key, score_predictions
-from peftcorr.metrics.presets import AGGREGATES, Preset, preset_named
-from peftcorr.metrics.scores import Scores
-from peftcorr.predictions import read_predictions
+from peftcorr.machine.startup import importing
 
-Scored = dict[str, dict[str, dict[str, Scores]]]  # dataset/split -> predictor -> preset
+if TYPE_CHECKING:
+    from peftcorr.metrics.presets import Preset
+    from peftcorr.metrics.scores import Scores
+
+    Scored = dict[str, dict[str, dict[str, Scores]]]  # dataset/split -> predictor -> preset
+
+SUMMARY = "Score saved predictions by any preset and threshold, without the model."
 
 
-def run(path: Path, presets: Sequence[str], alphas: Sequence[float], output: Path | None) -> int:
-    """Carry out the subcommand: print the tables and, with `output`, write everything as JSON.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument(
+        "predictions", type=Path, metavar="PREDICTIONS.parquet", help="file of predictions that a run saved"
+    )
+    parser.add_argument(
+        "--preset", nargs="+", default=["peftcorr"], metavar="NAME",
+        help="definitions of correct (default: peftcorr)",
+    )  # fmt: skip
+    add_alphas(parser)
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all scores there too, by category as well"
+    )
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Carry out the subcommand: print the tables and, with ``--json``, write everything.
 
     Raises:
         PeftCorrError: if the file is no predictions, or a preset or threshold is none that it can be scored by.
     """
-    chosen = [preset_named(name) for name in dict.fromkeys(presets)]
-    thresholds = sorted(set(alphas))
+    with importing():
+        from peftcorr.files import atomic_path
+        from peftcorr.metrics.presets import preset_named
+
+    chosen = [preset_named(name) for name in dict.fromkeys(parsed.preset)]
+    thresholds = sorted(set(parsed.alphas))
+    path: Path = parsed.predictions
+    output: Path | None = parsed.json
     scored = score_by_presets(path, chosen, thresholds)
     console = Console()
     for where, predictors in scored.items():
         for predictor, by_preset in predictors.items():
-            console.print(_table(f"{where}, {predictor}", by_preset, chosen, thresholds, console))
+            _print(f"{where}, {predictor}", by_preset, chosen, thresholds, console)
             console.print()
     if output is not None:
         with atomic_path(output) as temporary:
@@ -48,7 +73,11 @@ def score_by_presets(path: Path, presets: Sequence[Preset], alphas: Sequence[flo
     Raises:
         PeftCorrError: as `read_predictions` and `score_predictions`, naming the file.
     """
-    table = read_predictions(path)
+    with importing():
+        from peftcorr.metrics.aggregate import score_predictions
+        from peftcorr.results.runs import checked_predictions
+
+    table = checked_predictions(path)
     scored: Scored = {}
     for preset in presets:
         try:
@@ -66,28 +95,17 @@ def aggregate_title(aggregate: str) -> str:
     return aggregate.replace("category_mean_", "category mean, ").replace("_", " ")
 
 
-def _table(
+def _print(
     title: str,
     scored: Mapping[str, Scores],
     presets: Sequence[Preset],
     alphas: Sequence[float],
     console: Console,
-) -> Table:
-    any_scores = next(iter(scored.values()))
-    table = Table(
-        title=title,
-        caption=f"PCK in percent: {any_scores.n_pairs:,} pairs, {any_scores.n_keypoints:,} keypoints, "
-        f"{len(any_scores.per_category)} categories. *: what the preset's source reports.",
-        title_justify="left",
-        caption_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD if console.is_terminal else None,
-        pad_edge=False,
-    )
-    table.add_column("preset")
-    table.add_column("alpha", justify="right")
-    for aggregate in AGGREGATES:
-        table.add_column(aggregate_title(aggregate).replace(", ", "\n"), justify="right")
+) -> None:
+    from peftcorr.metrics.aggregate import alpha_key
+    from peftcorr.metrics.presets import AGGREGATES
+
+    rows: list[list[str] | None] = []
     for preset in presets:
         aggregates = scored[preset.name].aggregates()
         for alpha in alphas:
@@ -96,9 +114,17 @@ def _table(
                 + ("*" if aggregate in preset.reports else " ")
                 for aggregate in AGGREGATES
             ]
-            table.add_row(preset.name if alpha == alphas[0] else "", alpha_key(alpha), *cells)
-        table.add_section()
-    return table
+            rows.append([preset.name if alpha == alphas[0] else "", alpha_key(alpha), *cells])
+        rows.append(None)
+    some = next(iter(scored.values()))
+    print_table(
+        console,
+        ["preset", "alpha", *map(aggregate_title, AGGREGATES)],
+        rows,
+        title=title,
+        caption=f"PCK in percent: {some.n_pairs:,} pairs, {some.n_keypoints:,} keypoints, "
+        f"{len(some.per_category)} categories. *: what the preset's source reports.",
+    )
 
 
 def _document(path: Path, presets: Sequence[Preset], scored: Scored) -> dict[str, object]:

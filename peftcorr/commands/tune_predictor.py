@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
+from peftcorr.commands.options import (
+    ALPHAS,
+    add_data_root,
+    add_image_size,
+    add_output,
+    add_recipe,
+    add_weights,
+    cache_folder,
+    data_roots,
+)
+from peftcorr.console.table import print_table
 from peftcorr.errors import PeftCorrError
+from peftcorr.machine.startup import importing
 
 if TYPE_CHECKING:
     from peftcorr.backbones import Backbone
@@ -21,52 +31,63 @@ if TYPE_CHECKING:
 # What deciding the window looks at by default: a window moves a point by a part of a cell, which the strictest
 # threshold sees best.
 ALPHA = 0.05
-ALPHAS = (0.05, 0.1, 0.2)
+
+SUMMARY = "Choose the window's radius and temperature on val."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
-    from_recipe = ("--strategy", "--backbone", "--dataset")
-    for flag in from_recipe:
-        parser.add_argument(flag, metavar="NAME")
-    parser.add_argument("--recipe", type=Path, metavar="FILE")
-    parser.add_argument("--set", metavar="key=value", nargs="+", action="extend", default=[])
-    parser.add_argument("--image-size", type=int, metavar="N", help="side of the square input, in pixels")
-    parser.add_argument("--run", metavar="RUN", help="a finished run, whose recipe and adapter are taken")
+    parser.add_argument("--strategy", metavar="NAME", help="one that trains nothing (default: frozen)")
+    parser.add_argument("--backbone", metavar="NAME", help="whose window is chosen")
+    parser.add_argument("--dataset", metavar="NAME", help="whose val split decides")
+    add_recipe(parser)
+    add_image_size(parser)
     parser.add_argument(
-        "--data-root", metavar="[NAME=]PATH", nargs="+", default=[], help="folder of a dataset"
+        "--run", dest="run_id", metavar="RUN",
+        help="id of a finished run, or the beginning of one: its recipe and adapter are taken",
+    )  # fmt: skip
+    add_data_root(parser)
+    add_weights(parser)
+    add_output(parser, "folder of the runs, where the choice is kept")
+    parser.add_argument(
+        "--radius", type=int, nargs="+", metavar="R", help="cells on each side of the peak that are tried"
     )
-    parser.add_argument("--weights", type=Path, metavar="PATH", help="as for run")
-    parser.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR")
-    parser.add_argument("--radius", type=int, nargs="+", metavar="R", help="cells on each side of the peak")
-    parser.add_argument("--temperature", type=float, nargs="+", metavar="T", help="tau")
     parser.add_argument(
-        "--alpha", type=float, choices=ALPHAS, default=ALPHA, help=f"threshold that decides (default {ALPHA})"
+        "--temperature", type=float, nargs="+", metavar="T",
+        help="what the similarities are multiplied by before the softmax, as tried",
+    )  # fmt: skip
+    parser.add_argument(
+        "--alpha",
+        type=float,
+        choices=ALPHAS,
+        default=ALPHA,
+        help=f"threshold that decides (default: {ALPHA})",
     )
 
 
-def run(parsed: argparse.Namespace, data_roots: dict[str, Path], cache: Path) -> int:
+def run(parsed: argparse.Namespace) -> int:
     """Carry out the subcommand.
 
     Raises:
         PeftCorrError: if the recipe, the run, the dataset or the grid is wrong.
     """
-    from accelerate import Accelerator
-    from transformers.utils import logging
+    with importing():
+        from accelerate import Accelerator
 
-    from peftcorr.console.progress import Progress
-    from peftcorr.engine.scoring import scorer
-    from peftcorr.engine.tuning import RADII, TEMPERATURES, grid, tune
-    from peftcorr.engine.workbench import Workbench
-    from peftcorr.machine.launch import on_cpu, use_all_cores
-    from peftcorr.results.choice import ChosenWindow, PredictorChoice, write_choice
+        from peftcorr.console.progress import Progress
+        from peftcorr.engine.scoring import scorer
+        from peftcorr.engine.tuning import RADII, TEMPERATURES, grid, tune
+        from peftcorr.engine.workbench import Workbench
+        from peftcorr.machine.launch import on_cpu, use_all_cores
+        from peftcorr.results.choice import ChosenWindow, PredictorChoice, write_choice
 
     settings = grid(parsed.radius or RADII, parsed.temperature or TEMPERATURES)
     use_all_cores()
-    logging.disable_progress_bar()
     console = Console()
-    bench = Workbench(data_roots, parsed.weights, parsed.output, cache, Progress(console))
-    recipe, model, backbone = _model(parsed, bench)
+    bench = Workbench(
+        data_roots(parsed.data_root), parsed.weights, parsed.output, cache_folder(), Progress(console)
+    )
+    recipe, model, backbone, run_id = _model(parsed, bench)
     evaluator = scorer(recipe, backbone, bench, Accelerator(cpu=on_cpu()))
     found = tune(bench.source(recipe.dataset), evaluator, bench, settings, ALPHAS)
     best = found.best(parsed.alpha)
@@ -79,7 +100,7 @@ def run(parsed: argparse.Namespace, data_roots: dict[str, Path], cache: Path) ->
             weights_id=weights.id,
             weights_sha256=weights.sha256,
             strategy=recipe.strategy["name"],
-            run_id=parsed.run,
+            run_id=run_id,
             dataset=found.dataset,
             n_pairs=found.n_pairs,
             n_keypoints=found.n_keypoints,
@@ -98,20 +119,20 @@ def run(parsed: argparse.Namespace, data_roots: dict[str, Path], cache: Path) ->
     return 0
 
 
-def _model(parsed: argparse.Namespace, bench: Workbench) -> tuple[Recipe, Model, Backbone]:
-    """The recipe, its model and the backbone, adapted as a finished run left it, or as it comes."""
+def _model(parsed: argparse.Namespace, bench: Workbench) -> tuple[Recipe, Model, Backbone, str | None]:
+    """The recipe, its model, the backbone as a finished run adapted it, or as it comes, and that run's id."""
     from peftcorr.engine.plan import Model
     from peftcorr.model.finished import finished_run, load_finished
     from peftcorr.recipe import resolve
 
-    if parsed.run is not None:
+    if parsed.run_id is not None:
         for name in ("strategy", "backbone", "dataset", "recipe", "image_size", "set"):
             if getattr(parsed, name):
                 raise PeftCorrError(
                     f"--run takes the run's own recipe: leave out --{name.replace('_', '-')}, or leave out --run."
                 )
-        finished = load_finished(finished_run(parsed.run, bench.store), bench.store, bench.weights)
-        return finished.recipe, finished.model, finished.backbone
+        finished = load_finished(finished_run(parsed.run_id, bench.store), bench.store, bench.weights)
+        return finished.recipe, finished.model, finished.backbone, finished.record.run_id
     recipe = resolve(_command_line(parsed), parsed.set, parsed.recipe)
     model = Model.of(recipe, bench.weights_of)
     if model.strategy().trains():
@@ -119,7 +140,7 @@ def _model(parsed: argparse.Namespace, bench: Workbench) -> tuple[Recipe, Model,
             f"The strategy {recipe.strategy['name']!r} trains, so it needs an adapter: name a finished run with --run, "
             "or tune the backbone as it comes with --strategy frozen."
         )
-    return recipe, model, model.build()[0]
+    return recipe, model, model.build()[0], None
 
 
 def _command_line(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -142,23 +163,25 @@ def print_tuning(found: Tuning, alpha: float, console: Console) -> None:
     """The other predictors, and of each radius the temperature that is best at a threshold."""
     from peftcorr.metrics.aggregate import alpha_key
 
-    chosen = found.best(alpha)
-    table = Table("predictor", *(f"PCK@{a:g}" for a in ALPHAS), "", title_justify="left")
-    table.title = f"{found.dataset}/val, {found.n_pairs:,} pairs, {found.n_keypoints:,} keypoints"
-    for column in table.columns[1:]:
-        column.justify = "right"
-
-    def row(name: str, pck: dict[str, float], mark: str = "") -> None:
-        table.add_row(name, *(f"{pck[alpha_key(a)]:.2f}" for a in ALPHAS), mark)
-
-    for name, pck in found.others.items():
-        row(name, pck)
-    table.add_section()
+    rows: list[list[str] | None] = [_row(name, pck) for name, pck in found.others.items()]
+    rows.append(None)
     for radius in sorted({setting.radius for setting in found.windows}):
         best = max(
             (setting for setting in found.windows if setting.radius == radius),
             key=lambda setting: found.windows[setting][alpha_key(alpha)],
         )
         name = f"window, radius {radius}, temperature {best.temperature:g}"
-        row(name, found.windows[best], "chosen" if best == chosen else "")
-    console.print(table)
+        rows.append(_row(name, found.windows[best], "chosen" if best == found.best(alpha) else ""))
+    print_table(
+        console,
+        ["predictor", *(f"PCK@{a:g}" for a in ALPHAS), ""],
+        rows,
+        text=(0, len(ALPHAS) + 1),
+        title=f"{found.dataset}/val, {found.n_pairs:,} pairs, {found.n_keypoints:,} keypoints",
+    )
+
+
+def _row(name: str, pck: dict[str, float], mark: str = "") -> list[str]:
+    from peftcorr.metrics.aggregate import alpha_key
+
+    return [name, *(f"{pck[alpha_key(a)]:.2f}" for a in ALPHAS), mark]

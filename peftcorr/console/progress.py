@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from peftcorr.console.table import printable
 
 _SHOW_AFTER = 2.0  # seconds
 _LINE_EVERY = 15.0  # seconds between plain lines
@@ -109,4 +112,4 @@ class Progress:
     def say(self, text: str) -> None:
         """Print one line."""
         if self.console is not None:
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self.console.print(Text(printable(text, self.console)), soft_wrap=True)

@@ -1,34 +1,43 @@
-"""Datasets: where pairs of images and their keypoints come from."""
+"""Datasets: where pairs of images and their keypoints come from; naming them imports none."""
 
-from peftcorr.data.base import DATASETS
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from peftcorr.registry import Registry
+
+if TYPE_CHECKING:
+    from peftcorr.data.base import DatasetSource
 
 __all__ = ["DATASETS"]
 
-DATASETS.lazy(
-    "spair71k", "peftcorr.data.layouts.spair:Spair71k", "SPair-71k (Min et al., 2019), as published"
+DATASETS: Registry[DatasetSource] = Registry(
+    "dataset", "peftcorr.datasets", "peftcorr.data.base:DatasetSource"
 )
-DATASETS.lazy("pairs", "peftcorr.data.layouts.spair:SpairFolder", "Any folder in SPair-71k's layout")
-DATASETS.lazy(
-    "pf_pascal",
-    "peftcorr.data.layouts.pf_pascal:PfPascal",
-    "PF-Pascal (Ham et al., 2017), the published pairs",
-)
-DATASETS.lazy(
-    "ap10k",
-    "peftcorr.data.layouts.ap10k:Ap10k",
-    "AP-10K (Yu et al., 2021) in the three settings of GeoAware-SC",
-)
-DATASETS.lazy(
-    "coco", "peftcorr.data.layouts.coco:Coco", "Any folder in COCO's keypoint format, pairs drawn from a seed"
-)
-DATASETS.lazy(
-    "pf_willow", "peftcorr.data.layouts.pf_willow:PfWillow", "PF-Willow (Ham et al., 2016), all 900 pairs"
-)
-DATASETS.lazy(
-    "tapvid_davis",
-    "peftcorr.data.layouts.tapvid:TapvidDavis",
-    "TAP-Vid DAVIS point tracking (Doersch et al., 2022)",
-)
-DATASETS.lazy(
-    "synthetic", "peftcorr.data.synthetic.source:Synthetic", "Articulated objects rendered on the CPU"
-)
+for _name, _target, _summary in (
+    ("spair71k", "layouts.spair:Spair71k", "SPair-71k (Min et al., 2019), as published."),
+    ("pairs", "layouts.spair:SpairFolder", "Any folder in SPair-71k's layout."),
+    (
+        "pf_pascal",
+        "layouts.pf_pascal:PfPascal",
+        "PF-Pascal (Ham et al., 2017), the published pairs.",
+    ),
+    (
+        "ap10k",
+        "layouts.ap10k:Ap10k",
+        "AP-10K (Yu et al., 2021) in the three settings of GeoAware-SC.",
+    ),
+    (
+        "coco",
+        "layouts.coco:Coco",
+        "Any folder in COCO's keypoint format, pairs drawn from a seed.",
+    ),
+    ("pf_willow", "layouts.pf_willow:PfWillow", "PF-Willow (Ham et al., 2016), all 900 pairs."),
+    (
+        "tapvid_davis",
+        "layouts.tapvid:TapvidDavis",
+        "TAP-Vid DAVIS point tracking (Doersch et al., 2022).",
+    ),
+    ("synthetic", "synthetic.source:Synthetic", "Articulated objects rendered on the CPU."),
+):
+    DATASETS.lazy(_name, f"peftcorr.data.{_target}", _summary)

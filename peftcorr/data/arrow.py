@@ -7,26 +7,30 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import datasets
 import pyarrow as pa
 from filelock import FileLock
 
+from peftcorr.data.base import DatasetSource, Progress
 from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import replacing, whole_folder
 
-Columns = Mapping[str, list[Any]]  # column of PAIR_FEATURES -> one value a pair
+Row = Mapping[str, Any]  # of one pair: columns of PAIR_FEATURES; those that it lacks are null
+T = TypeVar("T")
 
 _FORMAT = "2"  # raise it when PAIR_FEATURES or the files below change meaning
 _TABLE = "pairs.arrow"
 _SEAL = "seal.json"
 _CHUNK = 1 << 22
+_BLOCK = 4096  # pairs between two writes
 
 
 class _BrokenCache(Exception):
@@ -71,25 +75,25 @@ def scan(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def cached_table(
-    cache: Path, name: str, root: Path, split: str, stamp: str, build: Callable[[], Iterable[Columns]]
+    source: DatasetSource, root: Path, split: str, stamp: str, build: Callable[[], Iterable[Row]]
 ) -> datasets.Dataset:
     """Return a split's table, memory-mapped; call `build` only if no sound cache with `stamp` is there.
 
     Safe when several processes ask for the same split: one builds, the others wait for it and read.
 
     Args:
-        cache: folder that all caches live in.
-        name: dataset name.
+        source: has the name and the folder that all caches live in.
         root: the dataset's folder; two folders of one name do not share a cache.
         split: split name.
         stamp: result of `stamp` for the files as they are now.
-        build: yields the pairs in order, in blocks of columns.
+        build: yields the pairs in order.
 
     Raises:
         PeftCorrError: whatever `build` raises, or if the cache folder cannot be written.
     """
+    name = source.name
     identity = hashlib.blake2b(f"{name}\0{root.resolve()}\0{split}".encode(), digest_size=6).hexdigest()
-    shelf = cache / "pairs" / f"{_file_name(name)}-{split}-{identity}"
+    shelf = source.cache / "pairs" / f"{_file_name(name)}-{split}-{identity}"
     final = shelf / stamp
     with suppress(_BrokenCache):
         return _open(final)
@@ -98,11 +102,20 @@ def cached_table(
         with FileLock(shelf / ".lock"):
             with suppress(_BrokenCache):
                 return _open(final)  # another process wrote it while this one waited
-            _write(shelf, final, build())
+            with only_folder(shelf, stamp) as folder:
+                _write(folder, build())
     try:
         return _open(final)
     except _BrokenCache as error:
         raise PeftCorrError(f"The cache {final} cannot be read back ({error}): is the disk sound?") from error
+
+
+def told(things: Sequence[T], progress: Progress | None) -> Iterator[T]:
+    """Yield the things one after the other, and tell after each how many are done."""
+    for done, thing in enumerate(things, start=1):
+        yield thing
+        if progress is not None:
+            progress(done, len(things))
 
 
 def write_once(folder: Path, name: str, ending: str, content: bytes) -> Path:
@@ -112,19 +125,9 @@ def write_once(folder: Path, name: str, ending: str, content: bytes) -> Path:
         PeftCorrError: if the folder cannot be written.
     """
     path = folder / (_file_name(name) + ending)
-    if path.is_file() and path.stat().st_size == len(content):
-        return path
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writing-", delete=False) as stream:
-            temporary = Path(stream.name)
-            try:
-                stream.write(content)
-                stream.flush()
-                temporary.chmod(0o644)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+    if not path.is_file() or path.stat().st_size != len(content):
+        with _writing(folder), replacing(path) as temporary:
+            temporary.write_bytes(content)
     return path
 
 
@@ -143,26 +146,26 @@ def _open(folder: Path) -> datasets.Dataset:
     return table
 
 
-def _write(shelf: Path, final: Path, blocks: Iterable[Columns]) -> None:
-    """Write the blocks to a temporary folder, then put it in place of `final` in one step."""
-    temporary = Path(tempfile.mkdtemp(dir=shelf, prefix=".writing-"))
-    try:
-        path = temporary / _TABLE
-        schema = PAIR_FEATURES.arrow_schema
-        pairs = 0
-        with path.open("wb") as stream, pa.ipc.new_stream(stream, schema) as writer:
-            for block in blocks:
-                table = pa.Table.from_pydict(dict(block), schema=schema)
-                writer.write_table(table)
-                pairs += len(table)
-        (temporary / _SEAL).write_text(json.dumps(_sealed(path, pairs)), encoding="utf-8")
-        for old in shelf.iterdir():  # earlier stamps, a broken cache, what a killed process left behind
+def _write(folder: Path, rows: Iterable[Row]) -> None:
+    path = folder / _TABLE
+    schema = PAIR_FEATURES.arrow_schema
+    left = iter(rows)
+    pairs = 0
+    with path.open("wb") as stream, pa.ipc.new_stream(stream, schema) as writer:
+        while block := list(islice(left, _BLOCK)):
+            writer.write_table(pa.Table.from_pylist(block, schema=schema))
+            pairs += len(block)
+    (folder / _SEAL).write_text(json.dumps(_sealed(path, pairs)), encoding="utf-8")
+
+
+@contextmanager
+def only_folder(shelf: Path, name: str) -> Iterator[Path]:
+    """Yield a temporary folder that becomes the only one of a shelf, `name`, when the block ends without an error."""
+    with whole_folder(shelf / name) as temporary:
+        yield temporary
+        for old in shelf.iterdir():
             if old.is_dir() and old != temporary:
                 shutil.rmtree(old, ignore_errors=True)
-        temporary.chmod(0o755)
-        temporary.replace(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sealed(path: Path, pairs: int) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict
 
 from peftcorr.data.guard import require_open
 from peftcorr.errors import PeftCorrError
-from peftcorr.registry import Registry
 
 if TYPE_CHECKING:  # its import takes longer than a renderer's process has to live
     import datasets
@@ -93,6 +92,29 @@ class DatasetSource(ABC):
         """
         return {}
 
+    def require_split(self, split: str) -> None:
+        """Refuse a split that is not there.
+
+        Raises:
+            PeftCorrError: if it is none of `splits`.
+        """
+        if split not in self.splits():
+            raise PeftCorrError(
+                f"{self.name} has no split {split!r}: it has {', '.join(self.splits()) or 'none'}."
+            )
+
+    def require_name(self, recorded: str | None) -> None:
+        """Refuse a folder of another name than the recipe of a record has, if it has one.
+
+        Raises:
+            PeftCorrError: if they differ.
+        """
+        if recorded is not None and recorded != self.name:
+            raise PeftCorrError(
+                f"The recipe was made for the dataset {recorded!r}, but the data root {self.root} holds "
+                f"{self.name!r}: give the right --data-root."
+            )
+
     @abstractmethod
     def load(self, split: str) -> PairDataset:
         """Read a split, from the Arrow cache when it is there and still true.
@@ -116,17 +138,25 @@ def _guarded(load: Load) -> Load:
     return checked
 
 
-def given_folder(root: Path | None, name: str) -> Path:
-    """The data root of the dataset `name`, if it is a folder.
+def given_folder(
+    root: Path | None, name: str, needs: Sequence[str] = (), unpacked: Sequence[str] = ()
+) -> Path:
+    """The folder of the dataset `name`: its data root, or a folder in it.
+
+    Args:
+        root: what the user gave.
+        name: of the dataset.
+        needs: what the folder has in it.
+        unpacked: folders that the published archive unpacks to, of which one may lie in the root.
 
     Raises:
-        PeftCorrError: if none was given or it is no folder.
+        PeftCorrError: if none was given, it is no folder or lacks what is needed.
     """
     if root is None:
         raise PeftCorrError(f"{name} is read from a folder: give it with --data-root {name}=PATH.")
     if not root.is_dir():
         raise PeftCorrError(f"The data root {root} is not a folder: mend --data-root {name}=PATH.")
-    return root
-
-
-DATASETS: Registry[DatasetSource] = Registry("dataset", "peftcorr.datasets", lambda: DatasetSource)
+    for folder in (root, *(root / inner for inner in unpacked)):
+        if all((folder / need).exists() for need in needs):
+            return folder
+    raise PeftCorrError(f"The data root {root} has no {', '.join(needs)}: mend --data-root {name}=PATH.")

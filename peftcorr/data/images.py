@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from peftcorr.data.frame import Frame, ResizeMode, resize
+from peftcorr.data.scratch import ScratchRows
 from peftcorr.errors import PeftCorrError
 
 __all__ = ["Frame", "ImageStore", "ResizeMode", "decode", "resize"]
@@ -41,12 +42,29 @@ def decode(path: Path, annotated_size: tuple[int, int] | None = None) -> NDArray
     Raises:
         PeftCorrError: if the file is missing, truncated, corrupt, too large or not as large as annotated.
     """
+    with _opened(path) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+        image.load()
+        return np.asarray(_rgb(_oriented(image, annotated_size, path), path))
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """(W, H) of an image file as its header gives it; the pixels are not read.
+
+    Raises:
+        PeftCorrError: if the file is missing or no image.
+    """
+    with _opened(path) as image:
+        return image.size
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image; what goes wrong in the block is told as one sentence about it."""
     try:
         with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-            image.load()
-            return np.asarray(_rgb(_oriented(image, annotated_size, path), path))
+            yield image
     except PeftCorrError:
         raise
     except FileNotFoundError:
@@ -56,22 +74,6 @@ def decode(path: Path, annotated_size: tuple[int, int] | None = None) -> NDArray
             f"The image {path} is too large to be a photograph ({error}): limit {MAX_PIXELS} pixels."
         ) from error
     except Exception as error:  # damaged files make PIL's decoders raise errors of many kinds
-        reason = str(error) or type(error).__name__
-        raise PeftCorrError(f"The image {path} cannot be decoded ({reason}): copy it again.") from error
-
-
-def stored_size(path: Path) -> tuple[int, int]:
-    """(W, H) of an image file as its header gives it; the pixels are not read.
-
-    Raises:
-        PeftCorrError: if the file is missing or no image.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except FileNotFoundError:
-        raise PeftCorrError(f"The image {path} is missing.") from None
-    except Exception as error:  # as in `decode`
         reason = str(error) or type(error).__name__
         raise PeftCorrError(f"The image {path} cannot be decoded ({reason}): copy it again.") from error
 
@@ -115,48 +117,33 @@ def _eight_bits(values: NDArray[np.integer], path: Path) -> NDArray[np.uint8]:
 class ImageStore:
     """Resized images by path, each decoded once, on first use.
 
-    They are kept in a temporary file that no folder lists: memory is bounded by what the operating system
-    cares to cache, and nothing stays behind after a crash. The file is written and read by position, not
-    mapped, because a full disk then is an error and not a killed process.
+    They are kept in a temporary file: memory is bounded by what the operating system cares to cache, and nothing
+    stays behind after a crash.
 
     Args:
         image_root: folder that the paths are relative to.
         size: side of the square input, in pixels.
         mode: how images are made square.
         workers: threads that decode a batch (PIL releases the interpreter's lock).
-        folder: where the temporary file goes; the system's default if None.
 
     Attributes:
         decodes: how many files were decoded so far.
     """
 
-    def __init__(
-        self,
-        image_root: Path,
-        size: int,
-        mode: ResizeMode = "stretch",
-        workers: int | None = None,
-        folder: Path | None = None,
-    ):
+    def __init__(self, image_root: Path, size: int, mode: ResizeMode = "stretch", workers: int | None = None):
         self.image_root = image_root
         self.size = size
         self.mode: ResizeMode = mode
         self.decodes = 0
         self._workers = workers or min(4, os.cpu_count() or 1)
-        self._folder = folder
-        self._bytes = 3 * size * size
         self._lock = threading.Lock()
         self._start_empty()
 
     def _start_empty(self) -> None:
         self._process = os.getpid()
-        try:
-            self._file = tempfile.TemporaryFile(dir=self._folder, prefix="peftcorr-images-")  # noqa: SIM115
-        except OSError as error:
-            raise self._unwritable(error) from error
+        self._rows = ScratchRows("decoded images")
         self._slots: dict[str, int] = {}
         self._frames: dict[str, Frame] = {}
-        self._reserved = 0
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -181,17 +168,11 @@ class ImageStore:
                     self._agree(path, size)
                 else:
                     new[path] = size or new.get(path)
-            start = self._reserved
-            self._reserved += len(new)
-            slots = range(start, self._reserved)
-            if len(new) == 1:
-                [(path, size)] = new.items()
-                self._decode(path, size, start)
+            for path, (frame, pixels) in zip(new, self._decoded(new), strict=True):
+                self._slots[path] = len(self._rows)
+                self._rows.write(len(self._rows), pixels[None])
+                self._frames[path] = frame
                 self.decodes += 1
-            elif new:
-                with ThreadPoolExecutor(min(self._workers, len(new))) as pool:
-                    for _ in pool.map(self._decode, new.keys(), new.values(), slots):
-                        self.decodes += 1  # here, in one thread: += of many threads loses counts
 
     def get(self, paths: Sequence[str], sizes: Sequence[Sequence[int]] | None = None) -> torch.Tensor:
         """Return a batch of images, decoding those that are new.
@@ -207,11 +188,7 @@ class ImageStore:
             PeftCorrError: as `add`.
         """
         self.add(paths, sizes)
-        batch = np.empty((len(paths), 3, self.size, self.size), dtype=np.uint8)
-        for index, path in enumerate(paths):
-            stored = os.pread(self._file.fileno(), self._bytes, self._slots[path] * self._bytes)
-            batch[index] = np.frombuffer(stored, dtype=np.uint8).reshape(3, self.size, self.size)
-        return torch.from_numpy(batch)
+        return self._rows.read([self._slots[path] for path in paths])
 
     def frame(self, path: str, size: Sequence[int] = ()) -> Frame:
         """Geometry of one image, which is decoded if it is new; `size` is its annotated [W, H]."""
@@ -237,26 +214,17 @@ class ImageStore:
                 found[index] = _annotated(size) or _header_size(self.image_root / path)
         return found
 
-    def _decode(self, path: str, size: tuple[int, int] | None, slot: int) -> None:
-        image = decode(self.image_root / path, size)
-        frame = Frame(image.shape[1], image.shape[0], self.size, self.mode)
-        pixels = memoryview(resize(image, self.size, self.mode).transpose(2, 0, 1).tobytes())
-        written = 0
-        try:
-            while written < len(pixels):
-                position = slot * self._bytes + written
-                written += os.pwrite(self._file.fileno(), pixels[written:], position)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        self._frames[path] = frame
-        self._slots[path] = slot
+    def _decoded(self, new: Mapping[str, tuple[int, int] | None]) -> Iterator[tuple[Frame, torch.Tensor]]:
+        if len(new) < 2:
+            yield from map(self._decode, new.keys(), new.values())
+            return
+        with ThreadPoolExecutor(min(self._workers, len(new))) as pool:
+            yield from pool.map(self._decode, new.keys(), new.values())
 
-    def _unwritable(self, error: OSError) -> PeftCorrError:
-        return PeftCorrError(
-            f"Cannot keep decoded images in {self._folder or tempfile.gettempdir()} "
-            f"({error.strerror or error}): an image needs {self._bytes} bytes there; free some space, or set "
-            "TMPDIR to another disk."
-        )
+    def _decode(self, path: str, size: tuple[int, int] | None) -> tuple[Frame, torch.Tensor]:
+        image = decode(self.image_root / path, size)
+        pixels = resize(image, self.size, self.mode).transpose(2, 0, 1).copy()
+        return Frame(image.shape[1], image.shape[0], self.size, self.mode), torch.from_numpy(pixels)
 
     def _agree(self, path: str, size: tuple[int, int] | None) -> None:
         frame = self._frames[path]
@@ -270,9 +238,8 @@ class ImageStore:
 def _header_size(path: Path) -> tuple[int, int]:
     """W, H of an image whose annotation has none; its pixels come as stored, so the header says it."""
     try:
-        with Image.open(path) as image:
-            return image.size
-    except Exception:  # of many kinds, which `decode` puts into words
+        return stored_size(path)
+    except PeftCorrError:
         height, width = decode(path).shape[:2]
         return width, height
 

@@ -13,14 +13,13 @@ from torch import Tensor
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.errors import PeftCorrError
-from peftcorr.files import manifest, read_json, write_json
+from peftcorr.files import read_json, seal_folder, unsealed, write_json
 from peftcorr.results.record import SearchPoint, ValidationPoint
 from peftcorr.strategies.base import Strategy
 
 _ADAPTER = "adapter.safetensors"
 _BEST = "best.safetensors"
 _STRATEGY = "strategy.safetensors"
-_MANIFEST = "manifest.json"
 
 
 class TrainingState:
@@ -83,7 +82,7 @@ class Checkpoints:
             if self._accelerator.is_main_process:
                 for random in partial.glob("random_states_*"):
                     random.unlink()  # every step draws anew from the seed
-                write_json(partial / _MANIFEST, manifest(partial))
+                seal_folder(partial)
                 shutil.rmtree(final, ignore_errors=True)
                 partial.rename(final)
                 for older in self._whole()[:-1]:
@@ -105,7 +104,8 @@ class Checkpoints:
         if not states:
             return False
         try:
-            self._check(states[-1])
+            if (damage := unsealed(states[-1])) is not None:
+                raise ValueError(damage)
             self._accelerator.load_state(str(states[-1]))
         except PeftCorrError:
             raise
@@ -114,14 +114,6 @@ class Checkpoints:
                 f"The training state {states[-1]} cannot be read ({error}): delete it to train anew."
             ) from error
         return True
-
-    @staticmethod
-    def _check(folder: Path) -> None:
-        written = read_json(folder / _MANIFEST)
-        found = {name: value for name, value in manifest(folder).items() if name != _MANIFEST}
-        differing = sorted(name for name in {*written, *found} if written.get(name) != found.get(name))
-        if differing:
-            raise ValueError(f"{differing[0]} is not as it was written")
 
     def _whole(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))

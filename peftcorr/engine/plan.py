@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from peftcorr.backbones import BACKBONES, Backbone, Weights
 from peftcorr.config import Section, make, options
 from peftcorr.data.base import DatasetSource
+from peftcorr.engine.ingredients import ingredients
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
-from peftcorr.matching.predictors import PREDICTORS, Predictor, label
+from peftcorr.matching import PREDICTORS
+from peftcorr.matching.predictors import Predictor, label
 from peftcorr.metrics.presets import Preset, preset_named
 from peftcorr.recipe import Recipe, Training, WeightsIdentity
 from peftcorr.results.choice import chosen_predictor
+from peftcorr.results.identity import run_id
 from peftcorr.strategies import STRATEGIES, Strategy
 from peftcorr.strategies.base import apply_checked
 
@@ -81,7 +84,8 @@ class Plan:
     """One run: its recipe with everything written out that decides its numbers, and what the names in it stand for.
 
     Attributes:
-        recipe: what the record has, and what `run_id` is the hash of.
+        recipe: what the record has.
+        ingredients: digests of what the recipe names.
         run_id: names the run.
         model: backbone, weights and strategy.
         trains: whether the run trains anything.
@@ -93,6 +97,7 @@ class Plan:
     """
 
     recipe: Recipe
+    ingredients: Mapping[str, str]
     run_id: str
     model: Model
     trains: bool
@@ -147,19 +152,23 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
             eval_on.append((identified, source))
     whole = recipe.model_copy(
         update={
-            "weights": WeightsIdentity(id=weights.id, sha256=weights.sha256),
+            "weights": WeightsIdentity(id=weights.id, sha256=weights.sha256, commit=weights.commit),
             "training": training,
             "dataset": first,
             "eval_on": [section for section, _ in eval_on],
             "predictors": _predictors(recipe, weights, bench),
         }
     )
+    trains = strategy.trains() and training.steps > 0
+    sources = {"dataset": dataset} | {f"eval_on.{n}": source for n, (_, source) in enumerate(eval_on)}
+    read = ingredients(whole, weights, sources, trains, bench)
     predictors: list[Predictor] = [make(PREDICTORS, section) for section in whole.predictors]
     return Plan(
         whole,
-        whole.run_id(),
+        read,
+        run_id(whole.model_dump(mode="json"), read),
         model,
-        strategy.trains() and training.steps > 0,
+        trains,
         dataset,
         tuple(source for _, source in eval_on),
         tuple(predictors),

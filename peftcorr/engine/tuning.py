@@ -14,7 +14,8 @@ from peftcorr.engine.evaluate import Evaluator, Split
 from peftcorr.engine.validation import split_pck
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
-from peftcorr.matching.predictors import PREDICTORS, Predictor, WindowSoftargmax, label
+from peftcorr.matching import PREDICTORS
+from peftcorr.matching.predictors import Predictor, WindowSoftargmax, label
 from peftcorr.matching.window_grid import WindowGrid
 from peftcorr.metrics.aggregate import alpha_key
 

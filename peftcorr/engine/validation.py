@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peftcorr.data.correspondences import Correspondences
-from peftcorr.metrics.aggregate import aggregate
+from peftcorr.metrics.pck import PCK
 
 Floats = NDArray[np.float64]
 
@@ -24,10 +24,16 @@ def split_pck(data: Correspondences, points: Floats, alphas: Sequence[float]) ->
         alphas: thresholds as a share of the reference length.
 
     Raises:
-        PeftCorrError: as `aggregate`.
+        PeftCorrError: as `peftcorr.metrics.aggregate.aggregate`.
     """
     seen = data.visible
     pair = data.pair[seen]
-    categories = [data.categories[number] for number in data.target[pair]]
-    lengths = data.reference_length[pair]
-    return aggregate(points[seen], data.target_points[seen], lengths, pair, categories, alphas).per_keypoint
+    found: dict[str, dict[str, float]] = PCK().compute(
+        predictions=points[seen],
+        references=data.target_points[seen],
+        reference_lengths=data.reference_length[pair],
+        pairs=pair,
+        categories=[data.categories[number] for number in data.target[pair]],
+        alphas=alphas,
+    )
+    return found["per_keypoint"]

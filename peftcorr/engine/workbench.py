@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from peftcorr.backbones import Backbone, Weights
+from peftcorr.backbones.loading import fetched
 from peftcorr.config import Section, options
 from peftcorr.console.progress import Progress
 from peftcorr.data import DATASETS
-from peftcorr.data.base import DatasetSource
+from peftcorr.data.base import DatasetSource, PairDataset
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.guard import require_open
 from peftcorr.data.images import ImageStore
@@ -39,6 +40,7 @@ class Workbench:
     progress: Progress
     memory: int = MEMORY
     keep_features: bool = False
+    _opened: dict[tuple[object, ...], PairDataset] = field(default_factory=dict)
     _splits: dict[tuple[object, ...], Split] = field(default_factory=dict)
     _weights: dict[str, Weights] = field(default_factory=dict)
 
@@ -72,6 +74,18 @@ class Workbench:
         give = f"give --data-root {name}=PATH"
         return f"{give}, or have it made by peftcorr data prepare {name}" if name in CATALOGUE else give
 
+    def opened(self, source: DatasetSource, split: str) -> PairDataset:
+        """All pairs of a split, read once a process.
+
+        Raises:
+            PeftCorrError: as `split`.
+        """
+        require_open(split)  # an earlier run may have opened it
+        key = (*_which(source), split)
+        if key not in self._opened:
+            self._opened[key] = source.load(split)
+        return self._opened[key]
+
     def split(
         self, source: DatasetSource, split: str, shape: Backbone.Config, limit: int | None = None
     ) -> Split:
@@ -86,12 +100,11 @@ class Workbench:
         Raises:
             PeftCorrError: if it cannot be loaded, or is the test split while a run still trains or selects.
         """
-        require_open(split)  # an earlier run may have loaded it
+        require_open(split)
         size, mode = shape.image_size, shape.resize
-        what = f"{type(source).__module__}.{type(source).__qualname__} {source.config.model_dump_json()}"
-        key = (what, source.root, split, size, mode, limit)
+        key = (*_which(source), split, size, mode, limit)
         if key not in self._splits:
-            dataset = source.load(split).limited(limit)
+            dataset = self.opened(source, split).limited(limit)
             place = (dataset.image_root, size, mode)
             stores = [s.store for s in self._splits.values()]
             same = [store for store in stores if (store.image_root, store.size, store.mode) == place]
@@ -100,8 +113,17 @@ class Workbench:
         return self._splits[key]
 
     def weights_of(self, backbone: type[Backbone], config: Backbone.Config) -> Weights:
-        """What a backbone will be loaded from: ``--weights``, else what ships with it, else the hub."""
+        """What a backbone is loaded from: ``--weights``, else what ships with it, else the hub's, fetched.
+
+        Raises:
+            PeftCorrError: if it is not there, or the hub cannot be reached.
+        """
         key = f"{backbone.__module__}.{backbone.__qualname__} {config.model_dump_json()}"
         if key not in self._weights:  # files of gigabytes are hashed once
-            self._weights[key] = backbone.find_weights(config, self.weights)
+            self._weights[key] = fetched(backbone, config, backbone.find_weights(config, self.weights))
         return self._weights[key]
+
+
+def _which(source: DatasetSource) -> tuple[object, ...]:
+    """What tells one opened dataset from another."""
+    return (type(source).__module__, type(source).__qualname__, source.config.model_dump_json(), source.root)

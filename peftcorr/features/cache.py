@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,12 +32,12 @@ from peftcorr.features.identity import ImageKey, Stamp, encoder_identity, file_s
 
 FOLDER = "features"
 ABOUT = "about.json"
-_PARTIAL = ".writing-"
+_PARTIAL = ".writing"  # one file: who writes has the lock, and what a killed process left is written over
 _SPARE = 64 << 20  # bytes left free on the disk
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, SafetensorError)  # what reading damaged files raises
 
 Shape = tuple[int, int, int]
-Sizes = dict[str, list[int]]  # key of an image -> [W, H] of its original
+Sizes = dict[str, tuple[int, int]]  # key of an image -> W, H of its original
 
 
 class FeatureCache:
@@ -151,45 +149,39 @@ class Shelf:
         Raises:
             PeftCorrError: if it cannot be written.
         """
-        temporary: Path | None = None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self._folder / ".lock"):
                 self._scan()  # another process may have kept some of them by now
                 new = {
-                    self._keys[image].key: (feature.contiguous().cpu(), [frame.width, frame.height])
+                    self._keys[image].key: (feature.contiguous().cpu(), (frame.width, frame.height))
                     for image, feature, frame in zip(images.tolist(), features, frames, strict=True)
                     if self._keys[image].key not in self._index and self._keys[image].unchanged()
                 }
-                if not new:
-                    return
-                for left in self._folder.glob(f"{_PARTIAL}*"):  # by a killed process: who writes has the lock
-                    left.unlink()
-                (self._folder / ABOUT).write_text(json.dumps(self._about, indent=1), encoding="utf-8")
-                handle, name = tempfile.mkstemp(dir=self._folder, prefix=_PARTIAL)
-                os.close(handle)
-                temporary = Path(name)
-                tensors = {key: feature for key, (feature, _) in new.items()}
-                sizes = {key: size for key, (_, size) in new.items()}
-                seal = _seal(self._digest, tensors, sizes)
-                save_file(
-                    tensors, temporary, {"encoder": self._digest, "sizes": json.dumps(sizes), "seal": seal}
-                )
-                path = self._folder / f"{seal[:32]}.safetensors"
-                temporary.chmod(0o644)
-                temporary.replace(path)
-                file = _File(path, file_stamp(path))
-                self._sound.add(file)
-                self._enter(list(new), file)
+                if new:
+                    self._write(
+                        {key: feature for key, (feature, _) in new.items()},
+                        {key: size for key, (_, size) in new.items()},
+                    )
         except (OSError, SafetensorError) as error:
             raise PeftCorrError(
                 f"Cannot keep features below {self._folder} ({error}): free some space, set PEFTCORR_CACHE to "
                 "another disk, or leave out --feature-cache."
             ) from error
+
+    def _write(self, tensors: dict[str, Tensor], sizes: Sizes) -> None:
+        """Write a file of some images, whole or not at all, under the lock."""
+        (self._folder / ABOUT).write_text(json.dumps(self._about, indent=1), encoding="utf-8")
+        seal = _seal(self._digest, tensors, sizes)
+        path, partial = self._folder / f"{seal[:32]}.safetensors", self._folder / _PARTIAL
+        try:
+            save_file(tensors, partial, {"encoder": self._digest, "sizes": json.dumps(sizes), "seal": seal})
+            partial.replace(path)
         finally:
-            if temporary is not None:
-                with suppress(OSError):
-                    temporary.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
+        file = _File(path, file_stamp(path))
+        self._sound.add(file)
+        self._enter(list(tensors), file)
 
     def _scan(self) -> None:
         """Read the headers of the files that are new since the last time."""
@@ -241,12 +233,9 @@ class Shelf:
                 self._sound.add(file)
             keys = {image: self._keys[image].key for image in images}
             return {
-                image: Kept(content.get_tensor(key), self._frame(sizes[key])) for image, key in keys.items()
+                image: Kept(content.get_tensor(key), Frame(*sizes[key], self._size, self._mode))
+                for image, key in keys.items()
             }
-
-    def _frame(self, size: list[int]) -> Frame:
-        width, height = size
-        return Frame(width, height, self._size, self._mode)
 
     def _discard(self, file: _File) -> None:
         """Forget a file that cannot be trusted, and delete it unless another process has replaced it already."""

@@ -25,17 +25,7 @@ Stamp = tuple[int, int, int]
 
 FORMAT = "1"  # raise it when what is cached changes meaning
 _PACKAGES = ("torch", "transformers", "timm", "diffusers", "segment-anything", "peft", "pillow")
-_LIBRARIES = (
-    "torch",
-    "transformers",
-    "timm",
-    "diffusers",
-    "segment_anything",
-    "peft",
-    "abc",
-    "builtins",
-    "typing",
-)
+_LIBRARIES = (*(name.replace("-", "_") for name in _PACKAGES), "abc", "builtins", "typing")
 
 
 def encoder_identity(encoder: Encoder, store: ImageStore) -> dict[str, str]:

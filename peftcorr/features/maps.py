@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
 import torch
 from torch import Tensor
 
-from peftcorr.features.scratch import ScratchRows
+from peftcorr.data.scratch import ScratchRows
 
 
 class WaitingMaps:
@@ -16,10 +18,6 @@ class WaitingMaps:
         most: maps that wait at once, at most; no more memory than they need is set aside.
         budget: bytes of memory that they may fill; what is beyond goes to disk, and comes back when it is taken.
         device: where the maps in memory are.
-
-    Attributes:
-        spilled: how many maps went to disk so far.
-        peak_bytes: memory that maps filled at most.
     """
 
     def __init__(self, shape: tuple[int, int, int], most: int, budget: int, device: torch.device):
@@ -27,21 +25,17 @@ class WaitingMaps:
         self._map_bytes = 4 * shape[0] * shape[1] * shape[2]
         places = max(0, min(most, budget // self._map_bytes))
         self._memory = torch.empty((places, *shape), device=device)  # pages are touched only as maps come
-        self._free = list(range(places))[::-1]
+        self._free = list(range(places))  # a heap: places in memory come first, those beyond are rows on disk
         self._place: dict[int, int] = {}
         self._disk: ScratchRows | None = None
-        self._disk_free: list[int] = []
-        self._disk_place: dict[int, int] = {}
-        self.spilled = 0
-        self.peak_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._place) + len(self._disk_place)
+        return len(self._place)
 
     @property
     def held_bytes(self) -> int:
         """Memory that maps fill now."""
-        return len(self._place) * self._map_bytes
+        return self._map_bytes * sum(place < len(self._memory) for place in self._place.values())
 
     def put(self, number: int, feature: Tensor) -> None:
         """Keep the map (h, w, C) of an image, as float32.
@@ -49,29 +43,20 @@ class WaitingMaps:
         Raises:
             PeftCorrError: if it has to go to disk and the temporary folder has no room.
         """
-        if self._free:
-            place = self._free.pop()
+        # Without a free place all are taken, so that the next is as many as there are.
+        self._place[number] = place = heappop(self._free) if self._free else len(self._place)
+        if place < len(self._memory):
             self._memory[place] = feature
-            self._place[number] = place
-            self.peak_bytes = max(self.peak_bytes, self.held_bytes)
             return
         if self._disk is None:
             self._disk = ScratchRows("feature maps beyond --memory")
-        row = feature.float()[None]
-        if self._disk_free:
-            self._disk_place[number] = self._disk_free.pop()
-            self._disk.replace(self._disk_place[number], row)
-        else:
-            self._disk_place[number] = self._disk.append(row)
-        self.spilled += 1
+        self._disk.write(place - len(self._memory), feature.float()[None])
 
     def take(self, number: int) -> Tensor:
         """The map (h, w, C) of an image, which is then forgotten: use it before anything is put."""
-        if number in self._place:
-            place = self._place.pop(number)
-            self._free.append(place)
+        place = self._place.pop(number)
+        heappush(self._free, place)
+        if place < len(self._memory):
             return self._memory[place]
         assert self._disk is not None
-        place = self._disk_place.pop(number)
-        self._disk_free.append(place)
-        return self._disk.read([place])[0].to(self._device)
+        return self._disk.read([place - len(self._memory)])[0].to(self._device)

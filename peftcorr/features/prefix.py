@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from peftcorr.backbones.base import TokenState
-from peftcorr.features.scratch import ScratchRows
+from peftcorr.data.scratch import ScratchRows
 
 
 class PrefixStore:
@@ -40,7 +40,8 @@ class PrefixStore:
             PeftCorrError: if the temporary folder has no room.
         """
         self._grid = (state.height, state.width)
-        first = self._rows.append(state.tokens.detach().to(self._dtype))
+        first = len(self._rows)
+        self._rows.write(first, state.tokens.detach().to(self._dtype))
         self._slots.update({key: first + place for place, key in enumerate(keys)})
 
     def get(self, keys: Sequence[str], device: torch.device) -> TokenState:

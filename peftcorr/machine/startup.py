@@ -1,10 +1,42 @@
-"""The seconds before a run begins: what takes long to import, and what can be done meanwhile."""
+"""The seconds before a command begins: what takes long to import, and what is said meanwhile."""
 
 from __future__ import annotations
 
 import gc
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from peftcorr import __version__
+
+_LOADING = f"peftcorr {__version__}: loading libraries ..."
+
+_QUIET = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    # Progress of the libraries would garble ours. transformers follows the hub; TQDM_DISABLE is for all others.
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_DISABLE": "1",
+}
+
+
+def quiet_libraries() -> None:
+    """Ask libraries for no bars and no telemetry, unless the user asks for them; heard by what is imported later."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def is_main_process() -> bool:
+    """Whether this is the process of several that speaks, before anything is imported that knows of the others."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def announce() -> None:
+    """Say at once that something has begun, in a line of its own where `importing` has no terminal to say it on."""
+    if is_main_process() and not _has_terminal():
+        print(_LOADING, flush=True)
 
 
 @contextmanager
@@ -12,11 +44,20 @@ def importing() -> Iterator[None]:
     """Import torch and what stands on it in the block, without looking for garbage among what stays for ever.
 
     Millions of objects are made that live as long as the process. Looking through them again and again takes a fifth
-    of the imports' time, and once more, at exit, a second.
+    of the imports' time, and once more, at exit, a second. On a terminal a line says so until the block ends.
     """
+    shown = is_main_process() and _has_terminal()
+    if shown:
+        print(_LOADING, end="", file=sys.stderr, flush=True)
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
         gc.freeze()
+        if shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _has_terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

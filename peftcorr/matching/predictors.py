@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from peftcorr.matching.similarity import cell_centres
-from peftcorr.registry import Registry
 
 
 class Predictor(ABC):
@@ -63,21 +62,15 @@ class TargetPredictor(Predictor):
         raise TypeError(f"{type(self).__name__} predicts by for_target(feature).predict(similarity, stride)")
 
 
-PREDICTORS: Registry[Predictor] = Registry("predictor", "peftcorr.predictors", lambda: Predictor)
-PREDICTORS.lazy("upsampled_argmax", "peftcorr.matching.upsampled:UpsampledArgmax")
-PREDICTORS.lazy("tuned", "peftcorr.matching.tuned:Tuned")
-
-
-@PREDICTORS.register("argmax")
 class Argmax(Predictor):
     """The centre of the most similar cell."""
 
     def predict(self, similarity: Tensor, stride: int) -> Tensor:
         """See `Predictor.predict`."""
-        return _centres(_peak(similarity), similarity.shape[-1], stride)
+        peak, width = _peak(similarity), similarity.shape[-1]
+        return (torch.stack((peak % width, peak // width), -1).double() + 0.5) * stride - 0.5
 
 
-@PREDICTORS.register("window_softargmax")
 class WindowSoftargmax(Predictor):
     """Softmax over a square window round the peak, everything outside at minus infinity (Men et al.)."""
 
@@ -143,7 +136,6 @@ def _within(index: Tensor, count: int) -> Tensor:
     return (index >= 0) & (index < count)
 
 
-@PREDICTORS.register("softargmax")
 class Softargmax(Predictor):
     """Softmax over the whole map."""
 
@@ -159,7 +151,6 @@ class Softargmax(Predictor):
         return expected_point(similarity * self.config.beta, stride)
 
 
-@PREDICTORS.register("kernel_softmax")
 class KernelSoftmax(Predictor):
     """Softmax times a Gaussian round the peak, renormalised (kernel soft-argmax: Lee et al., SFNet, CVPR 2019)."""
 
@@ -205,11 +196,6 @@ def expected_point(logits: Tensor, stride: int) -> Tensor:
 def _peak(similarity: Tensor) -> Tensor:
     """Flat index (...) of each map's maximum."""
     return similarity.flatten(-2).argmax(-1)
-
-
-def _centres(index: Tensor, width: int, stride: int) -> Tensor:
-    cells = torch.stack((index % width, index // width), -1).double()
-    return (cells + 0.5) * stride - 0.5
 
 
 def label(name: str, config: BaseModel) -> str:

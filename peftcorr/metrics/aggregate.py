@@ -12,11 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.presets import PEFTCORR, Preset
-from peftcorr.metrics.rows import coded, groups, points, sizes, visible
+from peftcorr.metrics.rows import Floats, Integers, codes, frame_sizes, groups, points, sums, visible
 from peftcorr.metrics.scores import CategoryMean, CategoryScores, Scores
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 def alpha_key(alpha: float) -> str:
@@ -29,12 +26,11 @@ def aggregate(
     references: ArrayLike,
     reference_lengths: ArrayLike,
     pairs: ArrayLike,
-    categories: ArrayLike,
+    categories: ArrayLike | pa.ChunkedArray,
     alphas: Sequence[float],
-    pair_names: NDArray[Any] | None = None,
+    pair_names: Sequence[Any] | NDArray[Any] | None = None,
     preset: Preset = PEFTCORR,
-    target_sizes: ArrayLike | None = None,
-    reference_sides: ArrayLike | None = None,
+    sizes: ArrayLike | None = None,
 ) -> Scores:
     """Score N keypoints of one predictor on one split.
 
@@ -50,8 +46,8 @@ def aggregate(
         alphas: thresholds as a share of the reference length.
         pair_names: (N,) what an error calls the pair; `pairs` when None.
         preset: when a keypoint is correct.
-        target_sizes: (N, 2) W, H of the original target image; for presets that need sizes.
-        reference_sides: (N, 2) width and height of the rectangle whose longer side the reference length is; likewise.
+        sizes: (N, 4) W, H of the original target image, then width and height of the rectangle whose longer side the
+            reference length is; for presets that need sizes.
 
     Raises:
         PeftCorrError: if there is nothing to score, a number is not finite, a reference length or a size is not
@@ -59,18 +55,18 @@ def aggregate(
             needs sizes and there are none.
     """
     _check_alphas(alphas)
-    predicted, truth = _points(predictions, "predictions"), _points(references, "references")
-    frame = None
-    if preset.needs_sizes:
-        if target_sizes is None or reference_sides is None:
-            raise PeftCorrError(f"The preset {preset.name!r} needs target_sizes and reference_sides.")
-        frame = _points(target_sizes, "target_sizes"), _points(reference_sides, "reference_sides")
+    predicted, truth = _array(predictions, "predictions", 2), _array(references, "references", 2)
+    if preset.needs_sizes and sizes is None:
+        raise PeftCorrError(f"The preset {preset.name!r} needs sizes.")
+    frame = None if sizes is None or not preset.needs_sizes else _array(sizes, "sizes", 4)
     lengths = np.asarray(reference_lengths, dtype=np.float64).reshape(-1)
-    pair_of, category_of = np.asarray(pairs).reshape(-1), np.asarray(categories).reshape(-1)
-    sizes = {len(part) for part in (predicted, truth, lengths, pair_of, category_of, *(frame or ()))}
-    if len(sizes) != 1:
+    pair_of = np.asarray(pairs).reshape(-1)
+    category_names, category_index = _codes(categories)
+    parts = (predicted, truth, lengths, pair_of, category_index, *([] if frame is None else [frame]))
+    numbers = {len(part) for part in parts}
+    if len(numbers) != 1:
         raise PeftCorrError(
-            f"Predictions, references, lengths, pairs, categories and sizes differ in number: {sizes}."
+            f"Predictions, references, lengths, pairs, categories and sizes differ in number: {numbers}."
         )
     if not len(predicted):
         raise PeftCorrError("There are no keypoints to score.")
@@ -79,26 +75,25 @@ def aggregate(
     _check_values(np.isfinite(truth).all(axis=1), "annotated keypoint is not finite", names)
     _check_values(np.isfinite(lengths) & (lengths > 0), "reference length is no positive number", names)
     if frame is not None:
-        good = np.isfinite(frame[0]) & (frame[0] > 0)
-        _check_values(good.all(axis=1), "target size is no positive number", names)
-        good = np.isfinite(frame[1]) & (frame[1] >= 0)
-        _check_values(good.all(axis=1) & (frame[1] > 0).any(axis=1), "reference rectangle has no size", names)
+        target, sides = np.where(np.isfinite(frame), frame, -1.0).reshape(-1, 2, 2).swapaxes(0, 1)
+        _check_values((target > 0).all(axis=1), "target size is no positive number", names)
+        good = (sides >= 0).all(axis=1) & (sides > 0).any(axis=1)
+        _check_values(good, "reference rectangle has no size", names)
 
     correct = within(predicted, truth, lengths, alphas, preset, frame)
 
     pair_index = _codes(pair_of)[1]
-    category_names, category_index = _codes(category_of)
     n_pairs, n_categories = int(pair_index.max()) + 1, len(category_names)
     category_of_pair = np.empty(n_pairs, dtype=np.int64)
     category_of_pair[pair_index] = category_index
     _check_values(category_of_pair[pair_index] == category_index, "pair has two categories", names)
 
     keypoints_of_pair = np.bincount(pair_index, minlength=n_pairs)
-    share = _sums(correct, pair_index, n_pairs) / keypoints_of_pair  # (A, pairs)
+    share = sums(correct, pair_index, n_pairs) / keypoints_of_pair  # (A, pairs)
     keypoints_in = np.bincount(category_index, minlength=n_categories)
     pairs_in = np.bincount(category_of_pair, minlength=n_categories)
-    by_keypoint = _sums(correct, category_index, n_categories) / keypoints_in  # (A, categories)
-    by_image = _sums(share, category_of_pair, n_categories) / pairs_in
+    by_keypoint = sums(correct, category_index, n_categories) / keypoints_in  # (A, categories)
+    by_image = sums(share, category_of_pair, n_categories) / pairs_in
 
     def percent(values: Floats) -> dict[str, float]:
         return {alpha_key(alpha): 100.0 * float(value) for alpha, value in zip(alphas, values, strict=True)}
@@ -129,7 +124,7 @@ def within(
     lengths: Floats,
     alphas: Sequence[float],
     preset: Preset = PEFTCORR,
-    frame: tuple[Floats, Floats] | None = None,
+    sizes: Floats | None = None,
 ) -> NDArray[np.bool_]:
     """Which keypoints (N, 2) are correct at each threshold, (A, N): the one place where PCK compares.
 
@@ -138,10 +133,9 @@ def within(
         lengths: (N,) reference length in the same pixels.
         alphas: thresholds, A of them.
         preset: the definition of correct.
-        frame: sizes of the target image and sides of what the reference length belongs to, (N, 2) each, where the
-            preset needs them.
+        sizes: (N, 4), where the preset needs them, as `Preset.measure` takes them.
     """
-    distance, lengths = preset.measure(predicted - truth, lengths, *(frame or (None, None)))
+    distance, lengths = preset.measure(predicted - truth, lengths, sizes)
     return preset.correct(distance, np.asarray(alphas, dtype=np.float64)[:, None] * lengths)
 
 
@@ -166,31 +160,27 @@ def score_predictions(
     scores: dict[str, dict[str, Scores]] = {}
     for (dataset, split, predictor), found in groups(table):
         rows = visible(found)
-        target_sizes, reference_sides = sizes(rows, preset, f"{dataset}/{split}")
-        category_names, categories = coded(rows, "category")
-        pair_names, pair_codes = coded(rows, "pair_id")
         scores.setdefault(f"{dataset}/{split}", {})[predictor] = aggregate(
             points(rows, "prediction"),
             points(rows, "truth"),
             rows.column("reference_length").to_numpy(),
             rows.column("pair").to_numpy(),
-            category_names[categories],
+            rows.column("category"),
             alphas,
-            pair_names=pair_names[pair_codes],
+            pair_names=rows.column("pair_id"),
             preset=preset,
-            target_sizes=target_sizes,
-            reference_sides=reference_sides,
+            sizes=frame_sizes(rows, preset, f"{dataset}/{split}"),
         )
     return scores
 
 
-def _points(values: ArrayLike, name: str) -> Floats:
-    points = np.asarray(values, dtype=np.float64)
-    if points.size == 0:
-        points = points.reshape(0, 2)
-    if points.ndim != 2 or points.shape[1] != 2:
-        raise PeftCorrError(f"{name} must have the shape (N, 2), not {points.shape}.")
-    return points
+def _array(values: ArrayLike, name: str, columns: int) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        array = array.reshape(0, columns)
+    if array.ndim != 2 or array.shape[1] != columns:
+        raise PeftCorrError(f"{name} must have the shape (N, {columns}), not {array.shape}.")
+    return array
 
 
 def _check_alphas(alphas: Sequence[float]) -> None:
@@ -200,27 +190,19 @@ def _check_alphas(alphas: Sequence[float]) -> None:
         raise PeftCorrError(f"The thresholds must differ in their first six digits: {list(alphas)}.")
 
 
-def _check_values(good: Any, problem: str, names: NDArray[Any]) -> None:
+def _check_values(good: Any, problem: str, names: Sequence[Any] | NDArray[Any]) -> None:
     bad = np.flatnonzero(~good)
     if len(bad):
         more = f" ({len(bad)} keypoints in all)" if len(bad) > 1 else ""
         raise PeftCorrError(f"Cannot score: a {problem} in pair {names[bad[0]]}{more}.")
 
 
-def _codes(values: NDArray[Any]) -> tuple[NDArray[Any], Integers]:
+def _codes(values: ArrayLike | pa.ChunkedArray) -> tuple[NDArray[Any], Integers]:
     """Return the distinct values, sorted, and for each value its index among them."""
-    if values.dtype.kind not in "OU":
-        distinct, index = np.unique(values, return_inverse=True)
-        return distinct, index.reshape(-1)
-    # Sorting 88,328 strings takes most of a second; hashing them first and sorting the few distinct does not.
-    encoded = pa.array(values, type=pa.string()).dictionary_encode()
-    names, codes = np.asarray(encoded.dictionary.to_pylist(), dtype=object), encoded.indices.to_numpy()
-    order = np.argsort(names)
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    return names[order], rank[codes]
-
-
-def _sums(values: NDArray[Any], index: Integers, length: int) -> Floats:
-    """Sum the columns of `values` (A, N) that share an index: (A, length)."""
-    return np.stack([np.bincount(index, weights=row, minlength=length) for row in values])
+    if isinstance(values, pa.ChunkedArray):
+        return codes(values)
+    array = np.asarray(values).reshape(-1)
+    if array.dtype.kind in "OU":
+        return codes(pa.chunked_array([pa.array(array, pa.string())]))
+    distinct, index = np.unique(array, return_inverse=True)
+    return distinct, index.reshape(-1)

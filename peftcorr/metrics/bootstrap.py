@@ -24,17 +24,14 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from scipy.stats import norm, t
 
 from peftcorr.metrics.aggregate import alpha_key
-from peftcorr.metrics.dyadic import FEWEST, Dyads, dyadic_variance
+from peftcorr.metrics.dyadic import FEWEST, dyadic_variance
 from peftcorr.metrics.pair_scores import PairScores, pair_scores
 from peftcorr.metrics.presets import AGGREGATES, PEFTCORR, Aggregate, Preset
-from peftcorr.metrics.rows import Integers, groups
+from peftcorr.metrics.rows import Floats, Integers, groups, sums
 from peftcorr.metrics.scores import Scores
-
-Floats = NDArray[np.float64]
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -93,7 +90,7 @@ def strata(pairs: PairScores) -> Integers:
 
 def spread(pairs: PairScores, influence: Floats) -> tuple[Floats, Floats]:
     """Standard error (K,) and degrees of freedom (K,) of statistics with these influences (K, P)."""
-    variance, freedom = dyadic_variance(Dyads.of(pairs.source, pairs.target, strata(pairs)), influence)
+    variance, freedom = dyadic_variance(pairs.source, pairs.target, strata(pairs), influence)
     return np.sqrt(variance), freedom
 
 
@@ -171,18 +168,13 @@ def influences(pairs: PairScores) -> Floats:
     share = pairs.correct / keypoints
     rows = []
     for values, weights in ((pairs.correct, keypoints), (share, number)):
-        rows.append((values - _mean(values, weights)[:, None] * weights) / weights.sum())
+        mean = values.sum(axis=1, keepdims=True) / weights.sum()
+        rows.append((values - mean * weights) / weights.sum())
     for values, weights in ((pairs.correct, keypoints), (share, number)):
-        sums = np.stack([np.bincount(pairs.category, row, categories) for row in values])
         whole = np.bincount(pairs.category, weights, categories)
-        own = (sums / whole)[:, pairs.category]
+        own = (sums(values, pairs.category, categories) / whole)[:, pairs.category]
         rows.append((values - own * weights) / whole[pairs.category] / categories)
     return 100.0 * np.stack(rows)
-
-
-def _mean(values: Floats, weights: Floats) -> Floats:
-    mean: Floats = values.sum(axis=1) / weights.sum()
-    return mean
 
 
 def _weighted(pairs: PairScores, counts: Floats) -> Floats:
@@ -193,21 +185,21 @@ def _weighted(pairs: PairScores, counts: Floats) -> Floats:
     columns = np.concatenate(
         [pairs.correct, pairs.correct / pairs.keypoints, pairs.keypoints[None], np.ones((1, len(pairs)))]
     ).T
-    sums = np.zeros((len(counts), len(pairs.categories), columns.shape[1]))
+    total = np.zeros((len(counts), len(pairs.categories), columns.shape[1]))
     by_image = np.ascontiguousarray(counts.T)  # rows of it are taken faster than columns
     for category, (begin, end) in enumerate(pairwise(pairs.first.tolist())):
         for start in range(begin, end, _PAIRS):
             part = slice(start, min(start + _PAIRS, end))
             weights = by_image[pairs.source[part]] * by_image[pairs.target[part]]
-            sums[:, category] += weights.T @ columns[part]
-    return sums
+            total[:, category] += weights.T @ columns[part]
+    return total
 
 
-def _from_sums(sums: Floats) -> Floats:
+def _from_sums(total: Floats) -> Floats:
     """Aggregates (b, 4, A) in percent from what `_weighted` gives."""
-    thresholds = (sums.shape[2] - 2) // 2
-    correct, share = sums[..., :thresholds], sums[..., thresholds : 2 * thresholds]
-    keypoints, number = sums[..., -2:-1], sums[..., -1:]
+    thresholds = (total.shape[2] - 2) // 2
+    correct, share = total[..., :thresholds], total[..., thresholds : 2 * thresholds]
+    keypoints, number = total[..., -2:-1], total[..., -1:]
     with np.errstate(invalid="ignore", divide="ignore"):
         pooled = [correct.sum(axis=1) / keypoints.sum(axis=1), share.sum(axis=1) / number.sum(axis=1)]
         by_category = [correct / keypoints, share / number]

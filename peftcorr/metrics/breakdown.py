@@ -113,47 +113,33 @@ def breakdown(dataset: str, rows: pa.Table, alphas: Sequence[float]) -> Breakdow
 
 def _group(value: str, pairs: PairScores) -> Group:
     ends = intervals(pairs)
-    return Group(
-        value,
-        len(pairs),
-        int(pairs.keypoints.sum()),
-        estimates(pairs)[:2],
-        None if ends is None else ends[:2],
-    )
+    number = int(pairs.keypoints.sum())
+    return Group(value, len(pairs), number, estimates(pairs)[:2], None if ends is None else ends[:2])
 
 
 def _factors(rows: pa.Table, pairs: PairScores) -> Iterator[tuple[str, list[tuple[str, NDArray[np.bool_]]]]]:
     """Each factor with its values and the pairs (P,) that have them."""
-    yield (
-        "category",
-        [(name, pairs.category == index) for index, name in enumerate(pairs.categories)],
-    )
+    yield "category", [(name, pairs.category == index) for index, name in enumerate(pairs.categories)]
     one = rows.take(pa.array(pair_numbers(rows)[0]))
     for factor, (column, names) in _FACTORS.items():
         found = one.column(column).fill_null(-1).to_numpy()
         values = [int(value) for value in np.unique(found) if value >= 0]
         if values:
-            yield (
-                factor,
-                [(names[v] if v < len(names) else str(v), found == v) for v in values],
-            )
+            yield factor, [(names[v] if v < len(names) else str(v), found == v) for v in values]
     which = np.searchsorted(_NUMBERS, pairs.keypoints, side="right") - 1
-    ranges = [
-        *(f"{a}-{b - 1}" for a, b in pairwise(_NUMBERS)),
-        f"{_NUMBERS[-1]} or more",
-    ]
+    ranges = [*(f"{a}-{b - 1}" for a, b in pairwise(_NUMBERS)), f"{_NUMBERS[-1]} or more"]
     yield "keypoints", [(ranges[index], which == index) for index in np.unique(which)]
 
 
 def _sides(dataset: str, rows: pa.Table) -> list[Sides]:
-    found = confusions(dataset, rows)
-    if not found.mirrored.any():
+    known, wrong = confusions(dataset, rows)
+    if not known.any():
         return []
     names, category = coded(rows, "category")
-    mirrored = np.bincount(category[found.mirrored], minlength=len(names))
-    confused = np.bincount(category[found.confused], minlength=len(names))
-    by_name = sorted(zip(map(str, names), mirrored.tolist(), confused.tolist(), strict=True))
+    mirrored = np.bincount(category[known], minlength=len(names))
+    confused = np.bincount(category[wrong], minlength=len(names))
+    by_name = zip(names, mirrored.tolist(), confused.tolist(), strict=True)
     return [
         Sides("all", int(mirrored.sum()), int(confused.sum())),
-        *(Sides(name, number, wrong) for name, number, wrong in by_name if number),
+        *(Sides(name, *numbers) for name, *numbers in by_name if numbers[0]),
     ]

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from peftcorr.metrics.rows import Integers, coded, points
+from peftcorr.metrics.rows import Floats, Integers, coded, points
 from peftcorr.metrics.symmetry import mirrors
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Confusions:
-    """Of N keypoints: which have a mirror image annotated in the target, and which of these are confused with it."""
-
-    mirrored: Flags
-    confused: Flags
-
-
-def confusions(dataset: str, rows: pa.Table) -> Confusions:
+def confusions(dataset: str, rows: pa.Table) -> tuple[Flags, Flags]:
     """Find the keypoints that are confused with their mirror image.
 
     A keypoint counts when its mirror image (`peftcorr.metrics.symmetry`) is annotated in the target: in the same pair,
@@ -33,14 +23,17 @@ def confusions(dataset: str, rows: pa.Table) -> Confusions:
 
     Args:
         dataset: name of the dataset, which says what the keypoints are.
-        rows: predictions of one predictor on one split.
+        rows: predictions of one predictor on one split, N keypoints.
+
+    Returns:
+        Which keypoints count, (N,), and which of these are confused, (N,).
     """
     place, known = _mirror_places(dataset, rows)
     prediction, truth = points(rows, "prediction"), points(rows, "truth")
     own = np.hypot(*(prediction - truth).T)
     with np.errstate(invalid="ignore"):
         other = np.hypot(*(prediction - place).T)
-    return Confusions(known, known & (other < own))
+    return known, known & (other < own)
 
 
 def _mirror_places(dataset: str, rows: pa.Table) -> tuple[Floats, Flags]:
@@ -53,8 +46,9 @@ def _mirror_places(dataset: str, rows: pa.Table) -> tuple[Floats, Flags]:
     truth = points(rows, "truth")
 
     place, known = _look_up(pair * len(names) + keypoint, truth, pair * len(names) + mirror)
-    images, (source, target) = _images(rows)
-    base = category * images
+    paths, path = coded(rows, "source_image", "target_image")
+    source, target = np.split(path, 2)
+    base = category * len(paths)
     places, agreed = _look_up(
         np.concatenate([(base + image) * len(names) + keypoint for image in (source, target)]),
         np.concatenate([points(rows, "source"), truth]),
@@ -76,16 +70,6 @@ def _partners(
         for name, mirror in mirrors(dataset, str(label), occurring).items():
             partner[index, number[name]] = number[mirror]
     return partner
-
-
-def _images(rows: pa.Table) -> tuple[int, tuple[Integers, Integers]]:
-    """How many image paths there are, and the number of each row's source and target."""
-    columns = [coded(rows, name) for name in ("source_image", "target_image")]
-    paths = {path: index for index, path in enumerate(sorted({*columns[0][0], *columns[1][0]}))}
-    source, target = (
-        np.array([paths[path] for path in names], dtype=np.int64)[codes] for names, codes in columns
-    )
-    return len(paths), (source, target)
 
 
 def _look_up(

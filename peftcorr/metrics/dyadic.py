@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
-from peftcorr.metrics.rows import Integers
-
-Floats = NDArray[np.float64]
+from peftcorr.metrics.rows import Floats, Integers, sums
 
 FEWEST = 4  # images in a stratum: the correction for few images below divides by n - 3
 
 
-@dataclass(frozen=True)
-class Dyads:
-    """The unordered pairs of images that are compared at all, in one direction or in both.
-
-    Attributes:
-        of_pair: dyad of each pair, (P,).
-        low, high: its images, (D,); equal where an image is paired with itself.
-        stratum: of each dyad, (D,).
-        images: number of images in each stratum, (S,).
-    """
-
-    of_pair: Integers
-    low: Integers
-    high: Integers
-    stratum: Integers
-    images: Integers
-
-    @classmethod
-    def of(cls, source: Integers, target: Integers, stratum_of_image: Integers) -> Dyads:
-        """Find the dyads of pairs (P,) whose images are numbered; the two of a pair are in one stratum."""
-        low, high = np.minimum(source, target), np.maximum(source, target)
-        keys, of_pair = np.unique(low * len(stratum_of_image) + high, return_inverse=True)
-        low, high = np.divmod(keys, len(stratum_of_image))
-        return cls(of_pair.reshape(-1), low, high, stratum_of_image[low], np.bincount(stratum_of_image))
-
-
-def dyadic_variance(dyads: Dyads, influence: Floats) -> tuple[Floats, Floats]:
+def dyadic_variance(
+    source: Integers, target: Integers, stratum_of_image: Integers, influence: Floats
+) -> tuple[Floats, Floats]:
     """Estimate the variance of K statistics from the influence of every pair, robust to shared images.
 
     Two pairs are dependent when they share an image, in whatever role; all others are not. The variance of a sum
@@ -58,34 +29,32 @@ def dyadic_variance(dyads: Dyads, influence: Floats) -> tuple[Floats, Floats]:
     only ever add variance: the larger of the two counts.
 
     Args:
-        dyads: of the pairs; every stratum has at least `FEWEST` images.
+        source, target: images of each pair, (P,), both of one stratum.
+        stratum_of_image: every stratum has at least `FEWEST` images.
         influence: (K, P), each statistic minus its expectation is about the sum of its row.
 
     Returns:
         variance (K,), and Satterthwaite's degrees of freedom of it (K,).
     """
-    strata = len(dyads.images)
-    per_dyad = _sums(influence, dyads.of_pair, len(dyads.low))
-    number = np.bincount(dyads.stratum, minlength=strata)
-    residual = per_dyad - (_sums(per_dyad, dyads.stratum, strata) / number)[:, dyads.stratum]
-    two = dyads.low != dyads.high
-    per_image = _sums(residual, dyads.low, int(dyads.images.sum()))
-    per_image += _sums(residual[:, two], dyads.high[two], int(dyads.images.sum()))
-    stratum_of_image = np.empty(int(dyads.images.sum()), dtype=np.int64)
-    stratum_of_image[dyads.low], stratum_of_image[dyads.high] = dyads.stratum, dyads.stratum
+    number_of_images = len(stratum_of_image)
+    low, high = np.minimum(source, target), np.maximum(source, target)
+    keys, dyad_of_pair = np.unique(low * number_of_images + high, return_inverse=True)
+    low, high = np.divmod(keys, number_of_images)  # equal where an image is paired with itself
+    stratum, n = stratum_of_image[low], np.bincount(stratum_of_image)
 
-    n = dyads.images
-    shared = _sums(per_image**2, stratum_of_image, strata)
-    twice = _sums(residual[:, two] ** 2, dyads.stratum[two], strata)
+    per_dyad = sums(influence, dyad_of_pair.reshape(-1), len(keys))
+    number = np.bincount(stratum, minlength=len(n))
+    residual = per_dyad - (sums(per_dyad, stratum, len(n)) / number)[:, stratum]
+    two = low != high
+    per_image = sums(residual, low, number_of_images)
+    per_image += sums(residual[:, two], high[two], number_of_images)
+
+    shared = sums(per_image**2, stratum_of_image, len(n))
+    twice = sums(residual[:, two] ** 2, stratum[two], len(n))
     robust = (shared - twice) * (n * (n - 1) / ((n - 2) * (n - 3)))
-    independent = _sums(residual**2, dyads.stratum, strata) * (number / np.maximum(number - 1, 1))
+    independent = sums(residual**2, stratum, len(n)) * (number / np.maximum(number - 1, 1))
     variance = np.maximum(robust.sum(axis=1), independent.sum(axis=1))
     parts = np.maximum(robust, independent)
     with np.errstate(invalid="ignore", divide="ignore"):
         freedom = parts.sum(axis=1) ** 2 / (parts**2 / (n - 1)).sum(axis=1)
     return variance, np.where(np.isfinite(freedom), freedom, float((n - 1).sum()))
-
-
-def _sums(values: Floats, index: Integers, length: int) -> Floats:
-    """Sum the columns of `values` (K, N) that share an index: (K, length)."""
-    return np.stack([np.bincount(index, weights=row, minlength=length) for row in values])

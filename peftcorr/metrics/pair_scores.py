@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from peftcorr.metrics.aggregate import within
 from peftcorr.metrics.presets import PEFTCORR, Preset
-from peftcorr.metrics.rows import Integers, coded, points, sizes, visible
-
-Floats = NDArray[np.float64]
+from peftcorr.metrics.rows import Floats, Integers, coded, frame_sizes, points, sums, visible
 
 
 @dataclass(frozen=True)
@@ -80,11 +78,10 @@ def pair_numbers(rows: pa.Table) -> tuple[Integers, Integers]:
     """
     _, first, pair = np.unique(rows.column("pair").to_numpy(), return_index=True, return_inverse=True)
     one = rows.take(pa.array(first))
-    keys = [_rank(one, name) for name in ("pair_id", "target_image", "source_image", "category")]
-    order = np.lexsort(keys)
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    return first[order], rank[pair.reshape(-1)]
+    order = np.lexsort(
+        [coded(one, name)[1] for name in ("pair_id", "target_image", "source_image", "category")]
+    )
+    return first[order], order.argsort()[pair.reshape(-1)]
 
 
 def pair_scores(rows: pa.Table, alphas: Sequence[float], preset: Preset = PEFTCORR) -> PairScores:
@@ -97,50 +94,27 @@ def pair_scores(rows: pa.Table, alphas: Sequence[float], preset: Preset = PEFTCO
         preset: when a keypoint is correct.
     """
     rows = visible(rows)
-    target_sizes, reference_sides = sizes(rows, preset, "this run")
     correct = within(
         points(rows, "prediction"),
         points(rows, "truth"),
         rows.column("reference_length").to_numpy(),
         alphas,
         preset,
-        None if target_sizes is None or reference_sides is None else (target_sizes, reference_sides),
+        frame_sizes(rows, preset, "this run"),
     )
     first, pair = pair_numbers(rows)
     one = rows.take(pa.array(first))
-    category_names, category = _sorted(one, "category")
-    source_names, source = _sorted(one, "source_image")
-    target_names, target = _sorted(one, "target_image")
-    paths = {path: number for number, path in enumerate(sorted({*source_names, *target_names}))}
-    ends = np.concatenate(
-        [
-            category * len(paths) + np.array([paths[path] for path in names], dtype=np.int64)[index]
-            for names, index in ((source_names, source), (target_names, target))
-        ]
-    )
-    used, image = np.unique(ends, return_inverse=True)
+    categories, category = coded(one, "category")
+    paths, path = coded(one, "source_image", "target_image")
+    used, image = np.unique(np.tile(category, 2) * len(paths) + path, return_inverse=True)
     source, target = np.split(image.reshape(-1), 2)
     return PairScores(
         alphas=tuple(alphas),
-        correct=np.stack([np.bincount(pair, weights=row, minlength=len(first)) for row in correct]),
+        correct=sums(correct, pair, len(first)),
         keypoints=np.bincount(pair, minlength=len(first)).astype(np.float64),
         category=category,
-        categories=tuple(category_names),
+        categories=tuple(categories),
         source=source,
         target=target,
         images=len(used),
     )
-
-
-def _sorted(rows: pa.Table, name: str) -> tuple[list[str], Integers]:
-    """The distinct strings of a column that occur in it, sorted, and the index of each row's among them."""
-    names, codes = coded(rows, name)
-    occurring, index = np.unique(codes, return_inverse=True)
-    order = sorted(range(len(occurring)), key=lambda position: str(names[occurring[position]]))
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    return [str(names[occurring[position]]) for position in order], rank[index.reshape(-1)]
-
-
-def _rank(rows: pa.Table, name: str) -> Integers:
-    return _sorted(rows, name)[1]

@@ -6,8 +6,6 @@ from typing import Any
 
 import datasets
 import evaluate
-import numpy as np
-from numpy.typing import NDArray
 
 from peftcorr.metrics.aggregate import aggregate
 
@@ -28,22 +26,16 @@ Args:
     alphas: thresholds, by default 0.05, 0.1 and 0.2.
 
 Returns:
-    the fields of `peftcorr.results.record.Scores` as a dictionary, in percent.
+    the fields of `peftcorr.metrics.scores.Scores` as a dictionary, in percent.
 """
-
-
-class _Columns(datasets.Features):  # type: ignore[misc]
-    """Features that take each column as an array; the base class walks through it value by value."""
-
-    def encode_batch(self, batch: dict[str, Any]) -> dict[str, NDArray[Any]]:
-        return {name: np.asarray(column) for name, column in batch.items()}
 
 
 class PCK(evaluate.Metric):  # type: ignore[misc]
     """PCK by every aggregate of the protocol.
 
     Unlike metrics that come through `evaluate.load`, it needs no network and by default no file: each process
-    keeps what was added in its own memory, so several of them never meet in a shared cache folder.
+    keeps what was added in its own memory, so several of them never meet in a shared cache folder. Keypoints that
+    `compute` is given at once are scored as they are, without a table of them.
 
     Example:
         >>> metric = PCK()
@@ -57,6 +49,13 @@ class PCK(evaluate.Metric):  # type: ignore[misc]
         options.setdefault("keep_in_memory", options.get("num_process", 1) == 1)
         super().__init__(**options)
 
+    def compute(self, *, predictions: Any = None, references: Any = None, **more: Any) -> Any:
+        """Score the keypoints that are given here, or those that were added before."""
+        if predictions is not None and self.writer is None and self.keep_in_memory:
+            return self._compute(predictions=predictions, references=references, **more)
+        # Not through super(): the base class copies this function, without its class, to document the inputs.
+        return evaluate.Metric.compute(self, predictions=predictions, references=references, **more)
+
     def _build_data_dir(self) -> str:
         # The base class would make a folder in the user's home even for a metric that writes no file.
         return "" if self.keep_in_memory else str(super()._build_data_dir())
@@ -67,7 +66,7 @@ class PCK(evaluate.Metric):  # type: ignore[misc]
             description=_DESCRIPTION,
             citation="",
             inputs_description=_INPUTS,
-            features=_Columns(
+            features=datasets.Features(
                 {
                     "predictions": point,
                     "references": point,

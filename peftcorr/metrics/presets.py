@@ -81,23 +81,20 @@ class Preset(BaseModel):
         """Whether the image's size and both sides of what s belongs to must be known."""
         return self.frame.kind == "stretched"
 
-    def measure(
-        self, offsets: Floats, lengths: Floats, target_sizes: Floats | None, reference_sides: Floats | None
-    ) -> tuple[Floats, Floats]:
+    def measure(self, offsets: Floats, lengths: Floats, sizes: Floats | None) -> tuple[Floats, Floats]:
         """Measure N distances and their reference lengths, (N,) each, in the frame.
 
         Args:
             offsets: (N, 2) prediction minus truth, in pixels of the original target image.
             lengths: (N,) the dataset's reference length in the same pixels.
-            target_sizes: (N, 2) W, H of the target image; needed where `needs_sizes`.
-            reference_sides: (N, 2) width and height of the rectangle whose longer side `lengths` is; likewise.
+            sizes: (N, 4) W, H of the target image, then width and height of the rectangle whose longer side `lengths`
+                is; needed where `needs_sizes`.
         """
         if self.frame.kind == "stretched":
             assert self.frame.size is not None
-            assert target_sizes is not None
-            assert reference_sides is not None
-            scale = self.frame.size / target_sizes
-            offsets, lengths = offsets * scale, (reference_sides * scale).max(axis=1)
+            assert sizes is not None
+            scale = self.frame.size / sizes[:, :2]
+            offsets, lengths = offsets * scale, (sizes[:, 2:] * scale).max(axis=1)
         # An isotropic frame multiplies distance and length by one factor: leaving it out rounds nothing.
         return np.hypot(offsets[:, 0], offsets[:, 1]), lengths
 

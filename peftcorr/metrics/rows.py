@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.presets import PRESETS, Preset
+from peftcorr.predictions import SIZE_COLUMNS
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -27,9 +28,15 @@ def groups(table: pa.Table) -> Iterator[tuple[tuple[str, str, str], pa.Table]]:
     """
     if not len(table):
         raise PeftCorrError("There are no keypoints to score.")
-    names, group = _combinations(table, ("dataset", "split", "predictor"))
-    for index, (dataset, split, predictor) in enumerate(names):
-        yield (dataset, split, predictor), _rows(table, np.flatnonzero(group == index))
+    columns = ["dataset", "split", "predictor"]
+    keys = table.select(columns).unify_dictionaries().append_column("row", pa.array(np.arange(len(table))))
+    found = keys.group_by(columns, use_threads=False).aggregate([("row", "list")])
+    for (dataset, split, predictor), numbers in zip(
+        zip(*(found.column(name).to_pylist() for name in columns), strict=True),
+        found.column("row_list"),
+        strict=True,
+    ):
+        yield (dataset, split, predictor), _rows(table, numbers.values.to_numpy())
 
 
 def visible(rows: pa.Table) -> pa.Table:
@@ -42,20 +49,19 @@ def visible(rows: pa.Table) -> pa.Table:
     return rows.filter(pc.invert(pc.fill_null(occluded, False)))
 
 
-def sizes(rows: pa.Table, preset: Preset, where: str) -> tuple[Floats | None, Floats | None]:
-    """Return target sizes and reference sides, (N, 2) each, where the preset needs them.
+def frame_sizes(rows: pa.Table, preset: Preset, where: str) -> Floats | None:
+    """Return what `Preset.measure` calls sizes, (N, 4), where the preset needs them.
 
     Raises:
         PeftCorrError: if it does and the rows do not have them; `where` names the rows.
     """
     if not preset.needs_sizes:
-        return None, None
-    found = []
+        return None
     for kind, reason in (
         ("target", "were written before target sizes were kept"),
         ("reference", "have a reference length that is no side of the target's box, image or keypoints' box"),
     ):
-        names = [f"{kind}_{side}" for side in ("width", "height")]
+        names = [name for name in SIZE_COLUMNS if name.startswith(kind)]
         if any(name not in rows.column_names or rows.column(name).null_count for name in names):
             others = [name for name, other in PRESETS.items() if not other.needs_sizes]
             raise PeftCorrError(
@@ -63,8 +69,7 @@ def sizes(rows: pa.Table, preset: Preset, where: str) -> tuple[Floats | None, Fl
                 f"score them with {', '.join(others)}"
                 + (", or run again to write them." if kind == "target" else ".")
             )
-        found.append(np.stack([rows.column(name).to_numpy() for name in names], axis=1).astype(np.float64))
-    return found[0], found[1]
+    return np.stack([rows.column(name).to_numpy() for name in SIZE_COLUMNS], axis=1).astype(np.float64)
 
 
 def points(rows: pa.Table, kind: str) -> Floats:
@@ -72,15 +77,29 @@ def points(rows: pa.Table, kind: str) -> Floats:
     return np.stack([rows.column(f"{kind}_{axis}").to_numpy() for axis in "xy"], axis=1)
 
 
-def coded(rows: pa.Table, name: str) -> tuple[NDArray[Any], Integers]:
-    """Return the distinct strings of a column, and for each row the index of its own."""
-    column = rows.column(name)
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    merged = column.unify_dictionaries().combine_chunks()
-    if isinstance(merged, pa.ChunkedArray):  # what pyarrow gives for a column without rows
-        return np.empty(0, dtype=object), np.empty(0, dtype=np.int64)
-    return np.asarray(merged.dictionary.to_pylist(), dtype=object), merged.indices.to_numpy().astype(np.int64)
+def coded(rows: pa.Table, *columns: str) -> tuple[NDArray[Any], Integers]:
+    """Return the distinct strings of a column, sorted, and for each row the index of its own.
+
+    Of several columns: the strings of all, and the rows of one column after those of the other.
+    """
+    chunks = [chunk.cast(pa.string()) for name in columns for chunk in rows.column(name).chunks]
+    return codes(pa.chunked_array(chunks, pa.string()))
+
+
+def codes(strings: pa.ChunkedArray) -> tuple[NDArray[Any], Integers]:
+    """Return the distinct strings, sorted, and for each string its index among them.
+
+    Sorting 88,328 strings takes most of a second; hashing them first and sorting the few distinct does not.
+    """
+    encoded = strings.cast(pa.string()).combine_chunks().dictionary_encode()
+    names = np.array(encoded.dictionary.to_pylist(), dtype=object)
+    order = names.argsort()
+    return names[order], order.argsort()[encoded.indices.to_numpy()]
+
+
+def sums(values: NDArray[Any], index: Integers, length: int) -> Floats:
+    """Sum the columns of `values` (K, N) that share an index: (K, length)."""
+    return np.stack([np.bincount(index, weights=row, minlength=length) for row in values])
 
 
 def _rows(table: pa.Table, numbers: Integers) -> pa.Table:
@@ -88,23 +107,3 @@ def _rows(table: pa.Table, numbers: Integers) -> pa.Table:
     if numbers[-1] - numbers[0] + 1 == len(numbers):
         return table.slice(numbers[0], len(numbers))
     return table.take(pa.array(numbers))
-
-
-def _combinations(table: pa.Table, columns: Sequence[str]) -> tuple[list[tuple[str, ...]], Integers]:
-    """The distinct combinations of values of `columns` in the order in which they appear, and each row's."""
-    code = np.zeros(len(table), dtype=np.int64)
-    values = []
-    for name in columns:
-        names, codes = coded(table, name)
-        values.append(names)
-        code = code * len(names) + codes
-    distinct, first = np.unique(code, return_index=True)
-    order = np.argsort(first)
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    indices = np.unravel_index(distinct[order], [len(names) for names in values])
-    combinations = [
-        tuple(str(names[index]) for names, index in zip(values, row, strict=True))
-        for row in zip(*indices, strict=True)
-    ]
-    return combinations, rank[np.searchsorted(distinct, code)]

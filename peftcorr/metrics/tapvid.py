@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from peftcorr.errors import PeftCorrError
+from peftcorr.metrics.rows import Floats, coded, groups, points, sums
 from peftcorr.metrics.scores import TrackingScores, VideoTracking
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 THRESHOLDS = (1, 2, 4, 8, 16)  # pixels
@@ -46,21 +46,18 @@ def track_scores(
     within = squared < np.square(np.array(THRESHOLDS, dtype=np.float64))[:, None]  # (5, R)
     visible, shown = ~occluded, ~hidden
 
-    def per_video(flags: Flags) -> Floats:
-        counts: Floats = np.bincount(videos, flags, count).astype(np.float64)
-        return counts
-
     def each(flags: Flags) -> Floats:
-        return np.stack([per_video(row) for row in flags], axis=1)
+        return sums(flags, videos, count).T
 
-    positives = per_video(visible)[:, None]
+    positives = each(visible[None])
     true_positives = each(within & visible & shown)
-    false_positives = per_video(shown)[:, None] - true_positives
+    false_positives = each(shown[None]) - true_positives
     with np.errstate(invalid="ignore"):
         return {
             "delta": each(within & visible) / positives,
             "jaccard": true_positives / (positives + false_positives),
-            "occlusion_accuracy": per_video(hidden == occluded) / per_video(np.ones_like(occluded)),
+            "occlusion_accuracy": each((hidden == occluded)[None])[:, 0]
+            / np.bincount(videos, minlength=count),
         }
 
 
@@ -95,8 +92,8 @@ def choose_threshold(similarity: NDArray[np.floating], occluded: Flags, videos: 
 
 def choose_on(table: pa.Table) -> float:
     """`choose_threshold` on a table of predictions of the val split; any of its predictors, their maps are the same."""
-    one = table.filter(_of(table, table.column("predictor")[0]))
-    return choose_threshold(one.column("similarity").to_numpy(), _flags(one), _videos(one)[1])
+    _, one = next(groups(table))
+    return choose_threshold(one.column("similarity").to_numpy(), _flags(one), coded(one, "category")[1])
 
 
 def score_tracking(
@@ -117,24 +114,17 @@ def score_tracking(
     """
     if not len(table) or table.column("target_occluded").null_count:
         return {}
-    name = f"{table.column('dataset')[0]}/{table.column('split')[0]}"
-    predictors = table.column("predictor").unique().to_pylist()
-    return {
-        name: {
-            predictor: _scores(table.filter(_of(table, predictor)), threshold, chosen)
-            for predictor in predictors
-        }
-    }
+    found: dict[str, dict[str, TrackingScores]] = {}
+    for (dataset, split, predictor), rows in groups(table):
+        found.setdefault(f"{dataset}/{split}", {})[predictor] = _scores(rows, threshold, chosen)
+    return found
 
 
 def _scores(rows: pa.Table, threshold: float, chosen: Literal["fixed", "val"]) -> TrackingScores:
-    names, videos = _videos(rows)
+    names, videos = coded(rows, "category")
     occluded = _flags(rows)
     scale = SIDE / rows.column("reference_length").to_numpy()[:, None]
-    predictions, truths = (
-        np.stack([rows.column(f"{kind}_{axis}").to_numpy() for axis in "xy"], axis=1) * scale
-        for kind in ("prediction", "truth")
-    )
+    predictions, truths = points(rows, "prediction") * scale, points(rows, "truth") * scale
     if not (np.isfinite(predictions).all() and np.isfinite(truths[~occluded]).all()):
         raise PeftCorrError(
             "Cannot score tracks: a prediction or the truth of a visible point is not finite."
@@ -178,21 +168,6 @@ def _mean(values: Floats) -> float:
 
 def _number(value: np.floating) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _of(table: pa.Table, predictor: object) -> pa.ChunkedArray:
-    return pc.equal(table.column("predictor").cast(pa.string()), pa.scalar(str(predictor)))
-
-
-def _videos(rows: pa.Table) -> tuple[list[str], NDArray[np.int64]]:
-    """Names of the videos in alphabetical order, and the number of each row's."""
-    column = rows.column("category").unify_dictionaries().combine_chunks()
-    present, codes = np.unique(column.indices.to_numpy(), return_inverse=True)
-    names = np.array([column.dictionary[int(code)].as_py() for code in present], dtype=object)
-    order = np.argsort(names)
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    return names[order].tolist(), rank[codes]
 
 
 def _flags(rows: pa.Table) -> Flags:

@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 
 from peftcorr.backbones import Backbone
 from peftcorr.engine.plan import Model
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, did_you_mean
 from peftcorr.recipe import Recipe
 from peftcorr.results.record import Record
+from peftcorr.results.runs import complete
 from peftcorr.results.store import Store
 from peftcorr.strategies import Strategy
 
@@ -20,14 +21,20 @@ from peftcorr.strategies import Strategy
 def finished_run(run_id: str, store: Store) -> Record:
     """The record of a run that ended well.
 
+    Args:
+        run_id: id of the run, or the beginning of it.
+        store: where it is.
+
     Raises:
-        PeftCorrError: if there is none, naming those there are.
+        PeftCorrError: if there is none, naming the nearest or those there are, or more than one begins so.
     """
-    record = store.read(run_id)
-    if record is None or record.status != "ok":
-        known = ", ".join(r.run_id for r in store.records() if r.status == "ok") or "none"
-        raise PeftCorrError(f"There is no finished run {run_id} in {store.root}: it has {known}.")
-    return record
+    records = {record.run_id: record for record in store.records() if record.status == "ok"}
+    found = complete(run_id, list(records))
+    if found is None:
+        raise PeftCorrError(
+            f"There is no finished run {run_id} in {store.root}.{did_you_mean(run_id, records)}"
+        )
+    return records[found]
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ def load_finished(record: Record, store: Store, given: Path | None) -> Finished:
     backbone, strategy = model.build()
     if strategy.trains():
         path = store.adapter_path(record.run_id)
+        store.require_whole(record, path)
         try:
             strategy.load_state_dict(backbone, load_file(path))
         except (OSError, SafetensorError) as error:

@@ -66,6 +66,12 @@ def trained_on(record: Record) -> str:
     return record.dataset if is_trained(record) else MISSING
 
 
+def untrained_input(record: Record) -> str:
+    """What decides the features of an untrained backbone: options, image size among them, weights, precision."""
+    parts = [record.recipe.get("backbone"), record.recipe.get("score_precision")]
+    return json.dumps([*parts, record.backbone, record.weights_id, record.weights_sha256], sort_keys=True)
+
+
 def pair_limit(record: Record) -> int | None:
     """The recipe's `limit_pairs`."""
     limit = record.recipe.get("limit_pairs")

@@ -26,7 +26,7 @@ def draw_curve(title: str, found: Mapping[str, Breakdown]) -> bytes:
 
 
 def _figure(title: str, found: Mapping[str, Breakdown]) -> Figure:
-    figure = Figure(figsize=(6.5, 4.2), dpi=72, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(6.5, 4.2), dpi=72, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for number, (predictor, parts) in enumerate(found.items()):
@@ -41,10 +41,7 @@ def _figure(title: str, found: Mapping[str, Breakdown]) -> Figure:
     axes.set_ylim(0, 100)
     axes.set_xlabel("threshold, as a share of the reference length")
     axes.set_ylabel("PCK per keypoint (%)")
-    axes.set_title(title, loc="left", weight="bold")
-    axes.grid(color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    axes.set_title(title, weight="bold")
+    axes.grid()
+    axes.legend(loc="lower right")
     return figure

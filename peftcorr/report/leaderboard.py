@@ -173,9 +173,14 @@ def protocol_label(protocol: Preset) -> str:
     return f"preset {protocol.name} [{digest}]"
 
 
+def ranking_alpha(alphas: Sequence[str]) -> str:
+    """Return which of some thresholds, in their order, ranks: a tenth when it is there, else the middle one."""
+    return RANKING_ALPHA if RANKING_ALPHA in alphas or not alphas else alphas[len(alphas) // 2]
+
+
 def _board(predictor: str, rows: Sequence[Row]) -> Board:
     alphas = sorted({alpha for row in rows for alpha in row.per_keypoint}, key=float)
-    ranked_by = RANKING_ALPHA if RANKING_ALPHA in alphas or not alphas else alphas[len(alphas) // 2]
+    ranked_by = ranking_alpha(alphas)
 
     def accuracy(row: Row) -> float | None:
         spread = row.per_keypoint.get(ranked_by)

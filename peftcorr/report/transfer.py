@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftcorr.console import numbers
+from peftcorr.report.configuration import untrained_input
 from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, protocol_label, shown_board
 from peftcorr.report.pipes import escaped, table
 from peftcorr.results.record import Record
@@ -118,21 +118,15 @@ def _is_frozen(row: Row) -> bool:
 
 def _reference(row: Row, board: Board, records: dict[str, Record]) -> float | None:
     """PCK of the frozen backbone that `row` started from, on the same board."""
-    start = _input(records[row.run_ids[0]])
+    start = untrained_input(records[row.run_ids[0]])
     found = [
         other.per_keypoint[board.ranked_by].mean
         for other in board.rows
         if _is_frozen(other)
         and board.ranked_by in other.per_keypoint
-        and _input(records[other.run_ids[0]]) == start
+        and untrained_input(records[other.run_ids[0]]) == start
     ]
     return found[0] if found and max(found) - min(found) < _SAME else None
-
-
-def _input(record: Record) -> str:
-    """What decides the features of an untrained backbone: options, image size among them, weights, precision."""
-    parts = [record.recipe.get("backbone"), record.recipe.get("score_precision")]
-    return json.dumps([*parts, record.backbone, record.weights_id, record.weights_sha256], sort_keys=True)
 
 
 def _table(matrix: TransferMatrix) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from peftcorr.errors import PeftCorrError
-from peftcorr.files import atomic_path
+from peftcorr.files import read_json, write_json
 from peftcorr.matching.predictors import WindowSoftargmax
 from peftcorr.metrics.scores import Percent, Threshold
 from peftcorr.results.store import Store
@@ -50,8 +50,7 @@ def write_choice(choice: PredictorChoice, store: Store) -> str:
         PeftCorrError: if it cannot be written.
     """
     path = store.predictor_path(choice.backbone["name"], choice.weights_id, choice.backbone["image_size"])
-    with atomic_path(path) as temporary:
-        temporary.write_text(choice.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_json(path, choice.model_dump(mode="json"))
     return str(path)
 
 
@@ -66,13 +65,13 @@ def chosen_predictor(
     path = store.predictor_path(backbone["name"], weights_id, backbone["image_size"])
     mend = "run peftcorr tune-predictor with this backbone first"
     try:
-        choice = PredictorChoice.model_validate_json(path.read_text(encoding="utf-8"))
+        choice = PredictorChoice.model_validate(read_json(path))
     except FileNotFoundError:
         raise PeftCorrError(
             f"The predictor 'tuned' has no setting for {backbone['name']} ({weights_id}) at "
             f"{backbone['image_size']} px, since {path} is missing: {mend}."
         ) from None
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         raise PeftCorrError(
             f"{path} is no valid choice of a predictor ({type(error).__name__}): {mend}."
         ) from error

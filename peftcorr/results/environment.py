@@ -17,18 +17,7 @@ import peftcorr
 from peftcorr.results.record import Environment
 from peftcorr.results.store import GENERATED
 
-PACKAGES = (
-    "peftcorr",
-    "torch",
-    "transformers",
-    "peft",
-    "timm",
-    "accelerate",
-    "datasets",
-    "evaluate",
-    "numpy",
-    "pillow",
-)
+PACKAGES = ("torch", "transformers", "peft", "timm", "accelerate", "datasets", "evaluate", "numpy", "pillow")
 
 
 def environment(processes: int, precision: str, output: Path | None = None) -> Environment:
@@ -42,7 +31,7 @@ def environment(processes: int, precision: str, output: Path | None = None) -> E
     """
     commit, dirty = source_state(Path(peftcorr.__file__).parent, output)
     return Environment(
-        packages={name: version for name in PACKAGES if (version := _version(name)) is not None},
+        packages={"peftcorr": peftcorr.__version__} | {name: metadata.version(name) for name in PACKAGES},
         python=platform.python_version(),
         platform=platform.platform(),
         commit=commit,
@@ -103,21 +92,18 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return peftcorr.__version__ if package == "peftcorr" else None
-
-
 def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    return _from_proc("cpuinfo", "model name") or platform.processor() or platform.machine()
+
+
+def _from_proc(table: str, key: str) -> str | None:
+    """The first value of a key in one of Linux's tables below ``/proc``; None elsewhere."""
+    with suppress(OSError):
+        for line in Path("/proc", table).read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == key:
+                return value.strip()
+    return None
 
 
 class PeakMemory:
@@ -164,13 +150,10 @@ class PeakMemory:
 
 
 def _resident_peak() -> int:
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    peak = _from_proc("self/status", "VmHWM")
+    if peak is not None:
+        return int(peak.split()[0]) * 1024
     import resource  # not there on Windows
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, the others KiB
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # macOS counts bytes, the others KiB

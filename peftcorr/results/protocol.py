@@ -45,10 +45,9 @@ def agreed_preset(records: Records, names: Names) -> Preset:
     if len(known) < 2 or known[0] == known[1]:
         return known[0] if known else PEFTCORR
     first, second = known
+    differing = [field for field in Preset.model_fields if getattr(first, field) != getattr(second, field)]
     # Where a definition comes from and what its source publishes matter only when nothing else differs.
-    fields = [
-        field for field in ("name", "frame", "comparator", "normaliser") if _differs(first, second, field)
-    ] or [field for field in Preset.model_fields if _differs(first, second, field)]
+    fields = [field for field in differing if field not in ("source", "reports")] or differing
     said = "; ".join(f"{field} {getattr(first, field)} and {getattr(second, field)}" for field in fields)
     raise PeftCorrError(
         f"The records of {names[0]} and {names[1]} follow different protocols ({said}): give --preset to score both "
@@ -65,7 +64,7 @@ def agreed_alphas(records: Records, names: Names) -> list[float] | None:
     first, second = records
     if first is None or second is None:
         known = [record for record in records if record is not None]
-        return _sorted(_alphas(known[0], list(known[0].scores))) if known else None
+        return sorted({alpha for record in known for alpha in _alphas(record, list(record.scores))}) or None
     splits = _shared(first, second)
     ours, theirs = _alphas(first, splits), _alphas(second, splits)
     if ours != theirs:
@@ -78,7 +77,7 @@ def agreed_alphas(records: Records, names: Names) -> list[float] | None:
             f"The records of {names[0]} and {names[1]} have different thresholds: {alone}. Give --alphas to score "
             "both at the same."
         )
-    return _sorted(ours)
+    return sorted(ours) or None
 
 
 def _shared(first: Record, second: Record) -> list[str]:
@@ -97,11 +96,3 @@ def _alphas(record: Record, splits: list[str]) -> set[float]:
         for scores in record.scores[split].values()
         for alpha in scores.per_keypoint
     }
-
-
-def _sorted(alphas: set[float]) -> list[float] | None:
-    return sorted(alphas) or None
-
-
-def _differs(first: Preset, second: Preset, field: str) -> bool:
-    return bool(getattr(first, field) != getattr(second, field))

@@ -10,7 +10,7 @@ from peftcorr.data.leakage import Leakage
 from peftcorr.metrics.presets import PEFTCORR, Preset
 from peftcorr.metrics.scores import Scores, Strict, TrackingScores
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 
 class Cost(Strict):
@@ -56,22 +56,28 @@ class SearchPoint(Strict):
 
 
 class Record(BaseModel):
-    """One run. `recipe` is the resolved recipe without any path; `run_id` is its hash.
+    """One run. `recipe` is resolved; `run_id` is a hash of it and of `ingredients` (`peftcorr.results.identity`).
 
+    `files` has the digests of what lies beside the record, by path below the output folder: predictions, adapter, and
+    one for all files of the folder that peft reads. Records of version 1 have neither: nothing ties their numbers to
+    what made them.
     `leakage` is by "<dataset>/<split>" like `scores`; it is null for a run that trained on nothing.
     `protocol` is the definition that `scores` follow; the learning rate and step were chosen by peftcorr's.
     """
 
     model_config = ConfigDict(extra="forbid")
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     run_id: str
     status: Literal["ok", "failed"]
     error: str | None = None
     recipe: dict[str, Any]
+    ingredients: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
+    files: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
     strategy: str
     backbone: str
     weights_id: str
     weights_sha256: str | None
+    weights_commit: str | None = Field(default=None, exclude_if=lambda value: value is None)
     official_weights: bool
     dataset: str
     seed: int

@@ -1,12 +1,32 @@
-"""Finding a run's predictions by its id, the beginning of it, or the path of the file; and its record by them."""
+"""Finding a run by its id or the beginning of it: its predictions, given by their path too, and its record by them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
+
 from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.predictions import read_predictions
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
+
+
+def complete(run: str, known: Sequence[str]) -> str | None:
+    """Return the one of `known` run ids that is `run` or begins with it; None where there is none.
+
+    Raises:
+        PeftCorrError: if more than one begins so.
+    """
+    if run in known:
+        return run
+    found = [one for one in known if run and one.startswith(run)]
+    if len(found) > 1:
+        raise PeftCorrError(
+            f"{len(found)} runs begin with {run!r} ({', '.join(found[:4])}): give more of it."
+        )
+    return found[0] if found else None
 
 
 def find_predictions(run: str, output: Path) -> Path:
@@ -26,20 +46,27 @@ def find_predictions(run: str, output: Path) -> Path:
         return given
     folder = Store(output).predictions_path(run).parent
     there = sorted(path.stem for path in folder.glob("*.parquet"))
-    if run in there:
-        return Store(output).predictions_path(run)
-    found = [stem for stem in there if run and stem.startswith(run)]
-    if len(found) == 1:
-        return Store(output).predictions_path(found[0])
-    if found:
-        raise PeftCorrError(
-            f"{len(found)} runs begin with {run!r} ({', '.join(found[:4])}): give more of it."
-        )
+    found = complete(run, there)
+    if found is not None:
+        return Store(output).predictions_path(found)
     if not there:
         raise PeftCorrError(
             f"There are no predictions in {folder}: give --output, or the path of a predictions file."
         )
     raise PeftCorrError(f"No predictions of a run {run!r} in {folder}.{did_you_mean(run, there)}")
+
+
+def checked_predictions(path: Path) -> pa.Table:
+    """Read predictions, after comparing them with the record beside them, if there is one.
+
+    Raises:
+        PeftCorrError: as `read_predictions`, or if they were changed since their run wrote them.
+    """
+    record = record_beside(path)
+    if record is not None:
+        folder = path.absolute().parent
+        Store(folder.parent).require_whole(record, folder / path.name)
+    return read_predictions(path)
 
 
 def record_beside(predictions: Path) -> Record | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from peftcorr.errors import PeftCorrError
-from peftcorr.files import atomic_path
+from peftcorr.files import digest, manifest, read_json, sha256, write_json
+from peftcorr.results.identity import run_id
 from peftcorr.results.record import Record
 
 # What runs and the leaderboard write below an output folder; all of it can be told from the source by name.
@@ -63,16 +65,53 @@ class Store:
         path = self.record_path(run_id)
         return read_record(path) if path.is_file() else None
 
+    def is_whole(self, run_id: str) -> bool:
+        """Whether a run ended well and all it made is there; a record alone may have come with the repository."""
+        record = self.read(run_id)
+        return record is not None and record.status == "ok" and self.predictions_path(run_id).is_file()
+
+    def can_resume(self, run_id: str) -> bool:
+        """Whether a training that was stopped left a state to go on from."""
+        return any(not path.name.startswith(".") for path in self.state_path(run_id).glob("*"))
+
     def write(self, record: Record) -> Path:
-        """Write a record atomically.
+        """Write a record atomically, on one line, so that a new record is one line of a reader's diff.
 
         Raises:
             PeftCorrError: if it cannot be written; an earlier record of that run stays as it was.
         """
         path = self.record_path(record.run_id)
-        with atomic_path(path) as temporary:
-            temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        write_json(path, record.model_dump(mode="json"))
         return path
+
+    def file_digest(self, path: Path) -> dict[str, str]:
+        """Digest of a run's file, or of all files of a folder, by its path below the output folder."""
+        found = digest(manifest(path)) if path.is_dir() else sha256(path)
+        return {path.relative_to(self.root).as_posix(): found}
+
+    def damage(self, record: Record) -> list[str]:
+        """What of the files that a record names is not as the run wrote it, each in a few words."""
+        found = []
+        for name, written in record.files.items():
+            path = self.root / name
+            if not path.exists():
+                found.append(f"{name} is missing")
+            elif self.file_digest(path)[name] != written:
+                found.append(f"{name} was changed since its run wrote it")
+        return found
+
+    def require_whole(self, record: Record, path: Path) -> None:
+        """Refuse one of a run's files if it is not as the run wrote it; what version 1 recorded cannot be told.
+
+        Raises:
+            PeftCorrError: if it was changed.
+        """
+        name = path.relative_to(self.root).as_posix()
+        written = record.files.get(name)
+        if written is not None and path.exists() and self.file_digest(path)[name] != written:
+            raise PeftCorrError(
+                f"{path} was changed since the run {record.run_id} wrote it: run it again with --overwrite always."
+            )
 
     def records(self) -> list[Record]:
         """All records, in the order of their run ids.
@@ -90,14 +129,21 @@ def read_record(path: Path) -> Record:
         PeftCorrError: if the file is no valid record.
     """
     try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        first = isinstance(document, dict) and document.get("schema_version") == 1
+        record = Record.model_validate(document if first else read_json(path))
+        if first and (record.ingredients or record.files):
+            raise ValueError("version 1 has neither ingredients nor files")
+        if not first and not record.run_id == run_id(record.recipe, record.ingredients) == path.stem:
+            raise ValueError("its name, its run_id and its recipe do not agree")
+    except (ValueError, RecursionError) as error:  # those of JSON, of UTF-8 and of pydantic among them
         raise PeftCorrError(
-            f"{path} is no valid record ({_first_problem(error)}): mend or delete it."
+            f"{path} is no valid record ({_first_problem(error)}): delete it and run it again, or bring back the file."
         ) from error
+    return record
 
 
-def _first_problem(error: ValueError) -> str:
+def _first_problem(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"

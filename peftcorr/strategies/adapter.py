@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, BlockSites, parameters_of
-from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block, inject, place
+from peftcorr.strategies.base import Blocks, BlockStrategy, Strategy, inject, place
 from peftcorr.strategies.pretrained import pretrained_modules
 
 
@@ -32,24 +32,24 @@ class Bottleneck(nn.Module):
         return adapted
 
 
-class Adapter(Strategy):
+class Adapter(BlockStrategy):
     """Serial bottlenecks after attention and after the MLP, before each residual addition."""
 
     class Config(Strategy.Config):
         """Options of ``adapter``."""
 
-        bottleneck: int = Field(default=64, ge=1)
+        bottleneck: int = Field(default=64, ge=1, description="width between the two projections")
         blocks: Blocks = "all"
         layer_norm: bool = Field(
             default=False, description="train the blocks' LayerNorms too, as the paper does"
         )
-        init_std: float = Field(default=1e-3, gt=0)
+        init_std: float = Field(default=1e-3, gt=0, description="deviation of the projections at the start")
 
     config: Config
 
     def apply(self, backbone: Backbone) -> None:
         """Inject both bottlenecks of every chosen block."""
-        for site in chosen_blocks(backbone, self.config.blocks):
+        for site in self.sites(backbone):
             for name, output in (
                 ("attention_adapter", place(site, "attention_output", "adapter")),
                 ("mlp_adapter", place(site, "mlp_output", "adapter")),
@@ -64,15 +64,11 @@ class Adapter(Strategy):
     def expected_parameters(self, backbone: Backbone) -> int:
         """L 2 (2 D m + m + D), plus the blocks' LayerNorms: 4 D for two of them."""
         m = self.config.bottleneck
-        sites = chosen_blocks(backbone, self.config.blocks)
+        sites = self.sites(backbone)
         norms = [norm for site in sites for norm in _layer_norms(backbone, site)]
         return sum(2 * (2 * site.width * m + m + site.width) for site in sites) + (
             sum(parameters_of(norm) for norm in norms) if self.config.layer_norm else 0
         )
-
-    def first_trainable_block(self, backbone: Backbone) -> int:
-        """The first adapted block."""
-        return first_block(backbone, self.config.blocks)
 
 
 def _layer_norms(backbone: Backbone, site: BlockSites) -> list[nn.LayerNorm]:

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone
-from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block, inject, place
+from peftcorr.strategies.base import Blocks, BlockStrategy, Strategy, inject, place
 
 
 class ParallelBottleneck(nn.Module):
@@ -42,22 +42,22 @@ class ParallelBottleneck(nn.Module):
         return total
 
 
-class AdaptFormer(Strategy):
+class AdaptFormer(BlockStrategy):
     """A scaled bottleneck in parallel to the MLP of every block."""
 
     class Config(Strategy.Config):
         """Options of ``adaptformer``."""
 
-        bottleneck: int = Field(default=64, ge=1)
-        scale: float = Field(default=0.1, gt=0)
-        dropout: float = Field(default=0.1, ge=0, lt=1)
+        bottleneck: int = Field(default=64, ge=1, description="width between the two projections")
+        scale: float = Field(default=0.1, gt=0, description="what the branch's output is multiplied by")
+        dropout: float = Field(default=0.1, ge=0, lt=1, description="after the ReLU, in training")
         blocks: Blocks = "all"
 
     config: Config
 
     def apply(self, backbone: Backbone) -> None:
         """Inject one bottleneck a block, fed before the norm and added after the MLP."""
-        for site in chosen_blocks(backbone, self.config.blocks):
+        for site in self.sites(backbone):
             adapter = ParallelBottleneck(
                 site.width, self.config.bottleneck, self.config.scale, self.config.dropout
             )
@@ -69,10 +69,4 @@ class AdaptFormer(Strategy):
     def expected_parameters(self, backbone: Backbone) -> int:
         """L (2 D m + m + D)."""
         m = self.config.bottleneck
-        return sum(
-            2 * site.width * m + m + site.width for site in chosen_blocks(backbone, self.config.blocks)
-        )
-
-    def first_trainable_block(self, backbone: Backbone) -> int:
-        """The first adapted block."""
-        return first_block(backbone, self.config.blocks)
+        return sum(2 * site.width * m + m + site.width for site in self.sites(backbone))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, BlockSites
 from peftcorr.errors import PeftCorrError
-from peftcorr.registry import Registry
 
 if TYPE_CHECKING:
-    from peftcorr.strategies.tuners.form import PeftForm
+    from peftcorr.strategies.tuners.peft_format import PeftForm
 
-Blocks = Literal["all"] | Annotated[list[int], Field(min_length=1)]
-"""Which blocks are adapted: all, or their indices, negative from the end."""
+Blocks = Annotated[
+    Literal["all"] | Annotated[list[int], Field(min_length=1)],
+    Field(description="which blocks are adapted: all, or their indices, negative from the end"),
+]
 
 
 class Strategy(ABC):
@@ -123,9 +124,6 @@ class Strategy(ABC):
         )
 
 
-STRATEGIES: Registry[Strategy] = Registry("strategy", "peftcorr.strategies", lambda: Strategy)
-
-
 def apply_checked(strategy: Strategy, backbone: Backbone) -> None:
     """Freeze the backbone, apply the strategy, and hold it to its own closed form.
 
@@ -159,6 +157,21 @@ def chosen_blocks(backbone: Backbone, blocks: str | list[int]) -> list[BlockSite
     return [sites[index] for index in sorted({index % len(sites) for index in blocks})]
 
 
+class BlockStrategy(Strategy):
+    """One that changes the blocks which its option ``blocks`` names, and nothing before the first of them."""
+
+    config: Any
+
+    def sites(self, backbone: Backbone) -> list[BlockSites]:
+        """The sites of these blocks; see `chosen_blocks`."""
+        return chosen_blocks(backbone, self.config.blocks)
+
+    def first_trainable_block(self, backbone: Backbone) -> int:
+        """The first of these blocks."""
+        order = [site.block for site in backbone.sites()]
+        return order.index(self.sites(backbone)[0].block) if order else 0
+
+
 def layers_of(backbone: Backbone, blocks: str | list[int], roles: Sequence[str]) -> list[str]:
     """Names of the linear layers (or convolutions) that have these roles in the chosen blocks.
 
@@ -190,13 +203,6 @@ def place(site: BlockSites, what: Literal["norm2", "attention_output", "mlp_outp
             "another strategy, or other blocks if some have it."
         )
     return name
-
-
-def first_block(backbone: Backbone, blocks: str | list[int]) -> int:
-    """Index of the first of the `chosen_blocks`."""
-    chosen = chosen_blocks(backbone, blocks)
-    order = [site.block for site in backbone.sites()]
-    return order.index(chosen[0].block) if chosen else len(order)
 
 
 class Row(nn.Sequential):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pydantic import Field
 from torch import nn
 
-from peftcorr.backbones.base import Backbone
-from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block
+from peftcorr.strategies.base import Blocks, Strategy
 from peftcorr.strategies.pretrained import biases
-from peftcorr.strategies.unfreezing import Unfreezing
+from peftcorr.strategies.unfreezing import BlockParameters
 
 
-class BitFit(Unfreezing):
+class BitFit(BlockParameters):
     """Every bias of the chosen blocks, norms included.
 
     The patch embedding's bias stays frozen, unlike in the paper, where every bias of the encoder is trained: the
@@ -27,20 +26,12 @@ class BitFit(Unfreezing):
 
     config: Config
 
-    def unfrozen(self, backbone: Backbone) -> list[nn.Parameter]:
+    def of(self, module: nn.Module) -> dict[str, nn.Parameter]:
         """The biases: 11 D a block of DINOv2 with the plain MLP, and D of the final norm.
 
         4 D are of q, k, v and the output projection, 5 D of the MLP, 2 D of the norms.
         """
-        sites = chosen_blocks(backbone, self.config.blocks)
-        modules: list[nn.Module | None] = [backbone.get_submodule(site.block) for site in sites]
-        if self.config.final_norm:
-            modules.append(backbone.final_norm())
-        return [bias for module in modules if module is not None for bias in biases(module).values()]
-
-    def first_trainable_block(self, backbone: Backbone) -> int:
-        """The first of the chosen blocks."""
-        return first_block(backbone, self.config.blocks)
+        return biases(module)
 
     def learning_rate(self) -> float:
         """Biases alone want larger steps than matrices."""

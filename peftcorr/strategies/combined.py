@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.errors import PeftCorrError
-from peftcorr.strategies.base import STRATEGIES, Strategy
+from peftcorr.strategies import STRATEGIES
+from peftcorr.strategies.base import Strategy
 from peftcorr.strategies.frozen import Frozen
 
 

@@ -48,9 +48,6 @@ class LastK(Unfreezing):
         """The first of the last k."""
         return len(backbone.blocks()) - self.config.k
 
-    def merge(self, backbone: Backbone) -> None:
-        """Nothing to do: the trained tensors are the backbone's own."""
-
     def learning_rate(self) -> float:
         """Whole blocks want smaller steps than fresh low-rank matrices."""
         return 1e-4

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pydantic import Field
 from torch import nn
 
-from peftcorr.backbones.base import Backbone
-from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block
+from peftcorr.strategies.base import Blocks, Strategy
 from peftcorr.strategies.pretrained import norm_parameters
-from peftcorr.strategies.unfreezing import Unfreezing
+from peftcorr.strategies.unfreezing import BlockParameters
 
 
-class Norm(Unfreezing):
+class Norm(BlockParameters):
     """Weights and biases of every norm layer of the chosen blocks."""
 
     class Config(Strategy.Config):
@@ -22,18 +21,6 @@ class Norm(Unfreezing):
 
     config: Config
 
-    def unfrozen(self, backbone: Backbone) -> list[nn.Parameter]:
+    def of(self, module: nn.Module) -> dict[str, nn.Parameter]:
         """The norms' parameters: 4 D a block with two LayerNorms, 2 D the final norm."""
-        sites = chosen_blocks(backbone, self.config.blocks)
-        modules: list[nn.Module | None] = [backbone.get_submodule(site.block) for site in sites]
-        if self.config.final_norm:
-            modules.append(backbone.final_norm())
-        return [own for module in modules if module is not None for own in norm_parameters(module).values()]
-
-    def first_trainable_block(self, backbone: Backbone) -> int:
-        """The first of the chosen blocks."""
-        return first_block(backbone, self.config.blocks)
-
-    def learning_rate(self) -> float:
-        """Few parameters, each with a whole channel behind it."""
-        return 1e-3
+        return norm_parameters(module)

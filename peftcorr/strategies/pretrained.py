@@ -56,7 +56,7 @@ def is_norm(layer: nn.Module) -> bool:
 
 def _own_parameters(modules: dict[str, nn.Module]) -> dict[str, nn.Parameter]:
     return {
-        f"{name}.{own}" if name else own: parameter
+        own: parameter
         for name, module in modules.items()
-        for own, parameter in module.named_parameters(recurse=False)
+        for own, parameter in module.named_parameters(name, recurse=False)
     }

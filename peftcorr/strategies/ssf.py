@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.errors import PeftCorrError
-from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block, inject
+from peftcorr.strategies.base import Blocks, BlockStrategy, Strategy, inject
 from peftcorr.strategies.pretrained import is_norm, pretrained_modules
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -40,7 +40,7 @@ class ScaleShift(nn.Module):
         return adapted
 
 
-class Ssf(Strategy):
+class Ssf(BlockStrategy):
     """Scale and shift the output of every linear layer, norm and convolution of the chosen blocks.
 
     The identity at the start, where the authors' code draws scale and shift with a deviation of 0.02; the paper also
@@ -60,7 +60,7 @@ class Ssf(Strategy):
         """Every layer that is adapted: name of its block, of the block's child that adapts it, and the layer."""
         return [
             (site.block, "ssf_" + name.replace(".", "_"), layer)
-            for site in chosen_blocks(backbone, self.config.blocks)
+            for site in self.sites(backbone)
             for name, layer in pretrained_modules(backbone.get_submodule(site.block)).items()
             if isinstance(layer, (nn.Linear, *_CONVOLUTIONS)) or _is_weighted_norm(layer)
         ]
@@ -75,10 +75,6 @@ class Ssf(Strategy):
     def expected_parameters(self, backbone: Backbone) -> int:
         """Twice the layers' outputs: 22 D a block of DINOv2 with the plain MLP."""
         return sum(2 * len(_weight(layer)) for *_, layer in self.layers(backbone))
-
-    def first_trainable_block(self, backbone: Backbone) -> int:
-        """The first adapted block."""
-        return first_block(backbone, self.config.blocks)
 
     def merge(self, backbone: Backbone) -> None:
         """Multiply the layers' weights, multiply and shift their biases, and take the rest out.

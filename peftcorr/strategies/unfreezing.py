@@ -8,7 +8,7 @@ from torch import nn
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.errors import PeftCorrError
-from peftcorr.strategies.base import Strategy
+from peftcorr.strategies.base import BlockStrategy, Strategy
 
 
 class Unfreezing(Strategy):
@@ -39,3 +39,20 @@ class Unfreezing(Strategy):
 
     def merge(self, backbone: Backbone) -> None:
         """Nothing to do: the backbone's own weights are what was trained."""
+
+
+class BlockParameters(BlockStrategy, Unfreezing):
+    """Parameters of one kind in the chosen blocks and, where the option ``final_norm`` says so, in the final norm."""
+
+    @abstractmethod
+    def of(self, module: nn.Module) -> dict[str, nn.Parameter]:
+        """Those of the kind in a module, by name."""
+
+    def unfrozen(self, backbone: Backbone) -> list[nn.Parameter]:
+        """Those of the blocks, then those of the final norm."""
+        modules: list[nn.Module | None] = [
+            backbone.get_submodule(site.block) for site in self.sites(backbone)
+        ]
+        if self.config.final_norm:
+            modules.append(backbone.final_norm())
+        return [own for module in modules if module is not None for own in self.of(module).values()]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.errors import PeftCorrError
-from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block, inject
+from peftcorr.strategies.base import Blocks, BlockStrategy, Strategy, inject
 
 
 class Prompts(nn.Module):
@@ -63,7 +63,7 @@ def prompt(prompts: Prompts, blocks: list[nn.Module]) -> None:
     blocks[-1].register_forward_hook(prompts.remove)
 
 
-class Vpt(Strategy):
+class Vpt(BlockStrategy):
     """Learned tokens beside the patches; features do not start as they were.
 
     Drawn from U(-v, v) with v = sqrt(6 / (3 p^2 + D)) for patches of side p, as in the paper. Deep: every block has its
@@ -74,8 +74,8 @@ class Vpt(Strategy):
         """Options of ``vpt``."""
 
         prompts: int = Field(default=10, ge=1, description="how many, for each block if deep")
-        deep: bool = True
-        dropout: float = Field(default=0.0, ge=0, lt=1)
+        deep: bool = Field(default=True, description="whether every block has prompts of its own")
+        dropout: float = Field(default=0.0, ge=0, lt=1, description="of the prompts, in training")
         blocks: Blocks = Field(
             default="all", description="that get prompts; if not deep, prompts run from the first to the last"
         )
@@ -94,7 +94,7 @@ class Vpt(Strategy):
                 "The strategy vpt needs a backbone whose blocks all attend to one sequence of tokens, which "
                 f"{type(backbone).__name__} is not: choose another strategy."
             )
-        sites = chosen_blocks(backbone, self.config.blocks)
+        sites = self.sites(backbone)
         for start in sites if self.config.deep else sites[:1]:
             prompts = Prompts(self.config.prompts, start.width, backbone.stride, leading, self.config.dropout)
             inject(backbone, start.block, "prompts", prompts)
@@ -105,12 +105,8 @@ class Vpt(Strategy):
 
     def expected_parameters(self, backbone: Backbone) -> int:
         """L P D if deep, else P D, for P prompts a block in L blocks of width D."""
-        sites = chosen_blocks(backbone, self.config.blocks)
+        sites = self.sites(backbone)
         return sum(self.config.prompts * site.width for site in (sites if self.config.deep else sites[:1]))
-
-    def first_trainable_block(self, backbone: Backbone) -> int:
-        """The first block with prompts."""
-        return first_block(backbone, self.config.blocks)
 
     def learning_rate(self) -> float:
         """Prompts are single vectors, far from where they will be."""

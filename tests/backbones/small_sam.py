@@ -39,7 +39,7 @@ def randomised(model: M, seed: int = 0) -> M:
 
 def in_transformers(cls: type[Sam] = SmallSam) -> Any:
     """The whole model of transformers, prompt encoder and mask decoder included."""
-    vision = cls.architecture().to_dict()
+    vision = cls.architecture()[1].to_dict()
     config = transformers.SamConfig(
         vision_config=vision | {"initializer_range": 0.02, "num_pos_feats": 8},
         prompt_encoder_config={"hidden_size": 16, "image_size": SIZE, "mask_input_channels": 4},

@@ -240,7 +240,7 @@ def test_a_recipe_has_every_option_written_out() -> None:
             {"name": "wide", "weight": 2.0, "weights": None, "image_size": 48},
         ],
     }
-    assert validate(recipe.model_dump(mode="json"), "again").run_id() == recipe.run_id()
+    assert validate(recipe.model_dump(mode="json"), "again").digest() == recipe.digest()
     assert all(part.config.resize == "pad" for part in Fusion.build(config, None).parts)
     larger = validate(section(parts=["small", "wide"], image_size=64), "test")
     assert larger.backbone["parts"][0]["image_size"] == 64

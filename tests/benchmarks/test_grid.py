@@ -9,7 +9,7 @@ import pytest
 from accelerate.state import AcceleratorState, GradientState
 
 from peftcorr.cli import main
-from peftcorr.commands import listing
+from peftcorr.commands import plan
 from peftcorr.engine.plan import Plan
 from peftcorr.recipe import Recipe, resolve
 from peftcorr.results.record import Record
@@ -119,8 +119,8 @@ def test_a_dry_run_prints_the_cells_and_no_set_is_scored_twice(
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     planned: list[Plan] = []
-    plain = listing.print_plan
-    monkeypatch.setattr(listing, "print_plan", lambda plans, out: (planned.extend(plans), plain(plans, out)))
+    plain = plan.print_plan
+    monkeypatch.setattr(plan, "print_plan", lambda plans, out: (planned.extend(plans), plain(plans, out)))
     recipe = [
         "--recipe",
         str(RECIPES / "tiny" / "last-1.yaml"),

@@ -14,7 +14,6 @@ from peftcorr.commands.cache import entries
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PEFTCORR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
     for folder, size in (
         ("features/aa", 3_000_000),
         ("pairs/farm-test-1/stamp", 2_000_000),

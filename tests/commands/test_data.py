@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +34,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     monkeypatch.setenv("PEFTCORR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr("peftcorr.machine.launch.use_all_cores", lambda: None)
@@ -52,8 +52,8 @@ def evaluate(name: str, output: Path, *more: str, recorded: str | None = None) -
 
 
 def row(text: str, split: str) -> list[str]:
-    [line] = [line for line in text.splitlines() if line.startswith(f"│ {split} ")]
-    return [cell.strip() for cell in line.strip("│").split("│")]
+    [line] = [line for line in text.splitlines() if line.startswith(f"{split} ")]
+    return re.split(" {2,}", line.strip())
 
 
 def test_willow_from_its_archive_to_a_score(

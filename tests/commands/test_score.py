@@ -48,8 +48,7 @@ def table() -> pa.Table:
 
 
 @pytest.fixture
-def predictions(table: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("COLUMNS", "150")
+def predictions(table: pa.Table, tmp_path: Path) -> Path:
     path = tmp_path / "leaderboard" / "predictions" / "0123456789abcdef.parquet"
     write_predictions(table, path)
     return path

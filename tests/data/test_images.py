@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -260,23 +261,24 @@ def test_full_disk_is_told(album: Path, monkeypatch: pytest.MonkeyPatch) -> None
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(images.os, "pwrite", full)
+    monkeypatch.setattr("os.pwrite", full)
     with pytest.raises(PeftCorrError, match=r"No space left on device.*TMPDIR"):
         ImageStore(album, 32).get(["0.png"])
 
 
-def test_unwritable_temporary_folder_is_told(album: Path) -> None:
+def test_unwritable_temporary_folder_is_told(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(album / "nowhere"))
     with pytest.raises(PeftCorrError, match=r"Cannot keep decoded images in .*nowhere"):
-        ImageStore(album, 32, folder=album / "nowhere")
+        ImageStore(album, 32)
 
 
 def test_store_starts_afresh_in_a_forked_process(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ImageStore(album, 32)
     store.get(["0.png"])
-    before = store._file
+    before = store._rows
     monkeypatch.setattr(images.os, "getpid", lambda: -1)
     store.get(["1.png"])
-    assert store._file is not before
+    assert store._rows is not before
     assert (store.get(["0.png"])[0].numpy() == resize(decode(album / "0.png"), 32).transpose(2, 0, 1)).all()
 
 

@@ -13,6 +13,7 @@ from peftcorr.engine.train import validation_pck
 from peftcorr.engine.tuning import OTHERS, Setting, tune
 from peftcorr.engine.validation import split_pck
 from peftcorr.errors import PeftCorrError
+from peftcorr.metrics.pck import PCK
 from tests.engine.building import load_split
 from tests.small_folder import write_folder
 
@@ -44,6 +45,11 @@ def test_hidden_keypoints_do_not_count(hiding: Split) -> None:
     assert found == {"0.05": pytest.approx(expected(hiding)), "0.2": pytest.approx(expected(hiding))}
     assert validation_pck(hiding.data, points) == pytest.approx(expected(hiding))
     assert hiding.data.n_visible == int((~hiding.data.occluded).sum()) < len(hiding.data)
+
+
+def test_what_is_chosen_by_is_the_metric_of_evaluate(hiding: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PCK, "_compute", lambda *_, **__: {"per_keypoint": {"0.1": 12.5}})
+    assert split_pck(hiding.data, predictions(hiding), [0.1]) == {"0.1": 12.5}
 
 
 def test_where_nothing_is_said_of_occlusion_all_count(hiding: Split) -> None:

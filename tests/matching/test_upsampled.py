@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from peftcorr.matching import upsampled
-from peftcorr.matching.predictors import PREDICTORS
+from peftcorr.matching import PREDICTORS, upsampled
 from peftcorr.matching.similarity import sample_queries, similarity
 from peftcorr.matching.upsampled import (
     UpsampledArgmax,

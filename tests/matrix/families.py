@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from peftcorr.backbones.base import BACKBONES, Backbone
+from peftcorr.backbones import BACKBONES, Backbone
 from tests import small_diffusion, small_models
 from tests.backbones import small_sam, test_dinov3, test_dinov3_convnext
 from tests.backbones.test_dinov3 import Gated as GatedDinov3

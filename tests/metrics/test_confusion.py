@@ -14,8 +14,8 @@ LEFT, RIGHT = {"keypoint_id": "left_ear"}, {"keypoint_id": "right_ear"}
 
 
 def flags(rows: list[Row]) -> tuple[list[bool], list[bool]]:
-    found = confusions("farm", table(rows))
-    return found.mirrored.tolist(), found.confused.tolist()
+    mirrored, confused = confusions("farm", table(rows))
+    return mirrored.tolist(), confused.tolist()
 
 
 def test_nearer_to_the_mirrored_keypoint_is_a_confusion() -> None:

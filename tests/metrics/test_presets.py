@@ -138,8 +138,7 @@ def correct(preset: str, offset: tuple[float, float], **change: Any) -> bool:
         "categories": ["cat"],
         "alphas": [0.1],
         "preset": PRESETS[preset],
-        "target_sizes": [[384, 768]],
-        "reference_sides": [[50.0, 40.0]],
+        "sizes": [[384, 768, 50.0, 40.0]],
     }
     return aggregate(**{**values, **change}).per_keypoint["0.1"] == 100.0
 
@@ -154,8 +153,8 @@ def test_a_distance_of_exactly_alpha_times_s() -> None:
 
 @pytest.mark.parametrize("size", [(840, 840), (500, 375), (333, 211), (97, 640)])
 def test_an_isotropic_frame_rounds_nothing(size: tuple[int, int]) -> None:
-    assert correct("geoaware", (3.0, 4.0), target_sizes=[size]) is False
-    assert correct("geoaware", (3.0, 3.9999999), target_sizes=[size]) is True
+    assert correct("geoaware", (3.0, 4.0), sizes=[(*size, 50, 40)]) is False
+    assert correct("geoaware", (3.0, 3.9999999), sizes=[(*size, 50, 40)]) is True
 
 
 def test_the_stretched_frame_accepts_an_ellipse() -> None:
@@ -175,7 +174,7 @@ def test_the_stretched_frame_accepts_an_ellipse() -> None:
 
 def test_s_is_the_side_that_is_longer_once_stretched() -> None:
     """A box of 40 x 50 is taller, but in the frame it measures 80 x 50."""
-    box = {"reference_sides": [[40.0, 50.0]]}
+    box = {"sizes": [[384, 768, 40.0, 50.0]]}
     assert correct("sd4match", (4.0, 0.0), **box) is True
     assert correct("sd4match", (4.0000001, 0.0), **box) is False
     assert correct("sd4match", (0.0, 8.0), **box) is True
@@ -184,13 +183,13 @@ def test_s_is_the_side_that_is_longer_once_stretched() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"target_sizes": None}, "'sd4match' needs target_sizes"),
-        ({"reference_sides": None}, "needs target_sizes and reference_sides"),
-        ({"target_sizes": [[0, 5]]}, "target size is no positive number in pair 0"),
-        ({"reference_sides": [[0.0, 0.0]]}, "reference rectangle has no size in pair 0"),
-        ({"reference_sides": [[math.nan, 1.0]]}, "reference rectangle has no size"),
-        ({"target_sizes": [[5, 5], [5, 5]]}, "differ in number"),
-        ({"target_sizes": [5]}, r"target_sizes must have the shape"),
+        ({"sizes": None}, "'sd4match' needs sizes"),
+        ({"sizes": [[0, 5, 50, 40]]}, "target size is no positive number in pair 0"),
+        ({"sizes": [[math.inf, 5, 50, 40]]}, "target size is no positive number"),
+        ({"sizes": [[5, 5, 0.0, 0.0]]}, "reference rectangle has no size in pair 0"),
+        ({"sizes": [[5, 5, math.nan, 1.0]]}, "reference rectangle has no size"),
+        ({"sizes": [[5, 5, 5, 5], [5, 5, 5, 5]]}, "differ in number"),
+        ({"sizes": [[5, 5]]}, r"sizes must have the shape \(N, 4\)"),
     ],
 )
 def test_bad_sizes_give_one_clear_sentence(change: dict[str, Any], message: str) -> None:

@@ -8,14 +8,14 @@ import pytest
 import torch
 import transformers
 
-from peftcorr.backbones import BACKBONES
+from peftcorr.backbones import BACKBONES, Backbone
 from peftcorr.cli import main
 from peftcorr.config import make, options
 from peftcorr.recipe import Recipe
 from peftcorr.strategies import STRATEGIES
 from peftcorr.strategies.base import apply_checked
-from tests.commanding import Commands
-from tests.small_models import SIZE, SmallRegisters, images, save_weights
+from tests.commanding import PLAIN, PLUGIN, Commands
+from tests.small_models import SIZE, Small, SmallRegisters, images, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +98,28 @@ def test_an_unknown_run(commands: Commands, tmp_path: Path, capsys: pytest.Captu
     error = capsys.readouterr().err
     assert "no finished run nothing" in error
     assert run_of(commands, "last_k") in error
+
+
+def test_the_beginning_of_an_id_is_enough_and_no_library_speaks(commands: Commands, tmp_path: Path) -> None:
+    run_id, folder = run_of(commands, "last_k"), tmp_path / "model"
+    options = ["--output", str(commands.output), "--weights", str(commands.weights), "--plugin", str(PLUGIN)]
+    done = commands.process(PLAIN, ["export", run_id[:6], str(folder), *options])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{folder}: last_k merged into small")
+    assert done.stdout.count("\n") == 1
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_a_stop_leaves_no_half_a_model(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(backbone: Backbone, folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Small, "save_pretrained", stop)
+    assert export(commands, run_of(commands, "last_k"), tmp_path / "model") == 130
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_weights_are_refused(

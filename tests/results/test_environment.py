@@ -39,7 +39,7 @@ def change(path: Path) -> None:
 def test_environment_names_versions_and_hardware() -> None:
     found = environment(processes=2, precision="bf16")
     assert Environment.model_validate_json(found.model_dump_json()) == found
-    assert set(PACKAGES) >= set(found.packages) >= {"peftcorr", "torch", "numpy", "pillow"}
+    assert set(found.packages) == {"peftcorr", *PACKAGES}
     assert found.cpu_threads >= 1
     assert found.cpu
     assert (found.processes, found.precision) == (2, "bf16")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from peftcorr.errors import PeftCorrError
-from peftcorr.results.runs import find_predictions
+from peftcorr.results.runs import complete, find_predictions
 from peftcorr.results.store import Store
 
 
@@ -46,3 +46,12 @@ def test_what_is_not_there_is_an_error_that_says_what_is(output: Path, run: str,
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PeftCorrError, match=r"There are no predictions in .*give --output"):
         find_predictions("1f", tmp_path)
+
+
+def test_an_id_is_completed() -> None:
+    assert complete("ab", ["abc", "abcd", "ab"]) == "ab"
+    assert complete("abcd", ["abc", "abcd"]) == "abcd"
+    assert complete("q", ["abc"]) is None
+    assert complete("", ["abc"]) is None
+    with pytest.raises(PeftCorrError, match=r"2 runs begin with 'ab' \(abc, abcd\): give more of it"):
+        complete("ab", ["abc", "abcd"])

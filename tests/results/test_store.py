@@ -30,12 +30,13 @@ def record(**change: Any) -> Record:
     return Record.model_validate({**values, **change})
 
 
-def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_record_of_one_line_comes_back_as_it_was(tmp_path: Path) -> None:
     store = Store(tmp_path)
     path = store.write(record(error="a\nb ü"))
     assert store.read("lora-1") == record(error="a\nb ü")
     assert store.read("lora-2") is None
     assert store.records() == [record(error="a\nb ü")]
+    assert path.read_text(encoding="utf-8").count("\n") == 1
     assert path.read_text(encoding="utf-8").endswith("}\n")
 
 
@@ -120,3 +121,21 @@ def test_a_file_that_is_no_record_is_named(tmp_path: Path, content: bytes) -> No
     with pytest.raises(PeftCorrError, match=r"bad\.json is no valid record") as caught:
         Store(tmp_path).records()
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_is_whole_with_its_predictions_and_can_be_resumed_from_a_state(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert not store.is_whole("lora-1")
+    store.write(record())
+    assert not store.is_whole("lora-1"), "the record alone may have come with the repository"
+    path = store.predictions_path("lora-1")
+    path.parent.mkdir()
+    path.touch()
+    assert store.is_whole("lora-1")
+    store.write(record(status="failed", error="it broke"))
+    assert not store.is_whole("lora-1")
+    assert not store.can_resume("lora-1")
+    (store.state_path("lora-1") / ".writing-00000004").mkdir(parents=True)
+    assert not store.can_resume("lora-1"), "half a state is none"
+    (store.state_path("lora-1") / "step-00000004").mkdir()
+    assert store.can_resume("lora-1")

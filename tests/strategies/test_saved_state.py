@@ -128,7 +128,7 @@ def test_what_cannot_be_merged_says_so(small_weights: Path) -> None:
         with pytest.raises(PeftCorrError, match="no exact merge"):
             strategy.merge(backbone)
     _, lora = adapt(small_weights, "lora")
-    with pytest.raises(PeftCorrError, match="carries no LoRA"):
+    with pytest.raises(PeftCorrError, match="carries no lora"):
         lora.merge(build(Small, small_weights))
 
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 
-from peftcorr.backbones.identity import Weights, sha256
-from peftcorr.backbones.loading import fetch, load_transformers, one_line
+from peftcorr.backbones.identity import Weights
+from peftcorr.backbones.loading import (
+    check_settings,
+    load_transformers,
+    load_whole,
+    one_line,
+    read_configuration,
+)
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import sha256
 
 _HASHED = (
     "unet/diffusion_pytorch_model.safetensors",
@@ -21,7 +30,9 @@ _HASHED = (
     "tokenizer/vocab.json",
     "tokenizer/merges.txt",
 )
-_FILES = ("unet/config.json", "vae/config.json", "text_encoder/config.json", *_HASHED)
+_NEEDED = ("unet/config.json", "vae/config.json", "text_encoder/config.json", *_HASHED)
+PIPELINE = (*_NEEDED, "tokenizer/*.json")
+"""The files of a pipeline that are read."""
 
 
 def local_pipeline(folder: Path) -> Weights:
@@ -30,7 +41,7 @@ def local_pipeline(folder: Path) -> Weights:
     Raises:
         PeftCorrError: if a file is missing.
     """
-    for needed in _FILES:
+    for needed in _NEEDED:
         if not (folder / needed).is_file():
             raise PeftCorrError(
                 f"--weights {folder}: there is no {needed} in it; give a folder in diffusers format (unet, vae, "
@@ -40,74 +51,35 @@ def local_pipeline(folder: Path) -> Weights:
     return Weights(folder.resolve().name, hashlib.sha256(lines.encode()).hexdigest(), folder, official=False)
 
 
-def fetch_pipeline(hub_id: str) -> Path:
-    """Folder of a pipeline's files in the local hub cache, downloaded if they are not there yet.
-
-    Raises:
-        PeftCorrError: if the hub cannot be reached or refuses.
-    """
-    return fetch(hub_id, [*_FILES, "tokenizer/*.json"])
-
-
-def load_diffusers(model_class: type[Any], expected: dict[str, Any], folder: Path) -> nn.Module:
+def load_diffusers(model_class: type[Any], settings: Mapping[str, Any], folder: Path) -> nn.Module:
     """Load float32 weights from `folder`, refusing what is not exactly the architecture asked for.
 
     Args:
         model_class: diffusers class.
-        expected: configuration that the backbone's code prescribes; what it does not name does not change the shape.
+        settings: entries of its configuration that the backbone's code prescribes.
         folder: folder with ``config.json`` and ``diffusion_pytorch_model.safetensors``.
 
     Raises:
-        PeftCorrError: if a configuration differs, a tensor is missing or of another shape, or a file cannot be read.
+        PeftCorrError: if an entry differs, a tensor is missing or of another shape, or a file cannot be read.
     """
-    try:
-        found = model_class.load_config(folder, local_files_only=True)
-    except Exception as error:
-        raise PeftCorrError(f"--weights {folder}: config.json cannot be read ({one_line(error)}).") from error
     defaults = inspect.signature(model_class.__init__).parameters
-    for key, wanted in expected.items():
-        there = found.get(key, defaults[key].default)
-        if _plain(there) != _plain(wanted):
-            raise PeftCorrError(
-                f"--weights {folder}: config.json has {key} {there}, but this backbone has {wanted}: choose the "
-                "--backbone that these weights were made for."
-            )
-    try:
-        model, report = model_class.from_pretrained(
-            folder,
-            torch_dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except Exception as error:
-        raise PeftCorrError(
-            f"--weights {folder}: diffusion_pytorch_model.safetensors does not fit its config.json "
-            f"({one_line(error)}): fetch the file again, or choose the --backbone that it was made for."
-        ) from error
-    for kind, what in (("missing_keys", "lacks"), ("unexpected_keys", "has beyond the model's")):
-        if report[kind]:
-            raise PeftCorrError(
-                f"--weights {folder}: diffusion_pytorch_model.safetensors {what} {len(report[kind])} tensors, "
-                f"{min(report[kind])} among them: fetch the file again, or choose the --backbone that it was made for."
-            )
-    loaded: nn.Module = model
-    return loaded
+    found = read_configuration(folder, model_class.load_config)
+    entries = {key: found.get(key, defaults[key].default) for key in settings}
+    check_settings(folder, entries, settings)
+    return load_whole(model_class, folder, "diffusion_pytorch_model.safetensors", torch_dtype=torch.float32)
 
 
-def load_text_encoder(expected: Any, folder: Path) -> tuple[nn.Module, Any]:
+def load_text_encoder(settings: Mapping[str, Any], folder: Path) -> tuple[nn.Module, Any]:
     """CLIP's text encoder of a pipeline, and its tokenizer.
 
-    Raises:
-        PeftCorrError: if a file cannot be read, or is of another architecture than `expected`.
-    """
-    import transformers
+    Args:
+        settings: entries of the encoder's configuration that the backbone's code prescribes.
+        folder: the pipeline's.
 
-    keys = (
-        "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act",
-        "max_position_embeddings", "attention_dropout",
-    )  # fmt: skip
-    model = load_transformers(transformers.CLIPTextModel, expected, folder / "text_encoder", keys)
+    Raises:
+        PeftCorrError: if a file cannot be read, or is of another architecture.
+    """
+    model = load_transformers(transformers.CLIPTextModel, settings, folder / "text_encoder")
     try:
         tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except Exception as error:
@@ -115,7 +87,3 @@ def load_text_encoder(expected: Any, folder: Path) -> tuple[nn.Module, Any]:
             f"--weights {folder / 'tokenizer'}: the tokenizer cannot be read ({one_line(error)})."
         ) from error
     return model, tokenizer
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

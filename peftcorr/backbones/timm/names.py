@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 
 import timm
+from timm.models import PretrainedCfg
 
 from peftcorr.errors import PeftCorrError
 
 
-@dataclass(frozen=True)
-class Published:
-    """What timm publishes of a model.
-
-    Attributes:
-        image_size: pixels a side of the images it was pretrained on (the shorter side, images here being square).
-        hub_id: repository of its pretrained weights; None where there are none on the hub.
-        licence: of these weights, as timm names it; empty where it says none.
-    """
-
-    image_size: int = 224
-    hub_id: str | None = None
-    licence: str = ""
-
-
-def published(name: str) -> Published:
-    """Look up a timm model, with or without the tag of its pretrained weights.
+def published(name: str) -> PretrainedCfg:
+    """What timm publishes of a model, looked up with or without the tag of its pretrained weights.
 
     Raises:
         PeftCorrError: if timm has no such model or no such tag, with near names.
@@ -40,10 +25,12 @@ def published(name: str) -> Published:
         raise PeftCorrError(
             f"timm's {architecture} has no pretrained weights {tag!r}.{_near(name, tags, cutoff=0.0)}"
         )
-    found = timm.get_pretrained_cfg(name)
-    if found is None:
-        return Published()
-    return Published(min(found.input_size[-2:]), found.hf_hub_id or None, found.license or "")
+    return timm.get_pretrained_cfg(name) or PretrainedCfg()
+
+
+def pretrained_size(name: str) -> int:
+    """Pixels a side of the images that a model was pretrained on (the shorter side, images here being square)."""
+    return int(min(published(name).input_size[-2:]))
 
 
 def _near(name: str, known: list[str], cutoff: float = 0.5) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from peftcorr.backbones.base import Backbone, BlockSites, TokenState, check_size, parameters_of
+from peftcorr.backbones.base import Backbone, TokenState, check_size, parameters_of, sites_of
+from peftcorr.backbones.timm.base import TimmModel
 from peftcorr.backbones.timm.layers import roles, separate_projections
-from peftcorr.backbones.timm.model import Timm
 from peftcorr.backbones.timm.trace import NoStages, StageRow, find_stages, live_parameters
 from peftcorr.errors import PeftCorrError
 
@@ -23,13 +23,14 @@ class _Entered(Exception):
         self.state = state
 
 
-class TimmStages(Timm):
+class TimmStages(TimmModel):
     """A model in stages, which are its blocks; features are the map of the last stage that runs.
 
     The final norm follows where all stages run and timm applies one to the map; what timm puts after the last stage
     for classification alone (a wide convolution, say) is removed with the classifier.
 
-    A stage holds several blocks of its own, so that a strategy that attaches to one residual stream finds no place.
+    A stage holds several blocks of its own, so that a strategy that attaches to one residual stream finds no place:
+    `sites` has convolutions, and of attention and MLPs the layers whose role is certain.
     """
 
     def __init__(self, config: Backbone.Config, model: Any, row: StageRow, unused: Sequence[str] = ()):
@@ -41,45 +42,24 @@ class TimmStages(Timm):
         check_size(config.image_size, self.stride)
         for name in (*(stage.name for stage in row.stages[depth:]), *unused):
             model.set_submodule(name, nn.Identity())
+        self._sites = []
         for stage in self.row:
-            separate_projections(model.get_submodule(stage.name), stage.layers)
-        self._sites = [self._stage_sites(index) for index in range(depth)]
+            module = model.get_submodule(stage.name)
+            separate_projections(module, stage.layers)
+            linears = roles(module, stage.layers)
+            self._sites.append(sites_of(self, f"model.{stage.name}", stage.channels, linears))
         self._settle()
 
     def blocks(self) -> Sequence[nn.Module]:
         """The stages."""
         return [self.model.get_submodule(stage.name) for stage in self.row]
 
-    def sites(self) -> list[BlockSites]:
-        """See `Backbone.sites`: convolutions, and of attention and MLPs the layers whose role is certain."""
-        return self._sites
-
-    def _stage_sites(self, index: int) -> BlockSites:
-        stage = self.row[index]
-        module = self.model.get_submodule(stage.name)
-        return BlockSites(
-            block=f"model.{stage.name}",
-            width=stage.channels,
-            parameters=parameters_of(module),
-            linears={
-                role: tuple(f"model.{stage.name}.{layer}" for layer in layers)
-                for role, layers in roles(module, stage.layers).items()
-            },
-        )
-
     def final_norm(self) -> nn.Module | None:
         """The norm after the last stage."""
         return None if self.norm_name is None else self.model.get_submodule(self.norm_name)
 
-    def prefix(self, images: Tensor, k: int) -> TokenState:
-        """See `Backbone.prefix`: the state is the map between two stages, in the model's own layout."""
-        state = self._stem(images)
-        for stage in self.blocks()[:k]:
-            state = stage(state)
-        return TokenState(state, images.shape[-2] // self.stride, images.shape[-1] // self.stride)
-
-    def _stem(self, images: Tensor) -> Tensor:
-        """What the model's own forward gives its first stage; it goes no further."""
+    def _enter(self, images: Tensor) -> Tensor:
+        """What the model's own forward gives its first stage, in its own layout; it goes no further."""
 
         def leave(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             raise _Entered(inputs[0])
@@ -93,17 +73,13 @@ class TimmStages(Timm):
             handle.remove()
         raise AssertionError("the first stage was not entered")
 
-    def tail(self, state: TokenState, k: int) -> Tensor:
-        """See `Backbone.tail`."""
-        features = state.tokens
-        for stage in self.blocks()[k:]:
-            features = stage(features)
-        norm = self.final_norm()
+    def _read(self, state: TokenState) -> Tensor:
+        norm, features = self.final_norm(), state.tokens
         if norm is not None:
             features = norm(features)
         if self.row[-1].channels_last:
             features = features.permute(0, 3, 1, 2)
-        return features.contiguous().float()
+        return features.contiguous()
 
 
 def plan(config: Backbone.Config, name: str, skeleton: Any) -> tuple[StageRow, list[str]]:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from timm.models.eva import Eva, EvaBlock, EvaBlockPostNorm
 from timm.models.vision_transformer import Block, ResPostBlock, VisionTransformer
 from torch import Tensor, nn
 
-from peftcorr.backbones.base import Backbone, BlockSites, TokenState, check_size, parameters_of
+from peftcorr.backbones.base import Backbone, BlockSites, TokenState, check_size, sites_of
+from peftcorr.backbones.timm.base import HEADS, TimmModel
 from peftcorr.backbones.timm.layers import roles, separate_projections
-from peftcorr.backbones.timm.model import Timm
-
-_HEADS = ("head", "head_dist", "fc_norm", "attn_pool")
 
 
-class TimmVit(Timm):
+class TimmVit(TimmModel):
     """A plain vision transformer; features are the patch tokens after its final norm, if it has one.
 
     Models that timm pools before the norm have none here: the features are those of timm's ``forward_features``.
@@ -25,7 +24,7 @@ class TimmVit(Timm):
 
     def __init__(self, config: Backbone.Config, model: Any):
         super().__init__(config, model)
-        for name in _HEADS:
+        for name in HEADS:
             if isinstance(getattr(model, name, None), nn.Module):
                 setattr(model, name, None if name == "attn_pool" else nn.Identity())
         self.stride = model.patch_embed.feat_ratio()
@@ -42,26 +41,18 @@ class TimmVit(Timm):
         """The transformer's blocks."""
         return list(self.model.blocks)
 
-    def sites(self) -> list[BlockSites]:
-        """See `Backbone.sites`."""
-        return self._sites
-
     def _block_sites(self, index: int) -> BlockSites:
-        name = f"model.blocks.{index}"
-        block = self.get_submodule(name)
+        block = self.model.blocks[index]
         # EVA's LayerScale is a bare parameter, so that the drop path is the first module whose output is scaled.
         serial = isinstance(block, Block | ResPostBlock | EvaBlock | EvaBlockPostNorm)
-        pre_norm = isinstance(block, Block | EvaBlock)
-        return BlockSites(
-            block=name,
-            width=self.channels,
-            parameters=parameters_of(block),
-            linears={
-                role: tuple(f"{name}.{layer}" for layer in layers) for role, layers in roles(block).items()
-            },
-            norm2=f"{name}.norm2" if pre_norm else None,
-            attention_output=f"{name}.drop_path1" if serial else None,
-            mlp_output=f"{name}.drop_path2" if serial else None,
+        return sites_of(
+            self,
+            f"model.blocks.{index}",
+            self.channels,
+            roles(block),
+            norm2="norm2" if isinstance(block, Block | EvaBlock) else None,
+            attention_output="drop_path1" if serial else None,
+            mlp_output="drop_path2" if serial else None,
         )
 
     def final_norm(self) -> nn.Module | None:
@@ -69,28 +60,13 @@ class TimmVit(Timm):
         norm: nn.Module = self.model.norm
         return None if isinstance(norm, nn.Identity) else norm
 
-    def _embed(self, images: Tensor) -> Tensor:
+    def _enter(self, images: Tensor) -> Tensor:
         model = self.model
         embedded: Tensor = model.norm_pre(model._pos_embed(model.patch_embed(images)))
         return embedded
 
-    def _run(self, state: TokenState, blocks: range) -> Tensor:
-        tokens = state.tokens
-        for index in blocks:
-            tokens = self.model.blocks[index](tokens)
-        return tokens
-
-    def prefix(self, images: Tensor, k: int) -> TokenState:
-        """See `Backbone.prefix`."""
-        height, width = images.shape[-2] // self.stride, images.shape[-1] // self.stride
-        embedded = TokenState(self._embed(images), height, width)
-        return TokenState(self._run(embedded, range(k)), height, width)
-
-    def tail(self, state: TokenState, k: int) -> Tensor:
-        """See `Backbone.tail`: of an earlier block too, the tokens go through the final norm."""
-        tokens = self._run(state, range(k, len(self.model.blocks)))
-        patches: Tensor = self.model.norm(tokens)[:, self.model.num_prefix_tokens :].float()
-        return patches.transpose(1, 2).reshape(len(patches), -1, state.height, state.width)
+    def _read(self, state: TokenState) -> Tensor:
+        return replace(state, tokens=self.model.norm(state.tokens)).as_map(self.model.num_prefix_tokens)
 
 
 class TimmEva(TimmVit):
@@ -106,19 +82,19 @@ class TimmEva(TimmVit):
             for block in model.blocks:
                 block.attn.register_forward_pre_hook(_rotate_patches_alone, with_kwargs=True)
 
-    def _embed(self, images: Tensor) -> Tensor:
+    def _enter(self, images: Tensor) -> Tensor:
         model = self.model
         tokens, _ = model._pos_embed(model.patch_embed(images))
         embedded: Tensor = model.norm_pre(tokens)
         return embedded
 
-    def _run(self, state: TokenState, blocks: range) -> Tensor:
+    def _run(self, state: TokenState, start: int, end: int | None = None) -> TokenState:
         model, tokens = self.model, state.tokens
         grid = [state.height, state.width]
         positions: Any = None if model.rope is None else model.rope.get_embed(shape=grid)
-        for index in blocks:
+        for index in range(len(model.blocks))[start:end]:
             tokens = model.blocks[index](tokens, rope=positions[index] if model.rope_mixed else positions)
-        return tokens
+        return replace(state, tokens=tokens)
 
 
 def class_of(model: nn.Module) -> type[TimmVit] | None:

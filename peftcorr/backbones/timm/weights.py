@@ -12,12 +12,14 @@ import timm
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from peftcorr.backbones.identity import Weights, sha256
-from peftcorr.backbones.loading import fetch
+from peftcorr.backbones.identity import Weights
+from peftcorr.backbones.loading import check_tensor_names, one_line, place_of
+from peftcorr.backbones.timm.base import HEADS
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import sha256
 
 # Pooling and classifiers, whatever model saved them: a file may hold them, and may lack them.
-_HEADS = {"head", "head_dist", "fc", "fc_norm", "attn_pool", "classifier", "last_linear", "pre_logits"}
+_HEADS = {*HEADS, "fc", "classifier", "last_linear", "pre_logits"}
 
 
 def find_weights(folder: Path, name: str) -> Weights:
@@ -46,9 +48,7 @@ def _architecture(folder: Path) -> str | None:
         configuration = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         found = configuration.get("architecture")
     except (OSError, ValueError, AttributeError) as error:
-        raise PeftCorrError(
-            f"--weights {folder}: config.json cannot be read ({_one_line(error)})."
-        ) from error
+        raise PeftCorrError(f"--weights {folder}: config.json cannot be read ({one_line(error)}).") from error
     return found if isinstance(found, str) else None
 
 
@@ -66,7 +66,7 @@ def load(model: nn.Module, name: str, weights: Weights, removed: Collection[str]
     Raises:
         PeftCorrError: if they cannot be fetched, cannot be read, or are of another architecture.
     """
-    folder = fetch(weights.id) if weights.folder is None else weights.folder
+    folder = place_of(weights)
     path = folder / "model.safetensors"
     if not path.is_file():
         raise PeftCorrError(
@@ -78,44 +78,28 @@ def load(model: nn.Module, name: str, weights: Weights, removed: Collection[str]
         left = model.load_state_dict(state, strict=False)
     except Exception as error:  # truncated files, shapes, and whatever timm's own conversion stumbles over
         raise PeftCorrError(
-            f"--weights {folder}: model.safetensors does not fit timm's {name} ({_one_line(error)}): fetch the file "
+            f"--weights {folder}: model.safetensors does not fit timm's {name} ({one_line(error)}): fetch the file "
             "again, or choose the model that it was made for."
         ) from error
     loose = {*_HEADS, *removed, *_classifiers(model)}
-    lost, odd = (
-        sorted(key for key in keys if key.partition(".")[0] not in loose)
+    missing, unexpected = (
+        {key for key in keys if key.partition(".")[0] not in loose}
         for keys in (left.missing_keys, left.unexpected_keys)
     )
-    if lost:
-        raise PeftCorrError(
-            f"--weights {folder}: model.safetensors lacks {len(lost)} tensors of timm's {name}, {lost[0]} among them: "
-            "fetch the file again, or choose the model that it was made for."
-        )
-    if odd:
-        raise PeftCorrError(
-            f"--weights {folder}: model.safetensors has {len(odd)} tensors that timm's {name} has no place for, "
-            f"{odd[0]} among them: choose the model that it was made for."
-        )
+    check_tensor_names(f"--weights {folder}: model.safetensors", missing, unexpected)
 
 
 def _resampled(state: dict[str, Tensor], model: nn.Module, name: str) -> dict[str, Tensor]:
     """The state after timm's own filter of that family (by its convention a function of the family's module)."""
     family = importlib.import_module(timm.models.model_entrypoint(name.partition(".")[0]).__module__)
-    own = getattr(family, "checkpoint_filter_fn", None) or _of_class(model)
-    filtered: dict[str, Tensor] = state if own is None else own(state, model)
-    return filtered
-
-
-def _of_class(model: nn.Module) -> Any:
-    return getattr(importlib.import_module(type(model).__module__), "checkpoint_filter_fn", None)
+    for module in (family, importlib.import_module(type(model).__module__)):
+        if hasattr(module, "checkpoint_filter_fn"):
+            filtered: dict[str, Tensor] = module.checkpoint_filter_fn(state, model)
+            return filtered
+    return state
 
 
 def _classifiers(model: nn.Module) -> set[str]:
     published: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
     named = published.get("classifier") or ()
     return {entry.partition(".")[0] for entry in ([named] if isinstance(named, str) else named)}
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else text[:197] + "..."

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from peftcorr.data.arrow import stamp
 from peftcorr.data.base import Progress, given_folder
@@ -33,7 +33,7 @@ from peftcorr.data.image_files import ImageFiles
 from peftcorr.data.layouts.coco import require_images
 from peftcorr.data.layouts.coco_annotation import Instance, read_instances
 from peftcorr.data.layouts.drawn_source import DrawnPair, DrawnSource
-from peftcorr.data.layouts.fields import shown
+from peftcorr.data.layouts.fields import read_text, shown
 from peftcorr.data.layouts.pair_draw import sharing, some, stream, turned
 from peftcorr.data.layouts.spair import SPLITS
 from peftcorr.errors import PeftCorrError
@@ -51,32 +51,33 @@ _FAMILY_PAIRS = {"val": 20, "test": 30}  # of two families
 
 
 class Ap10k(DrawnSource):
-    """AP-10K; the data root is the folder ``ap-10k`` or the one it was unpacked in."""
+    """AP-10K (Yu et al., 2021) in the three settings of GeoAware-SC.
+
+    The data root is the folder ``ap-10k`` or the one it was unpacked in.
+    """
 
     class Config(DrawnSource.Config):
         """Options of AP-10K."""
 
-        setting: Literal["intra_species", "cross_species", "cross_family"] = "intra_species"
-        crowd: Literal["drop", "keep"] = "drop"
+        setting: Literal["intra_species", "cross_species", "cross_family"] = Field(
+            default="intra_species", description="what the two animals of a pair have in common"
+        )
+        crowd: Literal["drop", "keep"] = Field(
+            default="drop", description="images with several animals: left out, as published, or kept"
+        )
+
+    config: Config
+    shared = _SHARED
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)
-        self._folder = _unpacked(given_folder(root, "ap10k"))
-
-    @property
-    def _options(self) -> Ap10k.Config:
-        assert isinstance(self.config, Ap10k.Config)
-        return self.config
-
-    @property
-    def shared(self) -> int:
-        """3, as published."""
-        return _SHARED
+        needs = [f"annotations/{name}" for name in _FILES]
+        self._folder = given_folder(root, "ap10k", needs, (_ARCHIVE_FOLDER,))
 
     @property
     def name(self) -> str:
         """``ap10k``, ``ap10k-cross_species`` or ``ap10k-cross_family``; another seed or rule is named too."""
-        options = self._options
+        options = self.config
         parts = ["ap10k"]
         if options.setting != "intra_species":
             parts.append(options.setting)
@@ -88,11 +89,11 @@ class Ap10k(DrawnSource):
 
     def splits(self) -> list[str]:
         """``trn``, ``val`` and ``test``; across species and families there is nothing to train on."""
-        return list(SPLITS) if self._options.setting == "intra_species" else ["val", "test"]
+        return list(SPLITS) if self.config.setting == "intra_species" else ["val", "test"]
 
     def stamp(self, split: str) -> str:
         """Hash of the options, the crowd list and the annotation files' names, sizes and times."""
-        options = self._options.model_dump_json(exclude={"pair_lists"})
+        options = self.config.model_dump_json(exclude={"pair_lists"})
         crowds = ",".join(str(image) for image in sorted(self._crowds()))
         return stamp(_LOADER, f"{options}\0{crowds}".encode(), [self.annotation(split)], "-split1.json")
 
@@ -111,7 +112,7 @@ class Ap10k(DrawnSource):
             "intra_species": self._intra_species,
             "cross_species": self._cross_species,
             "cross_family": self._cross_family,
-        }[self._options.setting]
+        }[self.config.setting]
         pairs = list(draw(split, species))
         require_images(self.annotation(split), ImageFiles(self.image_root(split)), pairs)
         return pairs
@@ -166,14 +167,14 @@ class Ap10k(DrawnSource):
         limit: int | None,
         names: tuple[str, ...],
     ) -> Iterator[DrawnPair]:
-        seed = self._options.seed
+        seed = self.config.seed
         chosen = [pairs[index] for index in some(len(pairs), limit, stream(seed, *names, "pairs"))]
         for source, target in turned(chosen, stream(seed, *names, "direction")):
             yield category, source, target
 
     def _crowds(self) -> set[int]:
         """Images of the crowd list."""
-        if self._options.crowd == "keep":
+        if self.config.crowd == "keep":
             return set()
         for path in (self._folder / _CROWDS, self._folder.parent / _CROWDS):
             if path.is_file():
@@ -206,26 +207,11 @@ def _across(one: Sequence[Instance], other: Sequence[Instance]) -> list[tuple[In
 
 
 def _read_crowds(path: Path) -> set[int]:
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except OSError as error:
-        raise PeftCorrError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise PeftCorrError(f"{path} is not UTF-8 text (byte {error.start}).") from error
     images = set()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         text = line.strip()
         if text and not (text.isascii() and text.isdigit() and len(text) <= 12):
             raise PeftCorrError(f"{path}, line {number}: {text[:40]!r} is no image id, like 000000022657.")
         if text:
             images.add(int(text))
     return images
-
-
-def _unpacked(root: Path) -> Path:
-    for folder in (root, root / _ARCHIVE_FOLDER):
-        if all((folder / "annotations" / name).is_file() for name in _FILES):
-            return folder
-    raise PeftCorrError(
-        f"The data root {root} has no folder annotations with {', '.join(_FILES)}: unpack ap-10k.zip there."
-    )

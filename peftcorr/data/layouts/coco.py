@@ -18,13 +18,12 @@ from peftcorr.data.image_files import ImageFiles
 from peftcorr.data.layouts.coco_annotation import Instance, read_instances
 from peftcorr.data.layouts.drawn_source import DrawnPair, DrawnSource
 from peftcorr.data.layouts.pair_draw import sharing, some, stream
-from peftcorr.data.layouts.spair import SPLITS
+from peftcorr.data.layouts.spair import SPLITS, WORDS
 from peftcorr.errors import PeftCorrError
 
 _LOADER = "coco-1"  # raise it when the reader gives other values for the same files
 _MOST_IMAGES = 2048  # of one group that are paired with each other; of more, this many are drawn first
 _MOST_PAIRS = 1_000_000  # of one group without the option `pairs`
-_WORDS = {"trn": ("trn", "train"), "val": ("val",), "test": ("test",)}  # what {split} may stand for
 
 
 def _inside(pattern: str) -> str:
@@ -44,11 +43,11 @@ _Pattern = Annotated[str, AfterValidator(_inside)]
 
 
 class Coco(DrawnSource):
-    """Pairs of images with annotated keypoints; the dataset carries the folder's own name.
+    """Any folder in COCO's keypoint format, pairs drawn from a seed.
 
-    Inside a category, and with `within` inside a supercategory or the whole file, all ordered pairs of two images
-    that share enough keypoints (v > 0) are taken, or `pairs` of them. An image is there with its largest object that
-    is no crowd. Keypoints are the same where their names are.
+    The dataset carries the folder's own name. Inside a category, and with `within` inside a supercategory or the whole
+    file, all ordered pairs of two images that share enough keypoints (v > 0) are taken, or `pairs` of them. An image
+    is there with its largest object that is no crowd. Keypoints are the same where their names are.
     """
 
     class Config(DrawnSource.Config):
@@ -58,37 +57,27 @@ class Coco(DrawnSource):
             default="annotations/{split}.json", description="{split} is trn (or train), val or test"
         )
         images: _Pattern = Field(default="images", description="folder; may hold {split} too")
-        within: Literal["category", "supercategory", "all"] = "category"
+        within: Literal["category", "supercategory", "all"] = Field(
+            default="category", description="what both images of a pair are of"
+        )
         shared: int = Field(default=3, ge=1, description="keypoints that both images of a pair must have")
         pairs: int | None = Field(default=None, ge=1, description="of each category; null: all")
         folder: str | None = Field(
             default=None, description="name that the data root must have, from a record"
         )
 
+    config: Config
+
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)
         self._folder = given_folder(root, "coco")
-        folder = self._options.folder
-        if folder is not None and folder != self.name:
-            raise PeftCorrError(
-                f"The recipe was made for the dataset {folder!r}, but the data root {root} holds "
-                f"{self.name!r}: give the right --data-root."
-            )
-
-    @property
-    def _options(self) -> Coco.Config:
-        assert isinstance(self.config, Coco.Config)
-        return self.config
-
-    @property
-    def shared(self) -> int:
-        """The option of that name."""
-        return self._options.shared
+        self.shared = self.config.shared
+        self.require_name(self.config.folder)
 
     @property
     def name(self) -> str:
         """The folder's own name, and what was chosen among its pairs: other pairs are another benchmark."""
-        options, default = self._options, Coco.Config()
+        options, default = self.config, Coco.Config()
         chosen = [
             f"{key}_{getattr(options, key)}"
             for key in ("within", "shared", "pairs", "seed")
@@ -98,7 +87,7 @@ class Coco(DrawnSource):
 
     def splits(self) -> list[str]:
         """Splits that have an annotation file."""
-        return [split for split in SPLITS if self._found(split) is not None]
+        return [split for split in SPLITS if self._place(split)[0].is_file()]
 
     def identity(self) -> dict[str, Any]:
         """The folder's name and the checksum of each split's list of pairs."""
@@ -107,7 +96,7 @@ class Coco(DrawnSource):
     def stamp(self, split: str) -> str:
         """Hash of the options and of the annotation file's name, size and time."""
         path, images = self._place(split)
-        options = self._options.model_dump_json(exclude={"folder", "pair_lists"})
+        options = self.config.model_dump_json(exclude={"folder", "pair_lists"})
         return stamp(_LOADER, f"{options}\0{images}".encode(), [path.parent], path.name)
 
     def annotation(self, split: str) -> Path:
@@ -121,7 +110,7 @@ class Coco(DrawnSource):
     def drawn(self, split: str) -> list[DrawnPair]:
         """All pairs, or `pairs` of each group drawn from the seed; groups by name, images by path."""
         path, root = self._place(split)
-        options = self._options
+        options = self.config
         pairs: list[DrawnPair] = []
         for name, members in _groups(read_instances(path), options.within):
             enough = [member for member in members if len(member.keypoints) >= options.shared]
@@ -139,22 +128,17 @@ class Coco(DrawnSource):
         require_images(path, ImageFiles(root), pairs)
         return pairs
 
-    def _found(self, split: str) -> tuple[Path, Path] | None:
-        """Annotation file and image folder of a split."""
-        for word in _WORDS.get(split, ()):
-            path = self._folder / self._options.annotations.replace("{split}", word)
-            if path.is_file():
-                return path, self._folder / self._options.images.replace("{split}", word)
-        return None
-
     def _place(self, split: str) -> tuple[Path, Path]:
-        found = self._found(split)
-        if found is None:
-            raise PeftCorrError(
-                f"{self._folder} has no {self._options.annotations.replace('{split}', split)}: "
-                "name the file with the option annotations (--set 'dataset.annotations=...{split}...')."
+        """Annotation file and image folder of a split; the first that it may be called where no file is there."""
+        options = self.config
+        named = [
+            (
+                self._folder / options.annotations.replace("{split}", word),
+                self._folder / options.images.replace("{split}", word),
             )
-        return found
+            for word in WORDS[split]
+        ]
+        return next((place for place in named if place[0].is_file()), named[0])
 
 
 def require_images(annotation: Path, files: ImageFiles, pairs: Iterable[DrawnPair]) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -119,9 +118,10 @@ def read_instances(path: Path) -> list[Instance]:
         PeftCorrError: if the file cannot be read or a field is wrong, naming both.
     """
     content = read_json(_File, path)
-    images = _by_id(path, "images", content.images)
-    categories = _by_id(path, "categories", content.categories)
-    _require_distinct_names(path, content)
+    for field in ("images.id", "images.file_name", "categories.id", "categories.name"):
+        _require_distinct(path, content, *field.split("."))
+    images = {image.id: image for image in content.images}
+    categories = {category.id: category for category in content.categories}
     found = []
     for number, annotation in enumerate(content.annotations):
         where = f"{path}: annotations.{number}"
@@ -137,9 +137,9 @@ def read_instances(path: Path) -> list[Instance]:
 
 def _instance(where: str, annotation: _Annotation, image: _Image, category: _Category) -> Instance:
     triples = annotation.keypoints
-    names = (
-        category.keypoints if category.keypoints is not None else [str(n) for n in range(len(triples) // 3)]
-    )
+    names = category.keypoints
+    if names is None:
+        names = [str(number) for number in range(len(triples) // 3)]
     if len(triples) != 3 * len(names):
         raise PeftCorrError(
             f"{where}.keypoints has {len(triples)} entries; the category {shown(category.name)} names {len(names)} "
@@ -164,28 +164,12 @@ def _instance(where: str, annotation: _Annotation, image: _Image, category: _Cat
     )
 
 
-P = TypeVar("P", _Image, _Category)
-
-
-def _by_id(path: Path, field: str, parts: Sequence[P]) -> dict[int, P]:
-    found: dict[int, P] = {}
-    for number, part in enumerate(parts):
-        if part.id in found:
+def _require_distinct(path: Path, content: _File, parts: str, field: str) -> None:
+    seen = set()
+    for number, part in enumerate(getattr(content, parts)):
+        value = getattr(part, field)
+        if value in seen:
             raise PeftCorrError(
-                f"{path}: {field}.{number}.id is {shown(part.id)}, which an earlier one has already."
+                f"{path}: {parts}.{number}.{field} is {shown(value)}, which an earlier one has already."
             )
-        found[part.id] = part
-    return found
-
-
-def _require_distinct_names(path: Path, content: _File) -> None:
-    for field, names in (
-        ("images.{}.file_name", [image.file_name for image in content.images]),
-        ("categories.{}.name", [category.name for category in content.categories]),
-    ):
-        first: dict[str, int] = {}
-        for number, name in enumerate(names):
-            if first.setdefault(name, number) != number:
-                raise PeftCorrError(
-                    f"{path}: {field.format(number)} is {shown(name)}, which an earlier one has already."
-                )
+        seen.add(value)

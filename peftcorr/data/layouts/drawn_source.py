@@ -11,13 +11,10 @@ from typing import Any
 import datasets
 from pydantic import Field
 
-from peftcorr.data.arrow import Columns, cached_table, write_once
+from peftcorr.data.arrow import Row, cached_table, told, write_once
 from peftcorr.data.base import DatasetSource, PairDataset
-from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.data.layouts.coco_annotation import Instance
 from peftcorr.errors import PeftCorrError
-
-_BLOCK = 4096  # pairs between two writes
 
 DrawnPair = tuple[str, Instance, Instance]  # category of the pair, source, target
 
@@ -38,10 +35,8 @@ class DrawnSource(DatasetSource):
             default=None, description="SHA-256 that each split's list of pairs must have, from a record"
         )
 
-    @property
-    def _drawing(self) -> DrawnSource.Config:
-        assert isinstance(self.config, DrawnSource.Config)
-        return self.config
+    config: Config
+    shared: int  # keypoints that the two images of a pair must have in common
 
     @abstractmethod
     def drawn(self, split: str) -> list[DrawnPair]:
@@ -63,11 +58,6 @@ class DrawnSource(DatasetSource):
     def image_root(self, split: str) -> Path:
         """Folder that the split's images are in."""
 
-    @property
-    @abstractmethod
-    def shared(self) -> int:
-        """Keypoints that the two images of a pair must have in common."""
-
     def identity(self) -> dict[str, Any]:
         """The checksum of each split's list of pairs."""
         return {"pair_lists": {split: self._list(split)[1] for split in self.splits()}}
@@ -78,10 +68,7 @@ class DrawnSource(DatasetSource):
         Raises:
             PeftCorrError: if a file is missing or malformed, or the pairs are not those that the recipe was made for.
         """
-        if split not in self.splits():
-            raise PeftCorrError(
-                f"{self.name} has no split {split!r}: it has {', '.join(self.splits()) or 'none'}."
-            )
+        self.require_split(split)
         text, checksum = self._list(split)
         if not text:
             raise PeftCorrError(
@@ -93,9 +80,7 @@ class DrawnSource(DatasetSource):
 
     def _table(self, split: str) -> datasets.Dataset:
         assert self.root is not None
-        return cached_table(
-            self.cache, self.name, self.root, split, self.stamp(split), lambda: self._blocks(split)
-        )
+        return cached_table(self, self.root, split, self.stamp(split), lambda: self._rows(split))
 
     def _list(self, split: str) -> tuple[bytes, str]:
         """The pairs of a split, one a line (none if there is no pair), and the checksum that the recipe agrees to."""
@@ -103,7 +88,7 @@ class DrawnSource(DatasetSource):
         columns = [table.column(name).to_pylist() for name in ("category", "source_image", "target_image")]
         text = "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True)).encode()
         checksum = hashlib.sha256(text).hexdigest()
-        expected = (self._drawing.pair_lists or {}).get(split, checksum)
+        expected = (self.config.pair_lists or {}).get(split, checksum)
         if expected != checksum:
             raise PeftCorrError(
                 f"The recipe was made for a {split} list of pairs with the checksum {expected[:12]}, but what "
@@ -111,20 +96,12 @@ class DrawnSource(DatasetSource):
             )
         return text, checksum
 
-    def _blocks(self, split: str) -> Iterator[Columns]:
-        pairs = self.drawn(split)
-        for start in range(0, len(pairs), _BLOCK):
-            columns: dict[str, list[Any]] = {column: [] for column in PAIR_FEATURES}
-            for category, source, target in pairs[start : start + _BLOCK]:
-                row = _row(category, source, target)
-                for column, values in columns.items():
-                    values.append(row.get(column))
-            yield columns
-            if self.progress is not None:
-                self.progress(min(start + _BLOCK, len(pairs)), len(pairs))
+    def _rows(self, split: str) -> Iterator[Row]:
+        for pair in told(self.drawn(split), self.progress):
+            yield _row(*pair)
 
 
-def _row(category: str, source: Instance, target: Instance) -> dict[str, Any]:
+def _row(category: str, source: Instance, target: Instance) -> Row:
     names = [name for name in source.keypoints if name in target.keypoints]
     x1, y1, x2, y2 = target.box
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -13,18 +12,6 @@ from peftcorr.errors import PeftCorrError
 
 M = TypeVar("M", bound=BaseModel)
 
-_MUST = {  # pydantic's kind of error -> what the value must be
-    "float_type": "a number",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "string_type": "text",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "model_type": "a JSON object",
-    "literal_error": "{expected}",
-    "greater_than_equal": "at least {ge:.0f}",
-    "less_than_equal": "at most {le:.0f}",
-}
 LARGEST = 1_000_000  # pixels; beyond it a number is a mistake, and squared distances stay exact below it
 _LONGEST_NAME = 255  # bytes, as file systems have it
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # the last are no characters at all
@@ -80,16 +67,37 @@ Side = Annotated[int, Field(ge=1, le=LARGEST)]  # of an image, pixels
 Name = Annotated[str, AfterValidator(_plain)]  # of one file or folder
 
 
+def read_bytes(path: Path) -> bytes:
+    """What a file holds.
+
+    Raises:
+        PeftCorrError: if it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PeftCorrError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, without the mark that some editors put before it.
+
+    Raises:
+        PeftCorrError: if it cannot be read or is not UTF-8.
+    """
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PeftCorrError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
+
+
 def read_json(model: type[M], path: Path) -> M:
     """Read a JSON file and check it against a model.
 
     Raises:
         PeftCorrError: if the file cannot be read or a field is wrong, naming both.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise PeftCorrError(f"Cannot read {path}: {error.strerror or error}.") from error
+    content = read_bytes(path)
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
@@ -111,17 +119,10 @@ def problem(error: ValidationError, content: bytes = b"") -> str:
         except UnicodeDecodeError as wrong:
             return f"not UTF-8 text (byte {wrong.start}): save it as UTF-8"
         return f"not valid JSON ({first['ctx']['error']})"
-    field = ".".join(str(part) for part in first["loc"]) or "the file"
+    field = ".".join(map(str, first["loc"])) or "the file"
     if kind == "missing":
         return f"the field {field} is missing"
     if kind == "value_error":
         return f"{field} {first['ctx']['error']}"
-    if kind in ("too_short", "too_long"):
-        least = kind == "too_short"
-        bound = f"at least {first['ctx']['min_length']}" if least else f"at most {first['ctx']['max_length']}"
-        return f"{field} has {first['ctx']['actual_length']} entries; it must have {bound}"
-    if isinstance(found, float) and not math.isfinite(found):
-        return f"{field} is {found}; it must be a finite number"
-    must = _MUST.get(kind)
-    wanted = must.format(**first.get("ctx", {})) if must else f"sound ({first['msg']})"
-    return f"{field} is {shown(found)}; it must be {wanted}"
+    must = re.sub(r"^\w+ should", "it must", first["msg"]).replace(" after validation", "")
+    return f"{field} is {shown(found)}; {must}"

@@ -9,25 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from peftcorr.data.arrow import Columns, cached_table, scan, stamp
+from peftcorr.data.arrow import Row, cached_table, scan, stamp, told
 from peftcorr.data.base import DatasetSource, PairDataset, Progress, given_folder
-from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.data.image_files import ImageFiles
 from peftcorr.data.images import stored_size
-from peftcorr.data.layouts.fields import LARGEST
+from peftcorr.data.layouts.fields import LARGEST, read_bytes
 from peftcorr.data.layouts.mat_file import read_numbers, shape_of
 from peftcorr.data.layouts.pf_pascal_list import COORDINATES, ListedPair, PairListing, find_list, read_list
 from peftcorr.data.layouts.spair import SPLITS
 from peftcorr.errors import PeftCorrError
 
 _LOADER = "pf-pascal-1"  # raise it when the reader gives other values for the same files
-_BLOCK = 1024  # pairs between two writes
 _ARCHIVE_FOLDER = "PF-dataset-PASCAL"
 FRAME = 300  # longest side, in pixels, of the images whose coordinates lists and annotation give
 _MARGIN = 0.1 * FRAME  # how far outside a point may lie before the coordinates must be another frame's
@@ -38,7 +36,9 @@ Floats = NDArray[np.float64]
 
 
 class PfPascal(DatasetSource):
-    """PF-Pascal by its published lists of pairs; the data root holds ``PF-dataset-PASCAL`` and the lists.
+    """PF-Pascal (Ham et al., 2017), the published pairs.
+
+    The data root holds ``PF-dataset-PASCAL`` and the lists.
 
     Coordinates are of images whose longest side is 300 px. Where a photograph on disk has that size they are taken
     as they are; where it is VOC's original, of another longest side L, they are moved to its pixels by the
@@ -57,17 +57,22 @@ class PfPascal(DatasetSource):
     class Config(DatasetSource.Config):
         """Options of PF-Pascal."""
 
-        threshold: Literal["image", "box"] = "image"
+        threshold: Literal["image", "box"] = Field(
+            default="image", description="whose longer side the thresholds are shares of, in the target"
+        )
+
+    config: Config
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)
-        self._root = _unpacked(given_folder(root, "pf_pascal"))
+        if root is not None and root.name == _ARCHIVE_FOLDER:  # it may be given itself
+            root = root.parent
+        self._root = given_folder(root, "pf_pascal", (f"{_ARCHIVE_FOLDER}/JPEGImages",))
         self._folder = self._root / _ARCHIVE_FOLDER
 
     @property
     def by_box(self) -> bool:
         """Whether s is the longer side of the target's box, not of its image."""
-        assert isinstance(self.config, PfPascal.Config)
         return self.config.threshold == "box"
 
     @property
@@ -93,16 +98,15 @@ class PfPascal(DatasetSource):
         annotations = self._folder / "Annotations"
         classes = [Path(e.path) for e in scan(annotations) if e.is_dir()] if annotations.is_dir() else []
         table = cached_table(
-            self.cache,
-            self.name,
+            self,
             self._root,
             split,
             stamp(
                 _LOADER,
-                f"{path.relative_to(self._root)}\0".encode() + _bytes(path),
+                f"{path.relative_to(self._root)}\0".encode() + read_bytes(path),
                 [self._folder / "JPEGImages", *sorted(classes)],
             ),
-            lambda: _Reader(self._folder, read_list(path), split == "trn", self.by_box).blocks(self.progress),
+            lambda: _Reader(self._folder, read_list(path), split == "trn", self.by_box).rows(self.progress),
         )
         return PairDataset(self.name, split, self._folder / "JPEGImages", table)
 
@@ -120,25 +124,18 @@ class _Reader:
         self._sizes: dict[str, tuple[int, int]] = {}
         self._arrays: dict[tuple[Path, str], Floats] = {}
 
-    def blocks(self, progress: Progress | None) -> Iterator[Columns]:
-        """Yield the pairs as blocks of columns."""
+    def rows(self, progress: Progress | None) -> Iterator[Row]:
+        """Yield the pairs."""
         rows = self.listing.rows
         if self.once:
             first = {
                 (pair.number, pair.source_image, pair.target_image): (line, pair) for line, pair in rows[::-1]
             }
             rows = sorted(first.values(), key=lambda row: row[0])
-        for start in range(0, len(rows), _BLOCK):
-            columns: dict[str, list[Any]] = {column: [] for column in PAIR_FEATURES}
-            for index, (line, pair) in enumerate(rows[start : start + _BLOCK], start=start):
-                row = self._row(index, f"{self.listing.path}, line {line}", pair)
-                for column, values in columns.items():
-                    values.append(row.get(column))
-            yield columns
-            if progress is not None:
-                progress(min(start + _BLOCK, len(rows)), len(rows))
+        for index, (line, pair) in enumerate(told(rows, progress)):
+            yield self._row(index, f"{self.listing.path}, line {line}", pair)
 
-    def _row(self, index: int, where: str, pair: ListedPair) -> dict[str, Any]:
+    def _row(self, index: int, where: str, pair: ListedPair) -> Row:
         images = pair.source_image, pair.target_image
         sizes = [
             self._size(where, f"{side}_image", n)
@@ -246,19 +243,3 @@ def _require_inside(where: str, size: tuple[int, int], points: Floats) -> None:
             f"{where} has ({x:g}, {y:g}), which lies outside the photograph at {FRAME} px on its longest side "
             f"({frame[0]:.0f} x {frame[1]:.0f}), the frame that published coordinates have."
         )
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PeftCorrError(f"Cannot read {path}: {error.strerror or error}.") from error
-
-
-def _unpacked(root: Path) -> Path:
-    for folder in (root, root.parent):  # PF-dataset-PASCAL itself may be given
-        if (folder / _ARCHIVE_FOLDER / "JPEGImages").is_dir():
-            return folder
-    raise PeftCorrError(
-        f"The data root {root} has no folder {_ARCHIVE_FOLDER}/JPEGImages; unpack PF-dataset-PASCAL.zip there."
-    )

@@ -6,12 +6,14 @@ import csv
 import io
 import re
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from peftcorr.data.layouts.fields import Coordinate, Name, problem
+from peftcorr.data.layouts.fields import Coordinate, Name, problem, read_text
+from peftcorr.data.layouts.spair import WORDS
 from peftcorr.errors import PeftCorrError
 
 CLASSES = (
@@ -20,7 +22,6 @@ CLASSES = (
 )  # fmt: skip
 COORDINATES = ("XA", "YA", "XB", "YB")
 
-_WORDS = {"trn": ("trn", "train"), "val": ("val",), "test": ("test",)}
 _FOLDERS = ("image_pairs", ".", "PF-dataset-PASCAL")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?|[+-]?(nan|inf)", re.ASCII | re.IGNORECASE)
 
@@ -83,13 +84,11 @@ class PairListing:
 
 def find_list(root: Path, split: str) -> Path | None:
     """The list of a split: ``image_pairs/trn_pairs.csv``, or another name and place that it is published under."""
-    for folder in _FOLDERS:
-        for word in _WORDS.get(split, ()):
-            for ending in ("_pairs.csv", "_pairs_pf_pascal.csv"):
-                path = root / folder / f"{word}{ending}"
-                if path.is_file():
-                    return path
-    return None
+    endings = ("_pairs.csv", "_pairs_pf_pascal.csv")
+    paths = (
+        root / folder / (word + end) for folder, word, end in product(_FOLDERS, WORDS.get(split, ()), endings)
+    )
+    return next((path for path in paths if path.is_file()), None)
 
 
 def read_list(path: Path) -> PairListing:
@@ -98,13 +97,7 @@ def read_list(path: Path) -> PairListing:
     Raises:
         PeftCorrError: if the file cannot be read or a row is wrong, naming the line and the column.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise PeftCorrError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise PeftCorrError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
         columns = tuple(name.strip() for name in next(reader, ()))
         _require_columns(path, columns)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from peftcorr.data.arrow import Columns, cached_table, scan, stamp
+from peftcorr.data.arrow import Row, cached_table, scan, stamp, told
 from peftcorr.data.base import DatasetSource, PairDataset, Progress, given_folder
-from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.data.layouts.fields import LARGEST
 from peftcorr.data.layouts.mat_file import read_numbers, shape_of
 from peftcorr.errors import PeftCorrError
@@ -32,10 +31,11 @@ class _Photograph:
 
 
 class PfWillow(DatasetSource):
-    """PF-Willow from the authors' folders: all ordered pairs of different images inside a class.
+    """PF-Willow (Ham et al., 2016), all 900 pairs.
 
-    The data root is ``PF-dataset`` (``PF-dataset-WILLOW``) or the folder it was unpacked in. The category is the class
-    folder's name, ``car(G)`` for example.
+    They are all ordered pairs of different images inside a class, read from the authors' folders. The data root is
+    ``PF-dataset`` (``PF-dataset-WILLOW``) or the folder it was unpacked in. The category is the class folder's name,
+    ``car(G)`` for example.
     """
 
     name = "pf_willow"
@@ -56,33 +56,28 @@ class PfWillow(DatasetSource):
         Raises:
             PeftCorrError: if the split is not ``test``, or a file is missing or malformed.
         """
-        if split != "test":
-            raise PeftCorrError(f"pf_willow has no split {split!r}: all of its pairs are test pairs.")
+        self.require_split(split)
         classes = sorted(
             Path(entry.path)
             for entry in scan(self._folder)
             if entry.is_dir() and not entry.name.startswith((".", "__"))  # __MACOSX of an unpacked archive
         )
         table = cached_table(
-            self.cache,
-            self.name,
+            self,
             self._folder,
             split,
             stamp(_LOADER, b"", classes),
-            lambda: self._blocks(classes),
+            lambda: self._rows(classes),
         )
         return PairDataset(self.name, split, self._folder, table)
 
-    def _blocks(self, classes: list[Path]) -> Iterator[Columns]:
-        found = False
-        for number, folder in enumerate(classes, start=1):
-            photographs = _read_class(folder)
-            if len(photographs) > 1:
-                found = True
-                yield _ordered_pairs(folder.name, photographs)
-            if self.progress is not None:
-                self.progress(number, len(classes))
-        if not found:
+    def _rows(self, classes: list[Path]) -> Iterator[Row]:
+        pairs = 0
+        for folder in told(classes, self.progress):
+            for source, target in permutations(_read_class(folder), 2):
+                pairs += 1
+                yield _row(folder.name, source, target)
+        if not pairs:
             raise PeftCorrError(
                 f"{self._folder} has no class with two images; PF-Willow has <class>/<name>.png and .mat."
             )
@@ -141,26 +136,18 @@ def read_points(path: Path) -> NDArray[np.float64]:
     return points
 
 
-def _ordered_pairs(category: str, photographs: list[_Photograph]) -> Columns:
-    columns: dict[str, list[Any]] = {column: [] for column in PAIR_FEATURES}
-    for source in photographs:
-        for target in photographs:
-            if source is target:
-                continue
-            row = {
-                "pair_id": f"{source.image}:{Path(target.image).name}",
-                "category": category,
-                "source_image": source.image,
-                "target_image": target.image,
-                "source_size": [],
-                "target_size": [],
-                "source_keypoints": source.points.tolist(),
-                "target_keypoints": target.points.tolist(),
-                "keypoint_ids": [str(number) for number in range(len(source.points))],
-                "source_box": [],
-                "target_box": [],
-                "reference_length": float(np.ptp(target.points, axis=0).max()),
-            }
-            for column, values in columns.items():
-                values.append(row.get(column))
-    return columns
+def _row(category: str, source: _Photograph, target: _Photograph) -> Row:
+    return {
+        "pair_id": f"{source.image}:{Path(target.image).name}",
+        "category": category,
+        "source_image": source.image,
+        "target_image": target.image,
+        "source_size": [],
+        "target_size": [],
+        "source_keypoints": source.points.tolist(),
+        "target_keypoints": target.points.tolist(),
+        "keypoint_ids": [str(number) for number in range(len(source.points))],
+        "source_box": [],
+        "target_box": [],
+        "reference_length": float(np.ptp(target.points, axis=0).max()),
+    }

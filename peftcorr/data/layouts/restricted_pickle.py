@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 import struct
 from collections.abc import Callable
@@ -35,16 +34,14 @@ _OPCODES = (
     pickle.BUILD,
 )  # fmt: skip
 
-_CORES = ("numpy.core", "numpy._core")  # numpy 1 and 2
-
 
 def load_arrays(path: Path, largest: int = LARGEST) -> Any:
     """Read a pickle that holds dicts, lists, tuples, text, bytes, numbers and numpy arrays of numbers.
 
     The keys of dicts are text or bytes.
 
-    Arrays come back read-only where their memory is the file's. Nothing that the file names is imported: the few
-    functions by which numpy's pickles make arrays are stood in for by checked ones of this module.
+    Arrays come back read-only where their memory is the file's. Nothing that the file names is imported: an allow-list
+    gives checked functions of this module for the few by which numpy's pickles make arrays.
 
     Args:
         path: the file.
@@ -66,73 +63,9 @@ def load_arrays(path: Path, largest: int = LARGEST) -> Any:
         raise PeftCorrError(f"Cannot read {path}: {error.strerror or error}.") from error
     except PeftCorrError:
         raise
-    except KeyError as error:  # an opcode that is not admitted, or a memo that was never written
-        raise PeftCorrError(
-            f"{path} is no pickle of numpy arrays alone (code {str(error)[:40]}): get it again."
-        ) from error
     except Exception as error:  # a damaged or hostile pickle makes the unpickler raise anything
-        raise PeftCorrError(
-            f"{path} is no pickle of numpy arrays alone ({reason(error)}): get it again."
-        ) from error
-
-
-class _Stand:
-    """Stands for a global that a pickle names; unlike a function it has no attribute that a pickle could set."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Callable[..., Any] | None = None):
-        self._call = call
-
-    def __call__(self, *arguments: Any) -> Any:
-        if self._call is None:
-            raise pickle.UnpicklingError("it calls what is no function")
-        return self._call(*arguments)
-
-    def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError("it changes what it names")
-
-
-class _Type:
-    """A dtype under construction: of numbers, in this machine's byte order."""
-
-    __slots__ = ("dtype",)
-
-    def __init__(self, name: object, *flags: object):
-        if not isinstance(name, str) or len(name) > 8:
-            raise pickle.UnpicklingError("a dtype without a name")
-        dtype = np.dtype(name)
-        if dtype.kind not in _KINDS or dtype.itemsize > 16 or not dtype.isnative:
-            raise pickle.UnpicklingError(f"an array of dtype {name}, not of this machine's numbers")
-        self.dtype = dtype
-
-    def __setstate__(self, state: Any) -> None:
-        order, *rest = state[1:]
-        if order not in ("<", "|", "=") or any(part is not None for part in rest[:3]):
-            raise pickle.UnpicklingError("a dtype with fields, or in another machine's byte order")
-
-
-class _Array(np.ndarray):
-    """An array under construction; what sets its state has been checked."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, kind, fortran, raw = state
-        if self.ndim != 1 or self.size or not isinstance(raw, bytes):
-            raise pickle.UnpicklingError("an array without its bytes")
-        _check(kind, shape, len(raw))
-        super().__setstate__((1, shape, kind.dtype, bool(fortran), raw))  # type: ignore[arg-type]
-
-
-def _check(kind: object, shape: object, size: int) -> None:
-    if not isinstance(kind, _Type):
-        raise pickle.UnpicklingError("an array without a dtype")
-    sound = isinstance(shape, tuple) and all(type(length) is int and length >= 0 for length in shape)
-    if not isinstance(shape, tuple) or not sound or len(shape) > _MOST_DIMENSIONS:
-        raise pickle.UnpicklingError("an array without a shape")
-    if math.prod(shape) * kind.dtype.itemsize != size:
-        raise pickle.UnpicklingError(f"an array of {size} bytes that should have the shape {shape}")
+        what = "an unknown code" if isinstance(error, KeyError) else reason(error)
+        raise PeftCorrError(f"{path} is no pickle of numpy arrays alone ({what}): get it again.") from error
 
 
 class _ArrayUnpickler(pickle._Unpickler):
@@ -153,39 +86,19 @@ class _ArrayUnpickler(pickle._Unpickler):
         )  # bytes that arrays may take: text of an old protocol, then the array made of it
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return this module's stand-in; nothing is imported."""
-        core = module.rpartition(".")[0]
-        known: dict[tuple[str, str], _Stand] = {
-            ("numpy", "ndarray"): _Stand(),
-            ("numpy", "dtype"): _Stand(_Type),
-            ("_codecs", "encode"): _Stand(self._encode),
+        """Return what stands here for a global that numpy's pickles name; nothing is imported."""
+        known: dict[tuple[str, str], Any] = {
+            ("numpy", "ndarray"): None,  # is named alone, not called
+            ("numpy", "dtype"): _dtype,
+            ("_codecs", "encode"): self._encode,
+            ("numpy.core.multiarray", "_reconstruct"): lambda *arguments: np.empty(0, np.uint8),
+            ("numpy.core.multiarray", "scalar"): lambda dtype, raw: _array(raw, dtype, ())[()],
+            ("numpy.core.numeric", "_frombuffer"): _array,
         }
-        if core in _CORES:
-            known |= {
-                (f"{core}.multiarray", "_reconstruct"): _Stand(self._reconstruct),
-                (f"{core}.multiarray", "scalar"): _Stand(self._scalar),
-                (f"{core}.numeric", "_frombuffer"): _Stand(self._from_buffer),
-            }
-        if (module, name) not in known:
+        asked = module.replace("numpy._core.", "numpy.core."), name  # numpy 2 and 1
+        if asked not in known:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return known[module, name]
-
-    def _reconstruct(self, kind: object, shape: object, letter: object) -> _Array:
-        return _Array((0,), np.uint8)
-
-    def _from_buffer(self, raw: object, kind: Any, shape: Any, order: object, axes: Any = None) -> Any:
-        if not isinstance(raw, bytes) or order not in ("C", "F", "K"):
-            raise pickle.UnpicklingError("an array without its bytes")
-        _check(kind, shape, len(raw))
-        array = np.frombuffer(raw, kind.dtype).reshape(shape, order="F" if order == "F" else "C")
-        # Since numpy 2.3 the axes of an array may be stored in the order that its memory has them in.
-        return array if axes is None else array.transpose(axes)
-
-    def _scalar(self, kind: Any, raw: object) -> Any:
-        if not isinstance(raw, bytes):
-            raise pickle.UnpicklingError("a number without its bytes")
-        _check(kind, (), len(raw))
-        return np.frombuffer(raw, kind.dtype)[0]
+        return known[asked]
 
     def _encode(self, text: object, encoding: object) -> bytes:
         if not isinstance(text, str) or encoding != "latin1":
@@ -195,25 +108,37 @@ class _ArrayUnpickler(pickle._Unpickler):
             raise pickle.UnpicklingError("more bytes than the file has")
         return text.encode("latin1")
 
-    def load_bytearray8(self) -> None:
+    def _load_build(self) -> None:
+        """Set the state of a dtype or of an empty array; the base class sets that of whatever a pickle names."""
+        state = self.stack.pop()
+        made = self.stack[-1]
+        if isinstance(made, np.dtype):  # one that all share, and that has its state
+            if state[1] not in ("<", "|", "=") or any(part is not None for part in state[2:5]):
+                raise pickle.UnpicklingError("a dtype with fields, or in another machine's byte order")
+        elif isinstance(made, np.ndarray) and not made.size:
+            _, shape, dtype, fortran, raw = state
+            _array(raw, dtype, shape)
+            # in place, for it may be named again
+            made.__setstate__((1, shape, dtype, bool(fortran), raw))  # type: ignore[arg-type]
+        else:
+            raise pickle.UnpicklingError("it changes what it names")
+
+    def _load_bytearray8(self) -> None:
         """Read what protocol 5 writes contiguous arrays as; the base class clears the memory before it reads."""
         (length,) = struct.unpack("<Q", self.read(8))
         self.append(self.read(length))
 
-    def load_dict(self) -> None:
-        """Make a dict of what lies above the mark."""
+    def _load_dict(self) -> None:
         items = self.pop_mark()
         self.append({})
         self._enter(items)
 
-    def load_setitem(self) -> None:
-        """Enter the topmost key and value in the dict below them."""
+    def _load_setitem(self) -> None:
         items = self.stack[-2:]
         del self.stack[-2:]
         self._enter(items)
 
-    def load_setitems(self) -> None:
-        """Enter what lies above the mark in the dict below it."""
+    def _load_setitems(self) -> None:
         self._enter(self.pop_mark())
 
     def _enter(self, items: list[Any]) -> None:
@@ -228,8 +153,31 @@ class _ArrayUnpickler(pickle._Unpickler):
 
     dispatch: ClassVar[dict[int, Any]] = {
         **{code: load for code, load in pickle._Unpickler.dispatch.items() if bytes([code]) in _OPCODES},
-        pickle.BYTEARRAY8[0]: load_bytearray8,
-        pickle.DICT[0]: load_dict,
-        pickle.SETITEM[0]: load_setitem,
-        pickle.SETITEMS[0]: load_setitems,
+        pickle.BUILD[0]: _load_build,
+        pickle.BYTEARRAY8[0]: _load_bytearray8,
+        pickle.DICT[0]: _load_dict,
+        pickle.SETITEM[0]: _load_setitem,
+        pickle.SETITEMS[0]: _load_setitems,
     }
+
+
+def _dtype(name: object, *flags: object) -> np.dtype[Any]:
+    """A dtype of numbers, in this machine's byte order."""
+    if not isinstance(name, str) or len(name) > 8:
+        raise pickle.UnpicklingError("a dtype without a name")
+    dtype = np.dtype(name)
+    if dtype.kind not in _KINDS or dtype.itemsize > 16 or not dtype.isnative:
+        raise pickle.UnpicklingError(f"an array of dtype {name}, not of this machine's numbers")
+    return dtype
+
+
+def _array(raw: object, dtype: object, shape: object, order: object = "C", axes: Any = None) -> Any:
+    """An array on the bytes `raw`, which must be as many as dtype and shape say."""
+    if not isinstance(raw, bytes) or not isinstance(dtype, np.dtype) or order not in ("C", "F", "K"):
+        raise pickle.UnpicklingError("an array without its bytes or its dtype")
+    sound = isinstance(shape, tuple) and all(type(length) is int and length >= 0 for length in shape)
+    if not isinstance(shape, tuple) or not sound or len(shape) > _MOST_DIMENSIONS:
+        raise pickle.UnpicklingError("an array without a shape")
+    array = np.frombuffer(raw, dtype).reshape(shape, order="F" if order == "F" else "C")
+    # Since numpy 2.3 the axes of an array may be stored in the order that its memory has them in.
+    return array if axes is None else array.transpose(axes)

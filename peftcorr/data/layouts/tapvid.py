@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from peftcorr.data.arrow import Columns, cached_table, stamp
-from peftcorr.data.base import DatasetSource, PairDataset, Progress
-from peftcorr.data.columns import PAIR_FEATURES
+from peftcorr.data.arrow import Row, cached_table, stamp
+from peftcorr.data.base import DatasetSource, PairDataset, Progress, given_folder
 from peftcorr.data.layouts.tapvid_frames import SIDE, Tracks, frame_name, prepare, read_tracks
 from peftcorr.errors import PeftCorrError
 
@@ -51,11 +50,12 @@ def evaluated_frames(query_frames: Ints, frames: int, mode: QueryMode) -> NDArra
 
 
 class TapvidDavis(DatasetSource):
-    """TAP-Vid DAVIS (Doersch et al., 2022) from ``tapvid_davis.pkl`` as published.
+    """TAP-Vid DAVIS point tracking (Doersch et al., 2022).
 
-    The data root is the folder of that file or the one that its archive was unpacked in. Frames are at 256 x 256, the
-    size that the metrics are defined at. A pair is a query frame and one other frame of its video; its keypoints are
-    all points queried there, those that the other frame hides included (`target_occluded`).
+    The data root is the folder of ``tapvid_davis.pkl`` as published or the one that its archive was unpacked in.
+    Frames are at 256 x 256, the size that the metrics are defined at. A pair is a query frame and one other frame of
+    its video; its keypoints are all points queried there, those that the other frame hides included
+    (`target_occluded`).
     """
 
     class Config(DatasetSource.Config):
@@ -73,7 +73,7 @@ class TapvidDavis(DatasetSource):
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)
-        self._folder = _existing_root(root)
+        self._folder = given_folder(root, "tapvid_davis", (_FILES["test"],), (_ARCHIVE_FOLDER,))
         if self.config.occlusion_threshold == "val" and "val" not in self.splits():
             raise PeftCorrError(
                 f"occlusion_threshold: val needs {self._folder / _FILES['val']}, videos other than the tested ones in "
@@ -95,10 +95,7 @@ class TapvidDavis(DatasetSource):
         Raises:
             PeftCorrError: if the split is not there, its pickle is not sound, or val shares a video with test.
         """
-        if split not in self.splits():
-            raise PeftCorrError(
-                f"{self.name} has no split {split!r}: its splits are {', '.join(self.splits())}."
-            )
+        self.require_split(split)
         folder = self._prepared(split)
         if split == "val" and (
             shared := read_tracks(folder).keys() & read_tracks(self._prepared("test")).keys()
@@ -108,24 +105,23 @@ class TapvidDavis(DatasetSource):
                 "threshold is chosen on must not be tested on."
             )
         table = cached_table(
-            self.cache,
-            self.name,
+            self,
             self._folder,
             split,
             stamp(f"{_LOADER} {self.config.queries}", folder.name.encode(), []),
-            lambda: self._blocks(split, folder),
+            lambda: self._rows(split, folder),
         )
         return PairDataset(self.name, split, folder, table)
 
     def _prepared(self, split: str) -> Path:
         return prepare(self._folder / _FILES[split], self.cache, self.progress)
 
-    def _blocks(self, split: str, folder: Path) -> Iterator[Columns]:
+    def _rows(self, split: str, folder: Path) -> Iterator[Row]:
         found = False
         for video, tracks in read_tracks(folder).items():
-            columns = _pairs(video, tracks, self.config.queries)
-            found = found or len(columns["pair_id"]) > 0
-            yield columns
+            for row in _pairs(video, tracks, self.config.queries):
+                found = True
+                yield row
         if not found:
             raise PeftCorrError(
                 f"{self._folder / _FILES[split]} has no video with a visible point and a frame to find it in: "
@@ -133,9 +129,8 @@ class TapvidDavis(DatasetSource):
             )
 
 
-def _pairs(video: str, tracks: Tracks, mode: QueryMode) -> Columns:
+def _pairs(video: str, tracks: Tracks, mode: QueryMode) -> Iterator[Row]:
     """One pair for each frame with queries and each frame that these are scored in."""
-    columns: dict[str, list[Any]] = {column: [] for column in PAIR_FEATURES}
     queried, query_frames = sample_queries(tracks.occluded, mode)
     # The annotation's frame begins at the first pixel's outer edge, ours at its centre.
     points = tracks.points * SIDE - 0.5
@@ -154,22 +149,10 @@ def _pairs(video: str, tracks: Tracks, mode: QueryMode) -> Columns:
         }
         [evaluated] = evaluated_frames(np.array([frame]), tracks.occluded.shape[1], mode)
         for other in np.flatnonzero(evaluated).tolist():
-            row = {
+            yield {
                 **shared,
                 "pair_id": f"{video}:{frame:05d}-{other:05d}",
                 "target_image": frame_name(video, other),
                 "target_keypoints": points[here, other].tolist(),
                 "target_occluded": tracks.occluded[here, other].tolist(),
             }
-            for column, values in columns.items():
-                values.append(row.get(column))
-    return columns
-
-
-def _existing_root(root: Path | None) -> Path:
-    if root is None:
-        raise PeftCorrError("tapvid_davis is read from a folder: give it with --data-root tapvid_davis=PATH.")
-    for folder in (root, root / _ARCHIVE_FOLDER):
-        if (folder / _FILES["test"]).is_file():
-            return folder
-    raise PeftCorrError(f"The data root {root} has no {_FILES['test']}: mend --data-root tapvid_davis=PATH.")

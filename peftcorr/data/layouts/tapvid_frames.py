@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
-from peftcorr.data.arrow import stamp
+from peftcorr.data.arrow import only_folder, stamp, told
 from peftcorr.data.base import Progress
 from peftcorr.data.layouts.fields import LARGEST, shown, single_name
 from peftcorr.data.layouts.restricted_pickle import load_arrays
@@ -97,27 +95,17 @@ def _write(path: Path, shelf: Path, folder: Path, progress: Progress | None) -> 
     if not isinstance(videos, dict) or not videos:
         raise PeftCorrError(f"{path}: it must hold a dict of videos by name.")
     tracks = {name: _checked(path, name, video) for name, video in videos.items()}
-    temporary = Path(tempfile.mkdtemp(dir=shelf, prefix=".writing-"))
-    try:
-        for number, name in enumerate(tracks, start=1):
+    with only_folder(shelf, folder.name) as temporary:
+        for name in told(list(tracks), progress):
             (temporary / name).mkdir()
             for index, frame in enumerate(videos.pop(name)["video"]):  # popped: its memory is free afterwards
                 small = Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
                 small.save(temporary / frame_name(name, index), compress_level=1)
-            if progress is not None:
-                progress(number, len(tracks))
         np.savez(
             temporary / _TRACKS,
             **{f"points/{name}": track.points for name, track in tracks.items()},  # type: ignore[arg-type]
             **{f"occluded/{name}": track.occluded for name, track in tracks.items()},  # type: ignore[arg-type]
         )
-        for old in shelf.iterdir():  # of an earlier pickle, or what a killed process left
-            if old.is_dir() and old != temporary:
-                shutil.rmtree(old, ignore_errors=True)
-        temporary.chmod(0o755)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _checked(path: Path, name: object, video: object) -> Tracks:

@@ -1,6 +1,7 @@
 """Unpacking archives that others made: only plain files and folders, only below one folder, only so many bytes.
 
-Every member is checked and written here; neither ``tarfile`` nor ``zipfile`` writes anything.
+Every member is checked and written here; ``tarfile``'s own filter lets links and repeated names through, and
+``zipfile`` has none.
 """
 
 from __future__ import annotations
@@ -13,12 +14,10 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from io import RawIOBase
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from peftcorr.data.base import Progress
 from peftcorr.data.published.download import unwritable
@@ -29,7 +28,7 @@ _DEEPEST = 64  # folders within folders
 _HEADER = 1 << 20  # bytes that tarfile may read, and hold in memory, for one member's headers
 _DAMAGE = (
     zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, struct.error, EOFError, ValueError,
-    NotImplementedError,
+    NotImplementedError, RecursionError,
 )  # fmt: skip
 
 
@@ -64,9 +63,14 @@ def unpack(archive: Path, folder: Path, bound: Bound, progress: Progress | None 
             total = archive.stat().st_size
             zipped = stream.read(2) == b"PK"
             stream.seek(0)
-            writer = _Writer(folder, bound)
-            for member in _zip_members(stream) if zipped else _tar_members(stream):
-                writer.write(member)
+            room = bound.bytes
+            for number, member in enumerate((_zip_members if zipped else _tar_members)(stream)):
+                if number == bound.members:
+                    raise _Refusal(f"it has more than {bound.members} members")
+                if not 0 <= member.size <= room:
+                    raise _Refusal(f"it unpacks to more than {bound.bytes} bytes")
+                room -= member.size
+                _write(member, folder)
                 if progress is not None:
                     progress(min(stream.tell(), total - 1), total)
             if progress is not None:
@@ -91,56 +95,28 @@ class _Member:
 
     name: str
     size: int
-    open: Callable[[], IO[bytes] | None] | None
+    open: Callable[[], Any] | None
 
 
-class _Writer:
-    """Checks members and writes them, counting what is written whatever the headers say."""
-
-    def __init__(self, folder: Path, bound: Bound):
-        self._folder, self._bound = folder, bound
-        self._bytes = self._members = 0
-        self._files: set[tuple[str, ...]] = set()
-
-    def write(self, member: _Member) -> None:
-        self._members += 1
-        if self._members > self._bound.members:
-            raise _Refusal(f"it has more than {self._bound.members} members")
-        parts = _parts(member.name)
-        path = self._folder.joinpath(*parts)
-        folder = path if member.open is None else path.parent
-        with _writing(folder, member):
-            folder.mkdir(parents=True, exist_ok=True)
+def _write(member: _Member, folder: Path) -> None:
+    """Write a member below `folder`: at most as many bytes as its header says, never over another one."""
+    path = folder.joinpath(*_parts(member.name))
+    written = 0
+    try:
+        (path if member.open is None else path.parent).mkdir(parents=True, exist_ok=True)
         if member.open is None:
             return
-        if parts in self._files:
-            raise _Refusal(f"its member {member.name!r} occurs twice")
-        self._files.add(parts)
-        self._room(member.size)
-        source = member.open()
-        if source is None:
-            raise _Refusal(f"its member {member.name!r} is no file")
-        with _writing(path, member):
-            target = path.open("xb", buffering=0)  # a full disk then says so here, not on closing
-        with source, target:
-            self._copy(source, target, path, member)
-
-    def _copy(self, source: IO[bytes], target: RawIOBase, path: Path, member: _Member) -> None:
-        size = 0
-        while piece := source.read(_CHUNK):
-            size += len(piece)
-            self._room(len(piece))
-            self._bytes += len(piece)
-            left = memoryview(piece)
-            with _writing(path, member):
-                while left:
-                    left = left[target.write(left) or 0 :]
-        if size != member.size:
-            raise _Refusal(f"its member {member.name!r} has {size} bytes where its header says {member.size}")
-
-    def _room(self, size: int) -> None:
-        if size < 0 or self._bytes + size > self._bound.bytes:
-            raise _Refusal(f"it unpacks to more than {self._bound.bytes} bytes")
+        with path.open("xb") as target, member.open() as source:
+            while (piece := source.read(_CHUNK)) and (written := written + len(piece)) <= member.size:
+                target.write(piece)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise _Refusal(f"its member {member.name!r} has the name of another") from error
+    except gzip.BadGzipFile:  # an OSError too, but none of this disk
+        raise
+    except OSError as error:
+        raise unwritable(path, error) from error
+    if written != member.size:
+        raise _Refusal(f"its member {member.name!r} has not the {member.size} bytes that its header says")
 
 
 def _parts(name: str) -> tuple[str, ...]:
@@ -151,16 +127,6 @@ def _parts(name: str) -> tuple[str, ...]:
     if len(parts) > _DEEPEST:
         raise _Refusal(f"its member {name[:80]!r} lies more than {_DEEPEST} folders deep")
     return parts
-
-
-@contextmanager
-def _writing(path: Path, member: _Member) -> Iterator[None]:
-    try:
-        yield
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise _Refusal(f"its member {member.name!r} has the name of another") from error
-    except OSError as error:
-        raise unwritable(path, error) from error
 
 
 def _zip_members(stream: IO[bytes]) -> Iterator[_Member]:
@@ -200,6 +166,7 @@ class _TarReader:
 
     def __init__(self, stream: IO[bytes] | gzip.GzipFile):
         self._stream = stream
+        self.seek, self.tell = stream.seek, stream.tell
         self.allowance = _HEADER
         self.last = b""
 
@@ -209,9 +176,3 @@ class _TarReader:
         self.last = self._stream.read(size)
         self.allowance -= len(self.last)
         return self.last
-
-    def seek(self, position: int) -> int:
-        return self._stream.seek(position)
-
-    def tell(self) -> int:
-        return self._stream.tell()

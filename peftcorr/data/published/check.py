@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os import cpu_count
 
 from peftcorr.console.progress import Progress
-from peftcorr.data.base import DatasetSource, PairDataset
-from peftcorr.data.correspondences import Correspondences, correspondences
+from peftcorr.data.base import DatasetSource
+from peftcorr.data.correspondences import correspondences
 from peftcorr.data.images import decode
 from peftcorr.data.published.catalogue import Figures
 from peftcorr.errors import PeftCorrError
@@ -58,35 +57,24 @@ def check_split(source: DatasetSource, split: str, progress: Progress) -> SplitC
         images=len(flat.images),
         keypoints=len(flat),
     )
-    for problem, there in _image_problems(dataset, flat, progress):
-        result.problems.append(problem)
-        if there:
-            result.unreadable += 1
-        else:
-            result.missing += 1
-    return result
-
-
-def _image_problems(
-    dataset: PairDataset, flat: Correspondences, progress: Progress
-) -> Iterator[tuple[str, bool]]:
-    """Yield a sentence for each image that cannot be had, and whether its file is there."""
     sizes = dict(zip(flat.images, flat.sizes, strict=True))  # an image of two categories is one file
 
-    def problem(image: str) -> tuple[str, bool] | None:
-        path = dataset.image_root / image
-        size = sizes[image]
+    def problem(image: str) -> str | None:
         try:
-            decode(path, (size[0], size[1]) if size else None)
+            decode(dataset.image_root / image, (sizes[image][0], sizes[image][1]) if sizes[image] else None)
         except PeftCorrError as error:
-            return str(error), path.exists()
+            return str(error)
         return None
 
     with (
         ThreadPoolExecutor(min(4, cpu_count() or 1)) as pool,
-        progress.track(f"decode images of {dataset.split}", len(sizes), "images") as bar,
+        progress.track(f"decode images of {split}", len(sizes), "images") as bar,
     ):
-        for found in pool.map(problem, sizes):
+        for image, found in zip(sizes, pool.map(problem, sizes), strict=True):
             bar.advance(1)
             if found is not None:
-                yield found
+                there = (dataset.image_root / image).exists()
+                result.problems.append(found)
+                result.unreadable += there
+                result.missing += not there
+    return result

@@ -47,28 +47,29 @@ def download(
         PeftCorrError: if the server cannot be reached or refuses, the file has another size or checksum, or the disk is
             full.
     """
-    if not goal.is_file():
-        try:
-            goal.parent.mkdir(parents=True, exist_ok=True)
-            _fetch(address, goal, largest, size, progress)
-        except requests.exceptions.RequestException as error:
+    if goal.is_file():
+        found = hash_file(goal)
+        if sha256 not in (None, found):
             raise PeftCorrError(
-                f"Cannot download {address} ({_reason(error)}): check the network, or fetch it elsewhere and give it "
-                "with --archive FILE."
-            ) from error
-        except (urllib3.exceptions.HTTPError, ConnectionError) as error:
-            raise PeftCorrError(
-                f"The download of {address} broke off ({_reason(error)}): the same command goes on from there."
-            ) from error
-        except OSError as error:
-            raise unwritable(goal, error) from error
+                f"{goal} is there already, but its sha256 is {found} and must be {sha256}: delete it to download it "
+                "anew."
+            )
+        return found
+    try:
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        _fetch(address, goal, largest, size, progress)
         return _finish(address, goal, size, sha256)
-    found = hash_file(goal)
-    if sha256 is not None and found != sha256:
+    except requests.exceptions.RequestException as error:
         raise PeftCorrError(
-            f"{goal} is there already, but its sha256 is {found} and must be {sha256}: delete it to download it anew."
-        )
-    return found
+            f"Cannot download {address} ({_reason(error)}): check the network, or fetch it elsewhere and give it "
+            "with --archive FILE."
+        ) from error
+    except (urllib3.exceptions.HTTPError, ConnectionError) as error:
+        raise PeftCorrError(
+            f"The download of {address} broke off ({_reason(error)}): the same command goes on from there."
+        ) from error
+    except OSError as error:
+        raise unwritable(goal, error) from error
 
 
 def hash_file(path: Path) -> str:
@@ -132,7 +133,7 @@ def _fetch(address: str, goal: Path, largest: int, size: int | None, progress: P
                 f"{address} answers {response.status_code} {response.reason or ''}".rstrip()
                 + ": look for the file at its publisher's page and give it with --archive FILE."
             )
-        if response.status_code == requests.codes.partial_content and begin != done:
+        if begin not in (0, done):
             raise PeftCorrError(
                 f"{address} sends bytes from {begin} where {done} was asked for: delete {part} to start anew."
             )
@@ -141,7 +142,34 @@ def _fetch(address: str, goal: Path, largest: int, size: int | None, progress: P
             raise PeftCorrError(
                 f"{address} has {total} bytes where {size} are published: it is another file."
             )
-        _receive(response, goal, begin, total, largest, progress)
+        _keep_version(response, _version(goal))
+        done = begin  # 0 where the server knows no ranges
+        with part.open("ab" if begin else "wb") as stream:
+            for piece in response.raw.stream(_CHUNK, decode_content=False):
+                done += len(piece)
+                if done > largest:
+                    _drop(goal)
+                    raise PeftCorrError(
+                        f"{address} sends more than the {largest} bytes that the file can have at most: nothing was "
+                        "kept."
+                    )
+                stream.write(piece)
+                if progress is not None and total:
+                    progress(done, total)
+    if total is not None and done != total:
+        raise PeftCorrError(
+            f"The download of {address} broke off after {done} of {total} bytes: the same command goes on from there."
+        )
+
+
+def _keep_version(response: requests.Response, path: Path) -> None:
+    version = response.headers.get("ETag", "")
+    # A weak tag names files that may differ in bytes, which If-Range therefore must not carry (RFC 9110, 13.1.5).
+    if not version or version.startswith("W/"):
+        version = response.headers.get("Last-Modified", "")
+    path.unlink(missing_ok=True)
+    if version:
+        path.write_text(version, encoding="latin-1")
 
 
 def _extent(response: requests.Response) -> tuple[int, int | None]:
@@ -154,45 +182,6 @@ def _extent(response: requests.Response) -> tuple[int, int | None]:
         return int(begin or 0), None if total == "*" else int(total)
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdigit() else None
-
-
-def _receive(
-    response: requests.Response,
-    goal: Path,
-    begin: int,
-    total: int | None,
-    largest: int,
-    progress: Progress | None,
-) -> None:
-    """Write an answer's body to the part, from `begin` on: from 0 where the server knows no ranges."""
-    version = response.headers.get("ETag", "")
-    # A weak tag names files that may differ in bytes, which If-Range therefore must not carry (RFC 9110, 13.1.5).
-    version = (
-        response.headers.get("Last-Modified", "") if not version or version.startswith("W/") else version
-    )
-    if version:
-        _version(goal).write_text(version, encoding="latin-1")
-    else:
-        _version(goal).unlink(missing_ok=True)
-    done = begin
-    with _part(goal).open("ab" if begin else "wb") as stream:
-        for piece in response.raw.stream(_CHUNK, decode_content=False):
-            done += len(piece)
-            if done > largest:
-                break
-            stream.write(piece)
-            if progress is not None and total:
-                progress(done, total)
-    if done > largest:
-        _drop(goal)
-        raise PeftCorrError(
-            f"{response.url} sends more than the {largest} bytes that the file can have at most: nothing was kept."
-        )
-    if total is not None and done != total:
-        raise PeftCorrError(
-            f"The download of {response.url} broke off after {done} of {total} bytes: the same command goes on from "
-            "there."
-        )
 
 
 def _finish(address: str, goal: Path, size: int | None, sha256: str | None) -> str:
@@ -208,10 +197,7 @@ def _finish(address: str, goal: Path, size: int | None, sha256: str | None) -> s
         raise PeftCorrError(
             f"The download of {address} has the sha256 {found} where it must have {sha256}: nothing was kept."
         )
-    try:
-        part.replace(goal)
-    except OSError as error:
-        raise unwritable(goal, error) from error
+    part.replace(goal)
     _version(goal).unlink(missing_ok=True)
     return found
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from peftcorr.data.published.archive import ArchiveRefused, Bound, unpack
 from peftcorr.data.published.catalogue import Archive, Published
 from peftcorr.data.published.download import download, hash_file, unwritable
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import whole_folder
 
 
 def prepare(
@@ -75,10 +74,15 @@ def _make(
         expected = pin or archive.sha256
         path = own or folder.parent / archive.file
         files[path] = archive
-        if own is not None:
-            _verify(path, expected, progress)
-        else:
+        if own is None:
             found[path] = _downloaded(dataset, archive, path, expected, progress)
+            continue
+        sha256 = hash_file(path)
+        if expected not in (None, sha256):
+            raise PeftCorrError(
+                f"The sha256 of {path} is {sha256} where it must be {expected}: it is another file, or damaged."
+            )
+        progress.say(f"sha256 {sha256}  {path.name}")
     try:
         _unpack(dataset, folder, files, progress)
     except ArchiveRefused:
@@ -92,7 +96,7 @@ def _make(
 
 def _unpack(dataset: Published, folder: Path, files: Mapping[Path, Archive], progress: Progress) -> None:
     bound = Bound(dataset.largest, dataset.members)
-    with _new_folder(folder) as temporary:
+    with whole_folder(folder) as temporary:
         for path, archive in files.items():
             placed = temporary / (archive.placed or "")
             if archive.folder is None:
@@ -108,15 +112,6 @@ def _unpack(dataset: Published, folder: Path, files: Mapping[Path, Archive], pro
             raise ArchiveRefused(
                 f"{names} has no {lacking[0]}, as {dataset.name} is published with: get it again."
             )
-
-
-def _verify(path: Path, expected: str | None, progress: Progress) -> None:
-    found = hash_file(path)
-    if expected is not None and found != expected:
-        raise PeftCorrError(
-            f"The sha256 of {path} is {found} where it must be {expected}: it is another file, or damaged."
-        )
-    progress.say(f"sha256 {found}  {path.name}")
 
 
 def _downloaded(
@@ -145,10 +140,9 @@ def _downloaded(
             f"{archive.address} gave a file with the sha256 {found}, but the first download had {first}: delete "
             f"{_trusted(path)} if you trust the new one, or give --sha256."
         )
-    trust = (
-        " (none is published: trusted as the first download)" if expected is None and first is None else ""
-    )
-    progress.say(f"sha256 {found}  {archive.file}{trust}")
+    trusted = expected is None and first is None
+    note = " (none is published: trusted as the first download)" if trusted else ""
+    progress.say(f"sha256 {found}  {archive.file}{note}")
     return found
 
 
@@ -163,27 +157,6 @@ def _first_sum(path: Path) -> str | None:
     except (FileNotFoundError, UnicodeDecodeError):
         return None
     return found[0] if found else None
-
-
-@contextmanager
-def _new_folder(goal: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `goal`, which becomes `goal` when the block ends without an error.
-
-    After an error nothing is left; after a kill a hidden folder is, which the next call removes.
-    """
-    prefix = f".{goal.name}.unpacking-"
-    for left in goal.parent.iterdir():
-        if left.name.startswith(prefix):
-            shutil.rmtree(left, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(dir=goal.parent, prefix=prefix))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        with suppress(FileNotFoundError):
-            goal.rmdir()  # made for it, and empty
-        temporary.rename(goal)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _megabytes(report: Report) -> Report:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from peftcorr.data.synthetic.pairs import (
     sample_pairs,
 )
 from peftcorr.data.synthetic.scene import Variety, render_view
+from peftcorr.files import seal_folder, whole_folder
 from peftcorr.machine.processors import processors
 
 RENDERER = 3  # raise whenever the same seed gives other pictures
@@ -44,34 +44,35 @@ class SplitSizes(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    trn: int = Field(ge=0)
-    val: int = Field(ge=0)
-    test: int = Field(ge=0)
+    trn: int = Field(ge=0, description="for training")
+    val: int = Field(ge=0, description="for validation")
+    test: int = Field(ge=0, description="for testing")
 
-    def of(self, split: Split) -> int:
+    def of(self, split: str) -> int:
         """The number for one split."""
-        return {"trn": self.trn, "val": self.val, "test": self.test}[split]
+        return int(getattr(self, split))
 
 
 class SyntheticConfig(BaseModel):
-    """What the benchmark consists of; equal settings give equal folders.
-
-    Attributes:
-        seed: of everything.
-        categories: which kinds of object, all by default.
-        images: per category; each shows an object of its own.
-        pairs: most pairs per category.
-        minimum_shared: fewest visible landmarks that a pair has in common.
-        variety: how much objects and cameras vary.
-    """
+    """What the benchmark consists of; equal settings give equal folders."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = Field(default=0, ge=0)
-    categories: tuple[str, ...] = ("quadruped", "bird", "car", "aeroplane", "bicycle", "chair")
-    images: SplitSizes = SplitSizes(trn=100, val=12, test=16)
-    pairs: SplitSizes = SplitSizes(trn=400, val=60, test=130)
-    minimum_shared: int = Field(default=3, ge=1)
+    seed: int = Field(default=0, ge=0, description="of everything")
+    categories: tuple[str, ...] = Field(
+        default=("quadruped", "bird", "car", "aeroplane", "bicycle", "chair"),
+        description="kinds of object, by default all",
+    )
+    images: SplitSizes = Field(
+        default=SplitSizes(trn=100, val=12, test=16),
+        description="images of a category, each of an object of its own",
+    )
+    pairs: SplitSizes = Field(
+        default=SplitSizes(trn=400, val=60, test=130), description="most pairs of a category"
+    )
+    minimum_shared: int = Field(
+        default=3, ge=1, description="fewest visible landmarks that a pair has in common"
+    )
     variety: Variety = Variety(
         articulation=0.5,
         proportions=0.6,
@@ -108,7 +109,7 @@ def generate(
     """Render the benchmark into ``folder``, which appears only when it is complete.
 
     Args:
-        folder: to be made; its parent may be missing too. If it exists nothing is done.
+        folder: to be made, by one process at a time; its parent may be missing too. If it exists nothing is done.
         config: what to render.
         workers: processes; by default as many as there are processors, 1 renders in this process. Processes
             are spawned, so a script that calls this needs the usual ``if __name__ == "__main__"``.
@@ -117,29 +118,15 @@ def generate(
     Raises:
         OSError: the folder cannot be written; nothing is left behind.
     """
-    if folder.exists():
-        return
-    unfinished = _unfinished(folder, os.getpid())
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        _write(unfinished, config, workers, progress)
-        try:
-            unfinished.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process finished the same folder first
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _unfinished(folder: Path, writer: int | str) -> Path:
-    """Where a process writes until all is there."""
-    return folder.with_name(f".{folder.name}.{writer}.part")
+    if not folder.exists():
+        with whole_folder(folder) as unfinished:
+            _write(unfinished, config, workers, progress)
+            seal_folder(unfinished)
 
 
 def images_written(folder: Path) -> int:
     """Images that whoever renders ``folder`` just now has written."""
-    return sum(1 for _ in folder.parent.glob(f"{_unfinished(folder, '*').name}/ImageAnnotation/*/*.json"))
+    return sum(1 for _ in folder.parent.glob(f".{folder.name}.making-*/ImageAnnotation/*/*.json"))
 
 
 def images_in_all(config: SyntheticConfig) -> int:

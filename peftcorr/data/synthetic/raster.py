@@ -82,10 +82,8 @@ def screen_bounds(camera: Camera, solid: Solid) -> tuple[slice, slice]:
 
 def nearest_depth(solids: Sequence[Solid], u: Array, v: Array) -> Array:
     """Depth of the first surface along each ray ``(u, v, 1)``; infinite where it meets none."""
-    nearest: Array = np.full(u.shape, np.inf)
-    for solid in solids:
-        nearest = np.minimum(nearest, depth_along(solid, u, v))
-    return nearest
+    nearest = [np.full(u.shape, np.inf), *(depth_along(solid, u, v) for solid in solids)]
+    return np.asarray(np.minimum.reduce(nearest))
 
 
 def shade(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from peftcorr.data.synthetic.generate import (
     images_written,
 )
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import unsealed
 
 _LOOK_EVERY = 0.2  # seconds between looks at a rendering that somebody else does
 
@@ -37,9 +39,12 @@ def rendered(cache: Path, config: SyntheticConfig, progress: Progress | None = N
         PeftCorrError: if the cache cannot be written.
     """
     folder = cache / "synthetic" / config.fingerprint()
-    if folder.is_dir():  # it appears under this name only when it is complete
+    if folder.is_dir() and unsealed(folder) is None:
         return folder
     try:
+        if folder.is_dir():  # it was changed since, or a disk lost a bit
+            with _lock(folder):
+                shutil.rmtree(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         while not _render(folder, config, progress):
             _report(folder, config, progress)

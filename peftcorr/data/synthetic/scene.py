@@ -50,27 +50,35 @@ class View:
 
 
 class Variety(BaseModel):
-    """How much the objects of a category, and the views of them, differ.
-
-    Attributes:
-        articulation: share of the joints' full range.
-        proportions: share of the full range of proportions.
-        azimuth: degrees that the camera stands round the object, 0 in front of it, 90 on its left.
-        elevation: share of the category's full range of elevations.
-        fill: smallest and largest side of the object over the image's shorter side.
-        shift: share of the free room by which the object may lie off the middle.
-        any_colour: probability that a part has any colour whatever, not the one typical of it in its category.
-    """
+    """How much the objects of a category, and the views of them, differ."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    articulation: float = Field(default=1.0, ge=0, le=1)
-    proportions: float = Field(default=1.0, ge=0, le=1)
-    azimuth: tuple[float, float] = (-180.0, 180.0)
-    elevation: float = Field(default=1.0, ge=0, le=1)
-    fill: tuple[float, float] = (0.7, 1.15)
-    shift: float = Field(default=1.0, ge=0, le=1)
-    any_colour: float = Field(default=1.0, ge=0, le=1)
+    articulation: float = Field(default=1.0, ge=0, le=1, description="share of the joints' full range")
+    proportions: float = Field(default=1.0, ge=0, le=1, description="share of the full range of proportions")
+    azimuth: tuple[float, float] = Field(
+        default=(-180.0, 180.0),
+        description="degrees that the camera stands round the object, 0 in front of it, 90 on its left",
+    )
+    elevation: float = Field(
+        default=1.0, ge=0, le=1, description="share of the category's full range of elevations"
+    )
+    fill: tuple[float, float] = Field(
+        default=(0.7, 1.15),
+        description="smallest and largest side of the object over the image's shorter side",
+    )
+    shift: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="share of the free room by which the object may lie off the middle",
+    )
+    any_colour: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="probability that a part has any colour whatever, not the one typical of it in its category",
+    )
 
 
 FULL = Variety()

@@ -8,34 +8,31 @@ from peftcorr.data.base import DatasetSource, PairDataset
 from peftcorr.data.layouts.spair import SPLITS, SpairFolder
 from peftcorr.data.synthetic import SyntheticConfig
 from peftcorr.data.synthetic.rendered import rendered
-from peftcorr.errors import PeftCorrError
 
 
 class Synthetic(DatasetSource):
-    """Articulated objects rendered on the CPU; needs no data root."""
+    """Articulated objects rendered on the CPU.
+
+    It needs no data root.
+    """
 
     needs_root = False
 
     class Config(SyntheticConfig, DatasetSource.Config):
         """What to render: seed, categories, images and pairs of each split."""
 
-    @property
-    def settings(self) -> SyntheticConfig:
-        """What is rendered."""
-        assert isinstance(self.config, SyntheticConfig)
-        return self.config
+    config: Config
 
     @property
     def name(self) -> str:
         """``synthetic``; other settings make another benchmark, so its name has their fingerprint."""
-        settings = self.settings
-        default = settings.fingerprint() == type(settings)().fingerprint()
-        return "synthetic" if default else f"synthetic-{settings.fingerprint()[:8]}"
+        own = self.config.fingerprint()
+        return "synthetic" if own == type(self.config)().fingerprint() else f"synthetic-{own[:8]}"
 
     def splits(self) -> list[str]:
         """Splits that the settings give pairs to; nothing is rendered to tell."""
-        images, pairs = self.settings.images, self.settings.pairs
-        return [split for split in SPLITS if getattr(images, split) > 1 and getattr(pairs, split) > 0]
+        images, pairs = self.config.images, self.config.pairs
+        return [split for split in SPLITS if images.of(split) > 1 and pairs.of(split) > 0]
 
     def load(self, split: str) -> PairDataset:
         """Read a split, rendering the benchmark first if this cache does not have it.
@@ -45,10 +42,7 @@ class Synthetic(DatasetSource):
         Raises:
             PeftCorrError: if the split is empty or the cache cannot be written.
         """
-        if split not in self.splits():
-            raise PeftCorrError(
-                f"{self.name} has no split {split!r}: its splits are {', '.join(self.splits())}."
-            )
-        root = rendered(self.cache, self.settings, self.progress)
+        self.require_split(split)
+        root = rendered(self.cache, self.config, self.progress)
         folder = SpairFolder(SpairFolder.Config(), root, self.cache, self.progress)
         return replace(folder.load(split), name=self.name)

@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import nn
 
+from peftcorr.strategies import pretrained
+
 Options = Mapping[str, Any]
 
 
@@ -72,12 +74,8 @@ def shape_of(layer: nn.Module, feedforward: bool = False) -> Shape:
 
 def is_norm(module: nn.Module) -> bool:
     """Whether a module is a norm with a weight of its own; batch norms, which know other images, are none."""
-    named = isinstance(module, nn.LayerNorm | nn.GroupNorm) or "Norm" in type(module).__name__
-    return (
-        named
-        and "BatchNorm" not in type(module).__name__
-        and isinstance(getattr(module, "weight", None), nn.Parameter)
-    )
+    weighted = isinstance(getattr(module, "weight", None), nn.Parameter)
+    return weighted and pretrained.is_norm(module) and "BatchNorm" not in type(module).__name__
 
 
 def low_rank(shape: Shape, options: Options) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import peft.tuners.boft.layer
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.errors import PeftCorrError
-from peftcorr.strategies.tuners.counts import Shape, Unfit, shape_of
 
 ADAPTER = "default"
 """The name that peft gives an adapter; files in its format do not carry it."""
@@ -77,7 +76,7 @@ def inject_tuner(backbone: Backbone, config: PeftConfig, tuner: str, names: Sequ
     except (ValueError, TypeError, NotImplementedError, ArithmeticError) as error:
         order = [name for name, _ in backbone.named_modules() if name in set(names)]
         left = [name for name in order if not isinstance(backbone.get_submodule(name), BaseTunerLayer)]
-        raise _refusal(tuner, left[0] if left else order[-1], " ".join(str(error).split())) from error
+        raise refusal(tuner, left[0] if left else order[-1], " ".join(str(error).split())) from error
     finally:
         backbone.__dict__.pop("peft_config", None)  # a second strategy would take it for adapters to add to
     for parameter in backbone.parameters():
@@ -92,46 +91,9 @@ def inject_tuner(backbone: Backbone, config: PeftConfig, tuner: str, names: Sequ
                 module.__class__ = TokenRotation
 
 
-def fitted(
-    backbone: Backbone, name: str, tuner: str, count: Callable[[Shape], int], feedforward: bool = False
-) -> int:
-    """What a tuner trains in a layer, by its closed form.
-
-    Raises:
-        PeftCorrError: if the tuner cannot take the layer.
-    """
-    try:
-        return count(shape_of(base_layer(backbone, name), feedforward))
-    except Unfit as reason:
-        raise _refusal(tuner, name, str(reason)) from None
-
-
-def _refusal(tuner: str, layer: str, reason: str) -> PeftCorrError:
+def refusal(tuner: str, layer: str, reason: str) -> PeftCorrError:
+    """What to say where a tuner cannot take a layer."""
     return PeftCorrError(
         f"The tuner {tuner} cannot take {layer} ({reason.rstrip('.!')}): change the tuner's options, or leave this "
         "layer out of strategy.targets or strategy.blocks."
     )
-
-
-def merge_layers(backbone: Backbone, names: Sequence[str], tuner: str) -> None:
-    """Fold the adapters of these layers into their weights and take peft's layers out.
-
-    Raises:
-        PeftCorrError: if a layer carries none, or if peft has no merge for it.
-    """
-    for name in names:
-        layer: Any = backbone.get_submodule(name)
-        if not isinstance(layer, BaseTunerLayer):
-            raise PeftCorrError(f"This backbone carries no {tuner} to merge: apply the strategy first.")
-        _merge(layer, name, tuner)
-        backbone.set_submodule(name, layer.get_base_layer())
-
-
-def _merge(layer: Any, name: str, tuner: str) -> None:
-    try:
-        layer.merge(safe_merge=True)
-    except (ValueError, NotImplementedError) as error:
-        raise PeftCorrError(
-            f"The tuner {tuner} cannot be merged into {name} ({' '.join(str(error).split()).rstrip('.!')}): keep "
-            "the adapter beside the model."
-        ) from error

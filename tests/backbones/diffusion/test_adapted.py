@@ -62,7 +62,7 @@ def test_published_sizes_without_weights(name: str, total: int) -> None:
     backbone = cls.build(cls.Config(), None)
     assert backbone.total_parameters() == total
     assert (backbone.stride, backbone.channels, len(backbone.blocks())) == (16, 1280, 10)
-    unet, vae, _ = cls.expected()
+    unet, vae, _ = cls.settings()
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     with torch.device("meta"):

@@ -57,7 +57,7 @@ def test_weights_that_do_not_fit(diffusion_weights: Path, tmp_path: Path) -> Non
     del state["conv_in.bias"]
     save_file(state, path, {"format": "pt"})
     assert SmallDiffusion.find_weights(SmallDiffusion.Config(), broken).sha256 != whole.sha256
-    with pytest.raises(PeftCorrError, match=r"lacks 1 tensors, conv_in\.bias among them"):
+    with pytest.raises(PeftCorrError, match=r"lacks 1 tensors of the model, conv_in\.bias among them"):
         build(SmallDiffusion, broken)
 
 

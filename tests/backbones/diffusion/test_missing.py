@@ -9,7 +9,7 @@ import pytest
 
 from peftcorr.backbones import BACKBONES
 from peftcorr.backbones.base import Backbone
-from peftcorr.commands.listing import _has_defaults
+from peftcorr.commands.params import has_defaults
 from peftcorr.errors import PeftCorrError
 from peftcorr.registry import Registry
 
@@ -18,7 +18,7 @@ def test_one_sentence_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     module = "peftcorr.backbones.diffusion.stable_diffusion"
     monkeypatch.setitem(sys.modules, "diffusers", None)
     monkeypatch.delitem(sys.modules, module, raising=False)
-    registry: Registry[Backbone] = Registry("backbone", "peftcorr.none", lambda: Backbone)
+    registry: Registry[Backbone] = Registry("backbone", "peftcorr.none", "peftcorr.backbones.base:Backbone")
     registry.lazy("sd15", f"{module}:StableDiffusion15")
     assert registry.names() == ["sd15"]
     with pytest.raises(PeftCorrError) as caught:
@@ -38,4 +38,4 @@ def test_counting_all_backbones_leaves_out_what_cannot_be_built(monkeypatch: pyt
     entries = {name: replace(BACKBONES._entries[name], error=None) for name in names}
     entries["sd15"].target = f"{module}:StableDiffusion15"
     monkeypatch.setattr(BACKBONES, "_entries", entries)
-    assert [name for name in names if _has_defaults(BACKBONES, name)] == ["tiny"]
+    assert [name for name in names if has_defaults(BACKBONES, name)] == ["tiny"]

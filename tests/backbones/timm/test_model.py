@@ -236,7 +236,7 @@ def test_prompts_may_follow_the_leading_tokens(name: str, backbone: Any) -> None
         block.attn.num_prefix_tokens += 3
     with torch.no_grad():
         expected = block(longer, **options)
-        found = backbone._run(type(state)(longer, 4, 4), range(1, 2))
+        found = backbone._run(type(state)(longer, 4, 4), 1, 2).tokens
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,17 +46,15 @@ default_cfgs = generate_default_cfgs(
 )  # fmt: skip
 
 
-def _build(cls: type[nn.Module], variant: str, model_args: dict[str, Any], **options: Any) -> nn.Module:
-    known = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}
-    own = {key: value for key, value in options.items() if key not in known}
-    build = timm.models.build_model_with_cfg
-    model: nn.Module = build(cls, variant, False, **{**model_args, **own})
-    return model
-
-
 def _entry(name: str, cls: type[nn.Module], **model_args: Any) -> None:
+    # By timm's convention the filter that resamples positions is a function of the class's module.
+    filter_fn = getattr(sys.modules[cls.__module__], "checkpoint_filter_fn", None)
+
     def entry(pretrained: bool = False, **options: Any) -> nn.Module:
-        return _build(cls, f"small_{name}", model_args, **options)
+        options = {**model_args, **options}
+        build = timm.models.build_model_with_cfg
+        model: nn.Module = build(cls, f"small_{name}", pretrained, pretrained_filter_fn=filter_fn, **options)
+        return model
 
     entry.__name__ = f"small_{name}"
     register_model(entry)

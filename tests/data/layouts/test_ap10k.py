@@ -191,7 +191,9 @@ def test_malformed_annotation_names_file_and_field(root: Path) -> None:
     content = ap10k_content()["val"]
     content["annotations"][3]["bbox"] = [1, 2, 3, "4"]
     path = write_json(root / "annotations" / "ap10k-val-split1.json", content)
-    with pytest.raises(PeftCorrError, match=r"annotations\.3\.bbox\.3 is '4'; it must be a number") as caught:
+    with pytest.raises(
+        PeftCorrError, match=r"annotations\.3\.bbox\.3 is '4'; it must be a valid number"
+    ) as caught:
         load(root)
     assert str(caught.value).startswith(str(path))
 
@@ -209,7 +211,7 @@ def test_missing_root(root: Path, tmp_path: Path) -> None:
     for given, message in (
         (None, "--data-root ap10k=PATH"),
         (tmp_path / "none", "none is not a folder"),
-        (root, r"has no folder annotations with ap10k-train-split1\.json, ap10k-test-split1\.json, "),
+        (root, r"has no annotations/ap10k-train-split1\.json, annotations/ap10k-test-split1\.json, "),
     ):
         with pytest.raises(PeftCorrError, match=message):
             Ap10k(Ap10k.Config(), given, tmp_path / "cache")

@@ -26,7 +26,7 @@ MALFORMED: dict[str, tuple[Change, str]] = {
     "no images": (lambda c: c.pop("images"), "the field images is missing"),
     "annotations of another type": (
         lambda c: c.update(annotations={}),
-        r"annotations is \{\}; it must be a list",
+        r"annotations is \{\}; it must be a valid array",
     ),
     "no box": (lambda c: c["annotations"][1].pop("bbox"), r"the field annotations\.1\.bbox is missing"),
     "box of three": (
@@ -41,13 +41,13 @@ MALFORMED: dict[str, tuple[Change, str]] = {
     "NaN": (put("annotations", 1, "bbox", [1, float("nan"), 3, 4]), r"annotations\.1\.bbox\.1 is nan"),
     "huge": (
         put("annotations", 0, "keypoints", [1e30] * 15),
-        r"annotations\.0\.keypoints\.0 is 1e\+30; .* at most",
+        r"annotations\.0\.keypoints\.0 is 1e\+30; .* less than or equal to 1000000",
     ),
     "beyond a float": (put("annotations", 0, "area", 10**400), r"annotations\.0\.area is "),
     "infinite area": (put("annotations", 0, "area", float("inf")), r"annotations\.0\.area is inf"),
     "text": (
         put("annotations", 0, "keypoints", ["1"] * 15),
-        r"annotations\.0\.keypoints\.0 is '1'; .* a number",
+        r"annotations\.0\.keypoints\.0 is '1'; .* a valid number",
     ),
     "cut triple": (put("annotations", 0, "keypoints", [1] * 14), r"annotations\.0\.keypoints has 14 entries"),
     "too few": (
@@ -65,13 +65,16 @@ MALFORMED: dict[str, tuple[Change, str]] = {
     ),
     "id as text": (
         put("annotations", 2, "image_id", "3"),
-        r"annotations\.2\.image_id is '3'; it must be a whole number",
+        r"annotations\.2\.image_id is '3'; it must be a valid integer",
     ),
     "crowd": (put("annotations", 2, "iscrowd", 2), r"annotations\.2\.iscrowd is 2; it must be 0 or 1"),
-    "size zero": (put("images", 2, "width", 0), r"images\.2\.width is 0; it must be at least 1"),
+    "size zero": (
+        put("images", 2, "width", 0),
+        r"images\.2\.width is 0; it must be greater than or equal to 1",
+    ),
     "size as a fraction": (
         put("images", 2, "height", 4.5),
-        r"images\.2\.height is 4\.5; it must be a whole number",
+        r"images\.2\.height is 4\.5; it must be a valid integer",
     ),
     "id twice": (put("images", 2, "id", 1), r"images\.2\.id is 1, which an earlier one has"),
     "file twice": (
@@ -120,7 +123,7 @@ def test_malformed_annotation_names_file_and_field(root: Path, mutate: Change, m
         (b"", "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
         (json.dumps(coco_content()).encode("utf-16"), "not UTF-8 text"),
-        (b"[]", r"the file is \[\]; it must be a JSON object"),
+        (b"[]", r"the file is \[\]; it must be an object"),
         (b'{"images": [], "annotations": [], "categories": [{"id": %s}]}' % (b"9" * 5000), "not valid JSON"),
     ],
     ids=["empty", "deep", "utf-16", "a list", "5,000 digits"],

@@ -188,20 +188,20 @@ def change(index: int, value: object) -> Callable[[Row], Row]:
 @pytest.mark.parametrize(
     ("mutate", "message"),
     [
-        (change(2, 21), "class is .21.; it must be at most 20"),
-        (change(2, "cat"), "class is 'cat'; it must be a whole number"),
+        (change(2, 21), "class is .21.; it must be less than or equal to 20"),
+        (change(2, "cat"), "class is 'cat'; it must be a valid integer"),
         (change(0, ""), "source_image is empty"),
         (
             change(1, f"{JPEG}/2008_00002.jpg"),
             r"target_image names a missing image, .*\. Did you mean '2008_000002",
         ),
         (change(1, "../../../etc/passwd"), "target_image names a missing image, .*JPEGImages/passwd"),
-        (change(3, "30.5;x"), r"XA\.1 is 'x'; it must be a number"),
-        (change(3, ""), r"XA\.0 is ''; it must be a number"),
+        (change(3, "30.5;x"), r"XA\.1 is 'x'; it must be a valid number"),
+        (change(3, ""), r"XA\.0 is ''; it must be a valid number"),
         (change(3, "30.5;nan"), r"XA\.1 is nan; it must be a finite number"),
         (change(4, "inf;1"), r"YA\.0 is inf; it must be a finite number"),
-        (change(4, "1e99;1"), r"YA\.0 is 1e\+99; it must be at most 1000000"),
-        (change(3, "1_0;5"), r"XA\.0 is '1_0'; it must be a number"),
+        (change(4, "1e99;1"), r"YA\.0 is 1e\+99; it must be less than or equal to 1000000"),
+        (change(3, "1_0;5"), r"XA\.0 is '1_0'; it must be a valid number"),
         (change(5, "1;2;3"), "unequal numbers of keypoints: XA has 2, YA has 2, XB has 3, YB has 2"),
         (change(5, "10;412"), r"XB, YB has \(412, 110\), which lies outside .* 300 px .* \(225 x 300\)"),
         (lambda row: row[:-1], "6 values under 7 columns"),
@@ -296,7 +296,7 @@ def test_missing_root(tmp_path: Path) -> None:
     for root, message in (
         (None, "--data-root pf_pascal=PATH"),
         (tmp_path / "none", "none is not a folder"),
-        (tmp_path, "has no folder PF-dataset-PASCAL/JPEGImages"),
+        (tmp_path, "has no PF-dataset-PASCAL/JPEGImages"),
     ):
         with pytest.raises(PeftCorrError, match=message):
             PfPascal(PfPascal.Config(), root, tmp_path / "cache")

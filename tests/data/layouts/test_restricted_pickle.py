@@ -80,6 +80,13 @@ def test_pickles_of_numpy_1_are_read(tmp_path: Path, protocol: int) -> None:
     assert_same(load_arrays(save(tmp_path, as_numpy_1(pickle.dumps(expected, protocol)))), expected)
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_an_array_that_is_named_twice_is_there_twice(tmp_path: Path, protocol: int) -> None:
+    points = np.arange(6.0).reshape(2, 3)
+    expected = {"one": points, "other": points}
+    assert_same(load_arrays(save(tmp_path, pickle.dumps(expected, protocol))), expected)
+
+
 class Call:
     """Pickles as a call of any function."""
 

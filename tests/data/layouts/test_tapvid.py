@@ -194,9 +194,10 @@ def test_a_hostile_pickle_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_roots_and_splits(tmp_path: Path) -> None:
-    for root in (tmp_path, tmp_path / "none"):
-        with pytest.raises(PeftCorrError, match=r"has no tapvid_davis\.pkl: mend --data-root"):
-            source(root, tmp_path)
+    with pytest.raises(PeftCorrError, match=r"has no tapvid_davis\.pkl: mend --data-root"):
+        source(tmp_path, tmp_path)
+    with pytest.raises(PeftCorrError, match=r"none is not a folder: mend --data-root"):
+        source(tmp_path / "none", tmp_path)
     with pytest.raises(PeftCorrError, match="--data-root tapvid_davis=PATH"):
         TapvidDavis(TapvidDavis.Config(), None, tmp_path)
     root = write_videos(tmp_path / "root")

@@ -223,10 +223,10 @@ def test_hostile_archives_leave_nothing(name: str, given: bool, tmp_path: Path) 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     archive = spair_archive(tmp_path)
-    (tmp_path / "sets" / ".spair71k.unpacking-1234" / "SPair-71k").mkdir(parents=True)
-    (tmp_path / "sets" / ".other.unpacking-1234").mkdir()
+    (tmp_path / "sets" / ".spair71k.making-1234" / "SPair-71k").mkdir(parents=True)
+    (tmp_path / "sets" / ".other.making-1234").mkdir()
     get(SPAIR, tmp_path / "sets" / "spair71k", [archive])
-    assert left(tmp_path / "sets") == [".other.unpacking-1234", "spair71k"]
+    assert left(tmp_path / "sets") == [".other.making-1234", "spair71k"]
 
 
 def test_an_empty_folder_is_taken_and_another_is_left_alone(tmp_path: Path) -> None:

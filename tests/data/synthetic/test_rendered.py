@@ -85,7 +85,7 @@ def test_leaving_the_block_ends_the_rendering_and_leaves_nothing(
 
 def test_progress_of_a_rendering_that_another_process_does(tmp_path: Path, renderings: list[str]) -> None:
     folder = tmp_path / "synthetic" / CONFIG.fingerprint()
-    annotation = folder.with_name(f".{folder.name}.1.part") / "ImageAnnotation" / "car"
+    annotation = folder.with_name(f".{folder.name}.making-1") / "ImageAnnotation" / "car"
     annotation.mkdir(parents=True)
     for name in ("a.json", "b.json"):
         (annotation / name).write_text("{}")

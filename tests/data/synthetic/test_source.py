@@ -71,7 +71,7 @@ def test_default_settings_are_called_synthetic_and_need_no_root(tmp_path: Path) 
 
 def test_split_without_pairs(tmp_path: Path) -> None:
     assert source(tmp_path).splits() == ["trn", "test"]
-    with pytest.raises(PeftCorrError, match="no split 'val': its splits are trn, test"):
+    with pytest.raises(PeftCorrError, match="no split 'val': it has trn, test"):
         source(tmp_path).load("val")
 
 

@@ -11,11 +11,11 @@ import torch
 from peftcorr.errors import PeftCorrError
 from peftcorr.strategies import STRATEGIES
 from peftcorr.strategies.base import apply_checked
-from peftcorr.strategies.tuners.named import TUNERS
+from peftcorr.strategies.tuners.catalogue import TUNERS
 from tests.small_models import Small, build, save_weights
 from tests.strategies.adapting import adapt, take_steps
 from tests.strategies.tuners.peft_cases import CONVOLVING, SmallConvolutions, SmallDilated, SmallGrouped
-from tests.strategies.tuners.test_tuner import ALL, EXACT, case, features
+from tests.strategies.tuners.test_peft_strategies import ALL, EXACT, case, features
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_lora_of_a_convolution_by_hand(convolutions: Path) -> None:
     backbone, strategy = adapt(convolutions, "lora", SmallGrouped, rank=4, **own)
     assert backbone.trainable_parameters() == 4 * (32 * 9 + 32 // 4)
     take_steps(backbone)
-    with pytest.raises(PeftCorrError, match=r"LoRA cannot be merged into .*projection\.1 .*groups"):
+    with pytest.raises(PeftCorrError, match=r"lora cannot be merged into .*projection\.1 .*groups"):
         strategy.merge(backbone)
     with pytest.raises(
         PeftCorrError, match=r"lora cannot take .*projection\.1 .*4 groups, .*rank 6 is no multiple"

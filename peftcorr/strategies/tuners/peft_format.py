@@ -18,6 +18,7 @@ from torch import Tensor
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.backbones.fused import SplitLinear
+from peftcorr.files import atomic_path
 from peftcorr.strategies.tuners.injection import ADAPTER
 
 _OURS, _THEIRS = "model.", "base_model.model."
@@ -39,13 +40,11 @@ class PeftForm:
         Raises:
             PeftCorrError: if they cannot be written.
         """
-        from peftcorr.files import atomic_path
-
         self.config.base_model_name_or_path = base_model
         self.config.inference_mode = True
-        values = {key: _plain(value) for key, value in self.config.to_dict().items()}
+        values = json.dumps(self.config.to_dict(), indent=2, sort_keys=True, default=sorted)  # some are sets
         with atomic_path(folder / "adapter_config.json") as path:
-            path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            path.write_text(values + "\n", encoding="utf-8")
         with atomic_path(folder / "adapter_model.safetensors") as path:
             save_file(self.tensors, path, metadata={"format": "pt"})
 
@@ -66,7 +65,8 @@ def peft_form(
         None if the plain model has no such layers: where fused projections were split, or of a backbone of several
         models.
     """
-    if not all(name.startswith(_OURS) for name in names) or any(_split(backbone, name) for name in names):
+    split = tuple(f"{name}." for name, module in backbone.named_modules() if isinstance(module, SplitLinear))
+    if not all(name.startswith(_OURS) and not name.startswith(split) for name in names):
         return None
     made = config(*([name.removeprefix(_OURS) for name in group] for group in (names, feedforward)))
     state: dict[str, Tensor] = dict(backbone.state_dict())
@@ -84,14 +84,3 @@ def peft_form(
         _THEIRS + name.removeprefix(_OURS): tensor for name, tensor in own.items() if name.startswith(layers)
     } | {name: tensor for name, tensor in own.items() if name.startswith("base_model.")}
     return PeftForm(made, {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-
-
-def _split(backbone: Backbone, name: str) -> bool:
-    parts = name.split(".")
-    return any(
-        isinstance(backbone.get_submodule(".".join(parts[:end])), SplitLinear) for end in range(1, len(parts))
-    )
-
-
-def _plain(value: Any) -> Any:
-    return sorted(value) if isinstance(value, set) else value

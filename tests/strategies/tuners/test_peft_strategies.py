@@ -19,7 +19,7 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.recipe import resolve
 from peftcorr.strategies import STRATEGIES
 from peftcorr.strategies.base import apply_checked
-from peftcorr.strategies.tuners.named import TUNERS
+from peftcorr.strategies.tuners.catalogue import TUNERS
 from tests.small_models import Small, SmallGated, build, images
 from tests.strategies.adapting import adapt, take_steps
 from tests.strategies.tuners.peft_cases import OPTIONS

@@ -3,33 +3,117 @@
 DoRA (Liu et al., ICML 2024), rsLoRA (Kalajdzievski, 2023), AdaLoRA (Zhang et al., ICLR 2023), LoHa (Hyeon-Woo et al.,
 "FedPara", ICLR 2022), LoKr (Edalati et al., "KronA", 2022), OFT (Qiu et al., NeurIPS 2023), BOFT (Liu et al., ICLR
 2024), HRA (Yuan et al., NeurIPS 2024), (IA)^3 (Liu et al., NeurIPS 2022), VeRA (Kopiczko et al., ICLR 2024), FourierFT
-(Gao et al., ICML 2024), LayerNorm tuning (Zhao et al., ICLR 2024), and what else is in `peft_tuners.TUNERS`.
+(Gao et al., ICML 2024), LayerNorm tuning (Zhao et al., ICLR 2024), and what else is in the `catalogue`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from peft import PeftConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from peftcorr.backbones.base import Backbone, BlockSites
 from peftcorr.errors import PeftCorrError
-from peftcorr.strategies.base import Blocks, Strategy, chosen_blocks, first_block, layers_of
+from peftcorr.strategies.base import Blocks, BlockStrategy, layers_of
+from peftcorr.strategies.pretrained import pretrained_modules
 from peftcorr.strategies.tuners.adalora import RankSchedule
-from peftcorr.strategies.tuners.counts import Shape, is_norm
-from peftcorr.strategies.tuners.form import PeftForm, peft_form
-from peftcorr.strategies.tuners.injection import base_layer, fitted, inject_tuner, merge_layers, pattern
-from peftcorr.strategies.tuners.named import complete_options, find_tuner, peft_config
+from peftcorr.strategies.tuners.catalogue import Tuner, complete_options, find_tuner
+from peftcorr.strategies.tuners.counts import Unfit, is_norm, shape_of
+from peftcorr.strategies.tuners.injection import base_layer, inject_tuner, pattern, refusal
+from peftcorr.strategies.tuners.peft_format import PeftForm, peft_form
 
 Role = Literal["q", "k", "v", "out", "fc1", "fc2", "conv"]
 
 
-class PeftTuner(Strategy):
+class PeftStrategy(BlockStrategy):
+    """Layers of the chosen blocks, wrapped with peft's.
+
+    Args:
+        config: has ``targets`` (roles of the layers; None: the norms) and ``blocks``.
+        tuner: the method.
+        options: all that the tuner has.
+    """
+
+    def __init__(self, config: Any, tuner: Tuner, options: Mapping[str, Any]):
+        super().__init__(config)
+        self.tuner, self.options = tuner, options
+
+    def targets(self, backbone: Backbone) -> list[str]:
+        """Full names of the layers that are adapted."""
+        if self.config.targets is None:
+            return [name for site in self.sites(backbone) for name in _norms(backbone, site)]
+        return layers_of(backbone, self.config.blocks, self.config.targets)
+
+    def _feedforward(self, backbone: Backbone) -> list[str]:
+        """Of the targets, those that (IA)^3 scales at their input: the last layers of the MLPs."""
+        if self.tuner.name != "ia3" or "fc2" not in self.config.targets:
+            return []
+        return layers_of(backbone, self.config.blocks, ["fc2"])
+
+    def _peft_config(self, targets: Any, feedforward: Any) -> PeftConfig:
+        named = {"feedforward_modules": feedforward} if self.tuner.name == "ia3" else {}
+        return self.tuner.config(self.options, target_modules=targets, **named)
+
+    def apply(self, backbone: Backbone) -> None:
+        """Wrap the targets with peft's layers; `peftcorr.strategies.tuners.catalogue` says how features start.
+
+        Raises:
+            PeftCorrError: if a layer cannot be adapted: it does not fit the options, or peft does not take it (a
+                dilated convolution, for example), or another strategy has it.
+        """
+        names, feedforward = self.targets(backbone), self._feedforward(backbone)
+        self.expected_parameters(backbone)  # names a layer that does not fit in our words
+        if self.tuner.name == "ln_tuning":
+            _refuse_used_norms(backbone, names)
+        config = self._peft_config(pattern(names), pattern(feedforward) if feedforward else [])
+        inject_tuner(backbone, config, self.tuner.name, names)
+
+    def expected_parameters(self, backbone: Backbone) -> int:
+        """Sum over the targets of the tuner's closed form, `peftcorr.strategies.tuners.counts`."""
+        last = set(self._feedforward(backbone))
+        return sum(self._count(backbone, name, name in last) for name in self.targets(backbone))
+
+    def _count(self, backbone: Backbone, name: str, feedforward: bool) -> int:
+        try:
+            return self.tuner.parameters(shape_of(base_layer(backbone, name), feedforward), self.options)
+        except Unfit as reason:
+            raise refusal(self.tuner.name, name, str(reason)) from None
+
+    def merge(self, backbone: Backbone) -> None:
+        """Fold the adapters into the weights, as peft does, and take its layers out.
+
+        Raises:
+            PeftCorrError: if a layer carries none, or if peft has no merge for it.
+        """
+        for name in self.targets(backbone):
+            layer: Any = backbone.get_submodule(name)
+            if not isinstance(layer, BaseTunerLayer):
+                raise PeftCorrError(
+                    f"This backbone carries no {self.tuner.name} to merge: apply the strategy first."
+                )
+            try:
+                layer.merge(safe_merge=True)
+            except (ValueError, NotImplementedError) as error:
+                reason = " ".join(str(error).split()).rstrip(".!")
+                raise PeftCorrError(
+                    f"The tuner {self.tuner.name} cannot be merged into {name} ({reason}): keep the adapter beside "
+                    "the model."
+                ) from error
+            backbone.set_submodule(name, layer.get_base_layer())
+
+    def peft_form(self, backbone: Backbone) -> PeftForm | None:
+        """See `Strategy.peft_form`."""
+        return peft_form(backbone, self._peft_config, self.targets(backbone), self._feedforward(backbone))
+
+
+class PeftTuner(PeftStrategy):
     """A tuner of Hugging Face peft, by name, with that tuner's own options."""
 
-    class Config(Strategy.Config):
+    class Config(PeftStrategy.Config):
         """Options of ``peft``."""
 
         tuner: str = Field(default="dora", description="peft's method")
@@ -54,7 +138,7 @@ class PeftTuner(Strategy):
         @classmethod
         def _completed(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
             tuner = info.data.get("tuner")
-            return complete_options(tuner, options) if tuner is not None else options
+            return complete_options(find_tuner(tuner), options) if tuner is not None else options
 
         @field_validator("targets")
         @classmethod
@@ -71,59 +155,8 @@ class PeftTuner(Strategy):
     config: Config
 
     def __init__(self, config: Config):
-        super().__init__(config)
+        super().__init__(config, find_tuner(config.tuner), config.options)
         self._ranks = RankSchedule(config.options) if config.tuner == "adalora" else None
-
-    def targets(self, backbone: Backbone) -> list[str]:
-        """Full names of the layers that are adapted."""
-        if self.config.targets is None:
-            sites = chosen_blocks(backbone, self.config.blocks)
-            return [name for site in sites for name in _norms(backbone, site)]
-        return layers_of(backbone, self.config.blocks, self.config.targets)
-
-    def _feedforward(self, backbone: Backbone) -> list[str]:
-        """Of the targets, those that (IA)^3 scales at their input: the last layers of the MLPs."""
-        if self.config.tuner != "ia3" or "fc2" not in (self.config.targets or ()):
-            return []
-        return layers_of(backbone, self.config.blocks, ["fc2"])
-
-    def _peft_config(self, target: Any, feedforward: Any) -> PeftConfig:
-        named = {"feedforward_modules": feedforward} if self.config.tuner == "ia3" else {}
-        return peft_config(self.config.tuner, self.config.options, target_modules=target, **named)
-
-    def apply(self, backbone: Backbone) -> None:
-        """Wrap the targets with peft's layers; `peft_tuners` says where features start bit-equal."""
-        names, feedforward = self.targets(backbone), self._feedforward(backbone)
-        self.expected_parameters(backbone)  # names a layer that does not fit in our words
-        if self.config.tuner == "ln_tuning":
-            _refuse_used_norms(backbone, names)
-        config = self._peft_config(pattern(names), pattern(feedforward) if feedforward else [])
-        inject_tuner(backbone, config, self.config.tuner, names)
-
-    def expected_parameters(self, backbone: Backbone) -> int:
-        """Sum over the targets of the tuner's closed form, `peftcorr.strategies.tuners.counts`."""
-        last = set(self._feedforward(backbone))
-        return sum(
-            fitted(backbone, name, self.config.tuner, self._count, feedforward=name in last)
-            for name in self.targets(backbone)
-        )
-
-    def _count(self, shape: Shape) -> int:
-        tuner = find_tuner(self.config.tuner)
-        tuner.check_convolution(shape)
-        return tuner.count(shape, self.config.options)
-
-    def first_trainable_block(self, backbone: Backbone) -> int:
-        """The first adapted block."""
-        return first_block(backbone, self.config.blocks)
-
-    def merge(self, backbone: Backbone) -> None:
-        """Fold the adapters into the weights, as peft does, and take its layers out."""
-        merge_layers(backbone, self.targets(backbone), self.config.tuner)
-
-    def peft_form(self, backbone: Backbone) -> PeftForm | None:
-        """See `Strategy.peft_form`."""
-        return peft_form(backbone, self._peft_config, self.targets(backbone), self._feedforward(backbone))
 
     def penalty(self, backbone: Backbone) -> Tensor | None:
         """AdaLoRA's regulariser."""
@@ -150,11 +183,8 @@ def _norms(backbone: Backbone, site: BlockSites) -> list[str]:
     Raises:
         PeftCorrError: if it has none.
     """
-    found: list[str] = []
-    for name, _ in backbone.get_submodule(site.block).named_modules(prefix=site.block):
-        inside = any(name.startswith(f"{norm}.") for norm in found)
-        if not inside and is_norm(base_layer(backbone, name)):
-            found.append(name)
+    modules = pretrained_modules(backbone.get_submodule(site.block), site.block)
+    found = [name for name, module in modules.items() if is_norm(module)]
     if not found:
         raise PeftCorrError(
             f"The tuner ln_tuning finds no norm in {site.block}: choose other blocks or another tuner."
@@ -179,7 +209,7 @@ def _named(tuner_name: str, title: str, documentation: str) -> type[PeftTuner]:
 
     class Named(PeftTuner):
         class Config(PeftTuner.Config):
-            tuner: str = tuner_name
+            tuner: str = Field(default=tuner_name, description="peft's method: this one alone")
 
             @field_validator("tuner")
             @classmethod

@@ -20,11 +20,19 @@ class ScratchRows:
 
     Args:
         what: named in the error when the disk is full.
+
+    Raises:
+        PeftCorrError: if there is no temporary folder.
     """
 
     def __init__(self, what: str):
         self._what = what
-        self._file = tempfile.TemporaryFile(prefix="peftcorr-rows-")  # noqa: SIM115
+        try:
+            self._file = tempfile.TemporaryFile(prefix="peftcorr-rows-")  # noqa: SIM115
+        except OSError as error:
+            raise PeftCorrError(
+                f"Cannot keep {what} in {tempfile.gettempdir()} ({error.strerror}): set TMPDIR to another folder."
+            ) from error
         self._row: torch.Size = torch.Size()
         self._dtype = torch.float32
         self._bytes = 0
@@ -33,8 +41,8 @@ class ScratchRows:
     def __len__(self) -> int:
         return self._count
 
-    def append(self, rows: Tensor) -> int:
-        """Add rows (n, *row), all of one shape and dtype, and return the number of the first.
+    def write(self, number: int, rows: Tensor) -> None:
+        """Write rows (n, *row), all of one shape and dtype, over those from `number` on, or behind the last.
 
         Raises:
             PeftCorrError: if the temporary folder has no room.
@@ -44,22 +52,7 @@ class ScratchRows:
             self._bytes = rows[0].numel() * rows.element_size()
         assert rows.shape[1:] == self._row
         assert rows.dtype == self._dtype
-        self._write(self._count, rows)
-        first, self._count = self._count, self._count + len(rows)
-        return first
-
-    def replace(self, number: int, rows: Tensor) -> None:
-        """Write `rows` over those from `number` on.
-
-        Raises:
-            PeftCorrError: as `append`.
-        """
-        assert rows.shape[1:] == self._row
-        assert rows.dtype == self._dtype
-        assert number + len(rows) <= self._count
-        self._write(number, rows)
-
-    def _write(self, number: int, rows: Tensor) -> None:
+        assert number <= self._count
         raw = rows.cpu().contiguous().view(torch.uint8).numpy().reshape(-1).data
         start = number * self._bytes
         written = 0
@@ -71,6 +64,7 @@ class ScratchRows:
                 f"No room in {tempfile.gettempdir()} for {self._what} ({error.strerror}): {len(rows)} more need "
                 f"{len(raw):,} bytes; free some space, or set TMPDIR to another disk."
             ) from error
+        self._count = max(self._count, number + len(rows))
 
     def read(self, numbers: Sequence[int]) -> Tensor:
         """Rows (len(numbers), *row) on the CPU."""

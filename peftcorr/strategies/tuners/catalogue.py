@@ -24,7 +24,7 @@ class Tuner:
     """One of peft's tuners.
 
     Attributes:
-        peft_type: peft's name of it.
+        name: what a recipe calls it.
         count: closed form of what it trains in a layer.
         options: the options of its peft Config that a recipe may set: those that change neither which layers are
             adapted, nor what else is trained, nor that the features start as they were.
@@ -32,53 +32,59 @@ class Tuner:
         fixed: what makes it this tuner and not another of the same Config.
         convolutions: whether peft's implementation takes them: none, those of one group, or all.
         square: whether a convolution's kernel must be as high as wide.
+        peft_type: peft's name of it, where that is another.
     """
 
-    peft_type: str
+    name: str
     count: counts.Count
     options: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     convolutions: Literal["none", "ungrouped", "all"] = "none"
     square: bool = False
+    peft_type: str = ""
 
-    def config_class(self, name: str) -> type[PeftConfig]:
-        """peft's Config.
-
-        Raises:
-            PeftCorrError: if the installed peft is too old to have it.
-        """
-        found: type[PeftConfig] | None = PEFT_TYPE_TO_CONFIG_MAPPING.get(self.peft_type)
-        if found is None:
-            raise PeftCorrError(
-                f"The installed peft has no tuner {name}: upgrade it with `pip install -U peft`."
-            )
+    @property
+    def config_class(self) -> type[PeftConfig]:
+        """peft's Config."""
+        found: type[PeftConfig] = PEFT_TYPE_TO_CONFIG_MAPPING[self.peft_type or self.name.upper()]
         return found
 
-    def check_convolution(self, shape: counts.Shape) -> None:
-        """Refuse a convolution that peft's implementation does not take.
+    def config(self, options: Mapping[str, Any], **targets: Any) -> PeftConfig:
+        """Make peft's Config.
+
+        Args:
+            options: all of them, as `complete_options` gives them.
+            targets: what is adapted, by peft's names of it.
+        """
+        if self.name == "adalora":  # it wants to know the steps beforehand, which `RankSchedule` is told
+            targets["total_step"] = options["tinit"] + options["tfinal"] + 1
+        return self.config_class(**options, **self.fixed, **targets)
+
+    def parameters(self, shape: counts.Shape, options: Mapping[str, Any]) -> int:
+        """Count what is trained in a layer, by closed form.
 
         Raises:
-            Unfit: saying why.
+            Unfit: if peft's implementation does not take the layer, saying why.
         """
-        if shape.kernel is None:
-            return
-        if self.convolutions == "none":
-            raise counts.Unfit("it is a convolution")
-        if self.convolutions == "ungrouped" and shape.groups > 1:
-            raise counts.Unfit(f"it is a convolution of {shape.groups} groups")
-        if self.square and shape.kernel[0] != shape.kernel[1]:
-            raise counts.Unfit(f"its kernel of {shape.kernel[0]} x {shape.kernel[1]} is not square")
+        if shape.kernel is not None:
+            if self.convolutions == "none":
+                raise counts.Unfit("it is a convolution")
+            if self.convolutions == "ungrouped" and shape.groups > 1:
+                raise counts.Unfit(f"it is a convolution of {shape.groups} groups")
+            if self.square and shape.kernel[0] != shape.kernel[1]:
+                raise counts.Unfit(f"its kernel of {shape.kernel[0]} x {shape.kernel[1]} is not square")
+        return self.count(shape, options)
 
 
 _LORA = ("r", "lora_alpha", "lora_dropout")
 _DROPOUTS = ("rank_dropout", "module_dropout")
 
-TUNERS: dict[str, Tuner] = {
-    "dora": Tuner("LORA", counts.dora, _LORA, fixed={"use_dora": True}, convolutions="ungrouped"),
-    "rslora": Tuner("LORA", counts.low_rank, _LORA, fixed={"use_rslora": True}, convolutions="all"),
-    "adalora": Tuner(
-        "ADALORA",
+_OFFERED = (
+    Tuner("dora", counts.dora, _LORA, peft_type="LORA", fixed={"use_dora": True}, convolutions="ungrouped"),
+    Tuner("rslora", counts.low_rank, _LORA, peft_type="LORA", fixed={"use_rslora": True}, convolutions="all"),
+    Tuner(
+        "adalora",
         counts.adalora,
         (
             *("init_r", "target_r", "lora_alpha", "lora_dropout"),
@@ -86,11 +92,9 @@ TUNERS: dict[str, Tuner] = {
         ),
         convolutions="ungrouped",
     ),
-    "loha": Tuner(
-        "LOHA", counts.loha, ("r", "alpha", *_DROPOUTS, "use_effective_conv2d"), convolutions="ungrouped"
-    ),
-    "lokr": Tuner(
-        "LOKR",
+    Tuner("loha", counts.loha, ("r", "alpha", *_DROPOUTS, "use_effective_conv2d"), convolutions="ungrouped"),
+    Tuner(
+        "lokr",
         counts.lokr,
         (
             *("r", "alpha", *_DROPOUTS, "rank_dropout_scale"),
@@ -99,8 +103,8 @@ TUNERS: dict[str, Tuner] = {
         convolutions="ungrouped",
     ),
     # Without coft, which writes to the weights in every forward pass, scoring included.
-    "oft": Tuner(
-        "OFT",
+    Tuner(
+        "oft",
         counts.oft,
         (
             *("r", "oft_block_size", "module_dropout", "block_share"),
@@ -108,32 +112,33 @@ TUNERS: dict[str, Tuner] = {
         ),
     ),
     # More than one butterfly factor needs an extension that peft compiles where there is a CUDA compiler.
-    "boft": Tuner(
-        "BOFT",
+    Tuner(
+        "boft",
         counts.boft,
         ("boft_block_size", "boft_block_num", "boft_dropout"),
         convolutions="ungrouped",
         square=True,
     ),
-    "hra": Tuner("HRA", counts.hra, ("r",), convolutions="ungrouped", square=True),
-    "ia3": Tuner("IA3", counts.ia3, convolutions="all"),
-    "vera": Tuner("VERA", counts.vera, ("r", "projection_prng_key", "vera_dropout", "d_initial")),
+    Tuner("hra", counts.hra, ("r",), convolutions="ungrouped", square=True),
+    Tuner("ia3", counts.ia3, convolutions="all"),
+    Tuner("vera", counts.vera, ("r", "projection_prng_key", "vera_dropout", "d_initial")),
     # peft's own default is a random spectrum, with which the features start elsewhere.
-    "fourierft": Tuner(
-        "FOURIERFT",
+    Tuner(
+        "fourierft",
         counts.fourierft,
         ("n_frequency", "scaling", "random_loc_seed"),
         fixed={"init_weights": True},
     ),
-    "ln_tuning": Tuner("LN_TUNING", counts.norm),
-    "hira": Tuner("HIRA", counts.low_rank, ("r", "hira_dropout")),
-    "delora": Tuner("DELORA", counts.delora, ("r", "delora_lambda", "module_dropout")),
-    "miss": Tuner("MISS", counts.miss, ("r", "miss_dropout")),
-    "road": Tuner("ROAD", counts.road, ("variant", "group_size")),
-    "c3a": Tuner(
-        "C3A", counts.c3a, ("block_size",), fixed={"init_weights": True}, defaults={"block_size": 64}
-    ),
-}
+    Tuner("ln_tuning", counts.norm),
+    Tuner("hira", counts.low_rank, ("r", "hira_dropout")),
+    Tuner("delora", counts.delora, ("r", "delora_lambda", "module_dropout")),
+    Tuner("miss", counts.miss, ("r", "miss_dropout")),
+    Tuner("road", counts.road, ("variant", "group_size")),
+    Tuner("c3a", counts.c3a, ("block_size",), fixed={"init_weights": True}, defaults={"block_size": 64}),
+)
+TUNERS = {tuner.name: tuner for tuner in _OFFERED}
+LORA = Tuner("lora", counts.low_rank, _LORA, peft_type="LORA", convolutions="all")
+"""LoRA itself, which is a strategy of its own and not offered under ``peft``."""
 
 # Least value of the options that count something, where peft checks late or not at all.
 _LEAST = {
@@ -161,43 +166,29 @@ def find_tuner(name: str) -> Tuner:
     return TUNERS[name]
 
 
-def complete_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def complete_options(tuner: Tuner, given: Mapping[str, Any]) -> dict[str, Any]:
     """All options of a tuner: those given, and the defaults of the rest, so that a record says them.
 
     Raises:
         PeftCorrError: if one is unknown, of another type, or out of range.
     """
-    tuner = find_tuner(name)
-    config_class = tuner.config_class(name)
+    types = get_type_hints(tuner.config_class)
     for key, value in given.items():
         if key not in tuner.options:
             hint = did_you_mean(key, tuner.options) if tuner.options else " It has none."
-            raise PeftCorrError(f"The tuner {name} has no option {key!r} in strategy.options.{hint}")
-        _check(name, key, value, get_type_hints(config_class)[key])
-    fields = config_class.__dataclass_fields__
+            raise PeftCorrError(f"The tuner {tuner.name} has no option {key!r} in strategy.options.{hint}")
+        _check(tuner.name, key, value, types[key])
+    fields = tuner.config_class.__dataclass_fields__
     defaults = {key: tuner.defaults.get(key, fields[key].default) for key in tuner.options}
     options = {**defaults, **given}
-    _check_together(name, options)
+    _check_together(tuner.name, options)
     try:
-        peft_config(name, options, target_modules="any")
+        tuner.config(options, target_modules="any")
     except (ValueError, TypeError) as error:
         raise PeftCorrError(
-            f"strategy.options of the tuner {name}: {' '.join(str(error).split()).rstrip('.!')}."
+            f"strategy.options of the tuner {tuner.name}: {' '.join(str(error).split()).rstrip('.!')}."
         ) from error
     return options
-
-
-def peft_config(name: str, options: Mapping[str, Any], **targets: Any) -> PeftConfig:
-    """peft's Config of a tuner.
-
-    Args:
-        options: as `complete_options` gives them.
-        targets: what is adapted, by peft's names of it.
-    """
-    tuner = find_tuner(name)
-    if name == "adalora":  # which wants to know the steps beforehand; the trainer tells `RankSchedule`
-        targets["total_step"] = options["tinit"] + options["tfinal"] + 1
-    return tuner.config_class(name)(**options, **tuner.fixed, **targets)
 
 
 def _check(name: str, key: str, value: Any, annotation: Any) -> None:

@@ -1,0 +1,32 @@
+"""``peftcorr compile``: the leaderboard again, from the records that are there."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from peftcorr.commands.options import OUTPUT
+from peftcorr.machine.startup import importing
+
+SUMMARY = "Rewrite the leaderboard from the records."
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument(
+        "output", type=Path, nargs="?", default=OUTPUT, metavar="DIR",
+        help=f"folder of the runs (default: {OUTPUT})",
+    )  # fmt: skip
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Carry out the subcommand.
+
+    Raises:
+        PeftCorrError: if there are no records, or one of them is not valid.
+    """
+    with importing():
+        from peftcorr.report.compile import compile_leaderboard
+
+    print(compile_leaderboard(parsed.output))
+    return 0

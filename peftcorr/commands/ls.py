@@ -1,0 +1,202 @@
+"""``peftcorr ls``: what there is, and with a name all of that name; only what is asked for is imported."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+
+from peftcorr.backbones import BACKBONES
+from peftcorr.backbones.sizes import Size, known, measure
+from peftcorr.console.table import print_line, print_table
+from peftcorr.data import DATASETS
+from peftcorr.errors import PeftCorrError, nearest
+from peftcorr.machine.startup import importing
+from peftcorr.matching import PREDICTORS
+from peftcorr.registry import OURS, Entry, Registry
+from peftcorr.strategies import STRATEGIES
+
+SUMMARY = "List every strategy, backbone, dataset and predictor with its origin, or all that is known of one."
+
+REGISTRIES: tuple[Registry[Any], ...] = (STRATEGIES, BACKBONES, DATASETS, PREDICTORS)
+
+_WIDE = 130  # columns of a terminal that has room for where weights come from
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME",
+        help="strategy, backbone, dataset or predictor whose options, source and use are wanted; also timm/MODEL, or "
+        "strategies joined by a plus",
+    )  # fmt: skip
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON list of what is found, for machines"
+    )
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Carry out the subcommand.
+
+    Raises:
+        PeftCorrError: if there is nothing of that name.
+    """
+    console = Console()
+    if parsed.name is not None:
+        found = [_described(kind, entry) for kind, entry in _find(parsed.name)]
+        if parsed.json:
+            print(json.dumps(found, indent=1))
+            return 0
+        for number, one in enumerate(found):
+            print("\n" * bool(number), end="")
+            _print_one(console, one)
+        return 0
+    listed = [(registry.kind, entry) for registry in REGISTRIES for entry in registry.describe()]
+    if parsed.json:
+        print(json.dumps([_listed(kind, entry) for kind, entry in listed], indent=1))
+    else:
+        _print_all(console, listed)
+    return 0
+
+
+def _listed(kind: str, entry: Entry[Any]) -> dict[str, Any]:
+    size = _size(entry) if kind == "backbone" else None
+    return {
+        "kind": kind,
+        "name": entry.name,
+        "origin": entry.origin,
+        "summary": entry.summary,
+        "error": entry.error,
+        **({} if size is None else asdict(size)),
+    }
+
+
+def _size(entry: Entry[Any]) -> Size | None:
+    """From the table of what is ours; anything else is built, where it can be without options."""
+    if entry.origin == OURS and entry.name in known():
+        return known()[entry.name]
+    if entry.error is not None or isinstance(entry.target, str):
+        return None
+    try:
+        return measure(entry.target)
+    except Exception:  # whatever a plugin raises, the others are still to be listed
+        return None
+
+
+def _print_all(console: Console, listed: Sequence[tuple[str, Entry[Any]]]) -> None:
+    rows: list[Sequence[str] | None] = []
+    for number, (kind, entry) in enumerate(listed):
+        if number and kind != listed[number - 1][0]:
+            rows.append(None)
+        what = f"BROKEN: {entry.error}" if entry.error else entry.summary.replace("`", "")
+        rows.append((kind, entry.name, entry.origin, what))
+    print_table(console, ("kind", "name", "origin", "what it is"), rows, text=range(4), whole=(0, 1))
+    console.print()
+    header = ("backbone", "parameters", "stride", "image size", "licence", "weights")
+    wide = not console.is_terminal or console.width >= _WIDE
+    columns = len(header) if wide else len(header) - 1
+    sizes = [_size_row(entry)[:columns] for kind, entry in listed if kind == "backbone" and not entry.error]
+    caption = "peftcorr ls NAME has the options of one, where it comes from and an example."
+    print_table(console, header[:columns], sizes, text=(0, 4, 5), whole=(0,), caption=caption)
+
+
+def _size_row(entry: Entry[Any]) -> Sequence[str]:
+    size = _size(entry)
+    if size is None:
+        return (entry.name, *("by option",) * 3, "", "by option")
+    return (
+        entry.name,
+        f"{size.parameters:,}",
+        str(size.stride),
+        str(size.image_size),
+        size.licence,
+        size.weights,
+    )
+
+
+def _find(name: str) -> list[tuple[str, Entry[Any]]]:
+    """Everything of that name, loaded.
+
+    Raises:
+        PeftCorrError: if there is nothing, or a family has the name but nothing behind it.
+    """
+    names = {entry.name for registry in REGISTRIES for entry in registry.entries()}
+    refused = []
+    found = []
+    with importing():
+        for registry in REGISTRIES:
+            try:
+                entry = registry.find(name)
+            except PeftCorrError as error:
+                refused.append(error)
+                continue
+            if entry is not None:
+                found.append((registry.kind, entry))
+    if found:
+        return found
+    if refused:
+        raise refused[0]
+    near = nearest(name, names)
+    raise PeftCorrError(
+        f"There is nothing called {name!r}.{near or ' peftcorr ls, without a name, lists what there is.'}"
+    )
+
+
+def _described(kind: str, entry: Entry[Any]) -> dict[str, Any]:
+    from peftcorr.commands.description import about, example, options_of, paper
+
+    if entry.error is not None or isinstance(entry.target, str):
+        return _listed(kind, entry)
+    options = options_of(entry.target.Config)
+    return {
+        **_listed(kind, entry),
+        "about": about(entry.target),
+        "options": [asdict(option) for option in options],
+        "paper": paper(entry.target),
+        "module": entry.target.__module__,
+        "example": example(kind, entry.name, entry.target, options),
+    }
+
+
+def _print_one(console: Console, one: dict[str, Any]) -> None:
+    print_line(console, f"{one['kind']} {one['name']}, of {one['origin']}", style="bold")
+    if one["error"] is not None:
+        print_line(console, f"BROKEN: {one['error']}")
+        return
+    for text in (one["summary"].replace("`", ""), *one["about"].splitlines()):
+        print_line(console, text)
+    console.print()
+    if one["options"]:
+        header = ("option", "default", "allowed", "meaning")
+        print_table(console, header, map(_option_row, one["options"]), text=range(4), whole=(0,))
+    else:
+        print_line(console, "It has no options.")
+    console.print()
+    for label, text in _facts(one):
+        print_line(console, f"{label}: {text}")
+    console.print(f"example: {one['example']}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _option_row(option: dict[str, Any]) -> Sequence[str]:
+    default = "required" if option["required"] else _as_yaml(option["default"])
+    return (option["name"], default, option["allowed"], option["meaning"])
+
+
+def _as_yaml(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _facts(one: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if "parameters" in one:
+        yield (
+            "size",
+            f"{one['parameters']:,} parameters, stride {one['stride']}, images of {one['image_size']} px",
+        )
+        yield "weights", ", ".join(text for text in (one["weights"], one["licence"]) if text) or "by option"
+    if one["paper"] is not None:
+        yield "paper", one["paper"]
+    yield "module", one["module"]

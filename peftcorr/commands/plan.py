@@ -1,0 +1,53 @@
+"""What ``peftcorr run --dry-run`` prints: the cells of a sweep with their parameters and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from peftcorr.console.table import print_table
+from peftcorr.engine.cost import estimate, machine_speed, trained_images
+from peftcorr.engine.plan import Plan
+from peftcorr.errors import PeftCorrError
+
+_HEADER = (
+    "run", "cell", "trainable", "total", "train images", "train TFLOP", "GFLOP per image scored", "train minutes here"
+)  # fmt: skip
+
+
+def print_plan(plans: Sequence[Plan], terminal: Console | None) -> None:
+    """Print each cell with its cost, and which of them are impossible; nothing where there is no terminal."""
+    speed = machine_speed()
+    rows: list[Sequence[str]] = []
+    impossible = []
+    for plan in plans:
+        try:
+            cost = estimate(plan.model)
+        except PeftCorrError as error:
+            impossible.append(f"{plan.title}: {error}")
+            rows.append((plan.run_id, plan.title, "impossible"))
+            continue
+        images = trained_images(plan.recipe.training)
+        work = cost.train_flops * images
+        rows.append(
+            (
+                plan.run_id,
+                plan.title,
+                f"{cost.trainable:,}",
+                f"{cost.total:,}",
+                f"{images:,}",
+                f"{work / 1e12:,.1f}",
+                f"{cost.forward_flops / 1e9:,.1f}",
+                f"{work / speed / 60:,.1f}",
+            )
+        )
+    if terminal is None:
+        return
+    print_table(terminal, _HEADER, rows, text=(0, 1))
+    for reason in impossible:
+        terminal.print(reason, highlight=False, markup=False, soft_wrap=True)
+    terminal.print(
+        f"Minutes at the {speed / 1e9:,.0f} GFLOP/s that a matrix product reached just now.",
+        highlight=False,
+    )

@@ -1,0 +1,189 @@
+"""``peftcorr run``: every cell of a sweep trained, scored and recorded."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from peftcorr.commands.options import (
+    MANY,
+    add_data_root,
+    add_image_size,
+    add_output,
+    add_recipe,
+    add_weights,
+    cache_folder,
+    data_roots,
+)
+from peftcorr.console.numbers import parse_bytes
+from peftcorr.machine.startup import importing
+
+if TYPE_CHECKING:
+    from peftcorr.engine.plan import Plan
+    from peftcorr.results.store import Store
+
+SUMMARY = "Train, score and record every cell of a sweep, and rewrite the leaderboard."
+
+EXAMPLES = """examples:
+  LoRA on the embedded backbone and benchmark:
+    peftcorr run
+  six cells; what is done is not done again:
+    peftcorr run --strategy frozen lora --seed 0 1 2
+  any option (peftcorr ls lora lists them):
+    peftcorr run --strategy lora --set strategy.rank=4
+  a published backbone on a published dataset:
+    peftcorr run --backbone dinov2_vits14 --dataset spair71k --data-root PATH
+  what the cells of a recipe would cost:
+    peftcorr run --recipe FILE --dry-run
+  on several processes or GPUs:
+    accelerate launch -m peftcorr.cli run --strategy lora
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the subcommand."""
+    parser.epilog = EXAMPLES
+    parser.set_defaults(announced=True)
+    parser.add_argument("--strategy", metavar="NAME", **MANY, help="how the backbone is adapted")
+    parser.add_argument("--backbone", metavar="NAME", **MANY, help="what is adapted")
+    parser.add_argument("--dataset", metavar="NAME", **MANY, help="what is trained on and scored")
+    parser.add_argument(
+        "--eval-on", metavar="NAME", **MANY, help="more datasets to score the trained model on"
+    )
+    add_data_root(parser)
+    add_weights(parser)
+    add_image_size(parser)
+    parser.add_argument("--predictor", metavar="NAME", **MANY, help="how points are read off similarities")
+    parser.add_argument(
+        "--alphas", type=float, metavar="A", **MANY, help="thresholds of PCK, as shares of the object's size"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", **MANY, help="seed of everything random")
+    parser.add_argument("--steps", type=int, metavar="N", help="how many steps are trained")
+    add_recipe(parser)
+    parser.add_argument("--limit-pairs", type=int, metavar="N", help="score this many evenly spaced pairs")
+    add_output(parser, "where records, predictions, adapters and the leaderboard go")
+    parser.add_argument(
+        "--overwrite", choices=("missing", "failed", "always", "never"), default="missing",
+        help="cells to run: those not done (missing), failed ones too, all, or only those without any record (never)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--memory", type=parse_bytes, default="2GiB", metavar="SIZE",
+        help="features held in memory while scoring, for example 512MiB; the rest waits on disk (default: 2GiB)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--feature-cache", action="store_true",
+        help="keep the features of frozen backbones on disk for later runs",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the cells with their cost, and run nothing"
+    )
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Carry out the subcommand.
+
+    Returns:
+        0, or 1 if a cell failed.
+
+    Raises:
+        PeftCorrError: if any cell is wrong, before the first one starts.
+        KeyboardInterrupt: saying what a later start of the same command finds saved.
+    """
+    if parsed.dry_run or parsed.recipe or parsed.set or set(parsed.dataset) - {"synthetic"}:
+        return _sweep(parsed)
+
+    from peftcorr.data.synthetic import SyntheticConfig
+    from peftcorr.data.synthetic.rendered import rendering_ahead
+
+    with rendering_ahead(cache_folder(), SyntheticConfig()):  # takes about as long as the imports
+        return _sweep(parsed)
+
+
+def _sweep(parsed: argparse.Namespace) -> int:
+    with importing():
+        from peftcorr.machine.launch import on_cpu, respawn, use_all_cores
+
+        code = respawn(parsed.arguments)
+        if code is not None:
+            return code
+        use_all_cores()
+
+        from accelerate import PartialState
+
+        from peftcorr.console.progress import Progress
+        from peftcorr.engine.workbench import Workbench
+        from peftcorr.report.compile import compile_leaderboard
+        from peftcorr.report.summary import print_summary
+        from peftcorr.sweep import cells, sweep
+
+    state = PartialState(cpu=on_cpu())
+    terminal = Console() if state.is_main_process else None
+    progress = Progress(terminal)
+    bench = Workbench(
+        data_roots(parsed.data_root),
+        parsed.weights,
+        parsed.output,
+        cache_folder(),
+        progress,
+        parsed.memory,
+        parsed.feature_cache,
+    )
+    axes, fixed = _command_line(parsed)
+    plans = cells(axes, fixed, parsed.set, parsed.recipe, bench)
+    if parsed.dry_run:
+        from peftcorr.commands.plan import print_plan
+
+        print_plan(plans, terminal)
+        return 0
+    try:
+        outcomes = sweep(plans, bench, parsed.overwrite)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_kept(plans, bench.store)) from None
+    if state.is_main_process:
+        compile_leaderboard(parsed.output)
+        if not any(outcome.status == "ran" for outcome in outcomes):
+            progress.say("Nothing was run.")
+        print_summary(parsed.output, Console(), [plan.run_id for plan in plans])
+    state.wait_for_everyone()
+    state.destroy_process_group()
+    return 1 if any(outcome.error is not None for outcome in outcomes) else 0
+
+
+def _kept(plans: Sequence[Plan], store: Store) -> str:
+    """What of some cells an interrupted sweep leaves, in a few words; nothing where that is nothing."""
+    ids = [plan.run_id for plan in plans]
+    done = sum(store.is_whole(run_id) for run_id in ids)
+    if not done and not any(store.can_resume(run_id) for run_id in ids):
+        return ""
+    cells = f" ({done} of {len(ids)} cells are done)" if len(ids) > 1 else ""
+    return f"the same command goes on from the last saved state{cells}"
+
+
+def _command_line(parsed: argparse.Namespace) -> tuple[dict[str, Sequence[object]], dict[str, Any]]:
+    """Flags as recipe keys: lists that form the product, and single values."""
+    size = {} if parsed.image_size is None else {"image_size": parsed.image_size}
+    axes: dict[str, Sequence[object]] = {
+        "strategy": [{"name": name} for name in parsed.strategy],
+        "backbone": [{"name": name, **size} for name in parsed.backbone] or ([size] if size else []),
+        "dataset": [{"name": name} for name in parsed.dataset],
+        "seed": parsed.seed,
+    }
+    fixed: dict[str, Any] = {}
+    if parsed.eval_on:
+        fixed["eval_on"] = parsed.eval_on
+    if parsed.predictor:
+        fixed["predictors"] = parsed.predictor
+    if parsed.alphas:
+        fixed["alphas"] = parsed.alphas
+    if parsed.steps is not None:
+        fixed["training"] = {"steps": parsed.steps}
+    if parsed.limit_pairs is not None:
+        fixed["limit_pairs"] = parsed.limit_pairs
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if precision != "no":
+        fixed["precision"] = precision
+    return axes, fixed

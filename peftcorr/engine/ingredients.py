@@ -1,0 +1,101 @@
+"""The digests of what a recipe names: see `peftcorr.results.identity`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from peftcorr.backbones import BACKBONES, Weights
+from peftcorr.config import Section
+from peftcorr.data import DATASETS
+from peftcorr.data.base import DatasetSource
+from peftcorr.data.identity import annotation_digest, images_digest
+from peftcorr.engine.workbench import Workbench
+from peftcorr.files import digest, sha256
+from peftcorr.matching import PREDICTORS
+from peftcorr.recipe import Recipe
+from peftcorr.registry import OURS, Registry
+from peftcorr.strategies import STRATEGIES
+
+# What these hold is told by the versions in the record's environment.
+_LIBRARIES = {
+    OURS, "abc", "builtins", "typing", "typing_extensions", "pydantic", "torch", "torchvision", "transformers", "timm",
+    "peft", "diffusers", "segment_anything", "datasets", "numpy",
+}  # fmt: skip
+
+
+def ingredients(
+    recipe: Recipe, weights: Weights, sources: Mapping[str, DatasetSource], trains: bool, bench: Workbench
+) -> dict[str, str]:
+    """Digests of everything that a run will read.
+
+    Args:
+        recipe: names the classes.
+        weights: with their hash.
+        sources: datasets by their place in the recipe: ``dataset``, ``eval_on.0``, ...
+        trains: whether the run trains, and so reads the trn and val splits too.
+        bench: opens the splits.
+
+    Raises:
+        PeftCorrError: if a split or an image cannot be read.
+    """
+    found = {"weights": weights.sha256 or ""} | ({"commit": weights.commit} if weights.commit else {})
+    for place, source in sources.items():
+        for split in _read(place, source, trains):
+            dataset = bench.opened(source, split)
+            found[f"annotation {place}/{split}"] = annotation_digest(dataset)
+            found[f"images {place}/{split}"] = images_digest(dataset, bench.cache)
+    named: list[tuple[Registry[Any], Section]] = [
+        (STRATEGIES, recipe.strategy),
+        (BACKBONES, recipe.backbone),
+        *((DATASETS, section) for section in (recipe.dataset, *recipe.eval_on)),
+        *((PREDICTORS, section) for section in recipe.predictors),
+    ]
+    for registry, section in named:
+        for kind, name, code in _plugins(registry, section):
+            found[f"plugin {kind} {name}"] = code
+    return found
+
+
+def _read(place: str, source: DatasetSource, trains: bool) -> Iterator[str]:
+    """The splits that a run reads."""
+    there = source.splits()
+    if place == "dataset" and trains:
+        yield from (split for split in ("trn", "val") if split in there)
+    elif getattr(source.config, "occlusion_threshold", None) == "val":
+        yield "val"
+    yield "test"
+
+
+def _plugins(registry: Registry[Any], section: Section) -> Iterator[tuple[str, str, str]]:
+    """Kind, name and digest of the code of each plugin that a section names; of a combination, of its parts."""
+    names = [section["name"], *str(section["name"]).split("+")]
+    parts = section.get("parts")
+    names += [part["name"] for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    for name in dict.fromkeys(names):
+        entry = registry.find(name)
+        if entry is None or not isinstance(entry.target, type):
+            continue
+        modules = {cls.__module__ for cls in entry.target.__mro__}
+        own = sorted(m for m in modules if m.partition(".")[0] not in _LIBRARIES | sys.stdlib_module_names)
+        if own:
+            yield registry.kind, name, digest([*map(_code, own), _version(entry.origin)])
+
+
+def _code(name: str) -> list[list[str]]:
+    """The files of a module: itself, or all of the package that it is in, by their names there."""
+    top: ModuleType = sys.modules[name.partition(".")[0]]
+    file = Path(top.__file__ or "")
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    return [[path.relative_to(file.parent).as_posix(), sha256(path)] for path in files if path.is_file()]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return f"{distribution} {metadata.version(distribution)}"
+    except metadata.PackageNotFoundError:
+        return ""
