@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ from pydantic import ValidationError
 
 from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.data.synthetic import CATEGORIES, SyntheticConfig, generate, object_seed, render_view
+from peftcorr.data.synthetic.generate import run_tasks
 from peftcorr.data.synthetic.pairs import keypoint_names
 
 SMALL = {
@@ -151,6 +155,14 @@ def test_a_finished_folder_is_left_alone(folder: Path) -> None:
     before = contents(folder)
     generate(folder, SyntheticConfig(seed=99), workers=1)
     assert contents(folder) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal masks there")
+def test_ctrl_c_is_for_the_process_that_waits() -> None:
+    """A terminal sends it to all of them, and each would print where it was."""
+    blocked = partial(signal.pthread_sigmask, signal.SIG_BLOCK)
+    assert list(run_tasks(blocked, [()], workers=2)) == [((), {signal.SIGINT})]
+    assert signal.SIGINT not in blocked(())
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
