@@ -24,12 +24,14 @@ from peftcorr.commands import (
     score,
     tune_predictor,
     validate,
+    verify,
 )
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.startup import announce, importing, is_main_process, quiet_libraries
 
 COMMANDS = (
-    run, ls, params, data, score, compare, breakdown, tune_predictor, compile, export, validate, cache, completion
+    run, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, export, validate, cache,
+    completion,
 )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
 from peftcorr.pipeline import run
 from peftcorr.recipe import resolve
+from peftcorr.results.identity import changed, decisive
+from peftcorr.results.record import Record
 
 Overwrite = Literal["missing", "failed", "always", "never"]
 
@@ -67,6 +69,8 @@ def sweep(plans: Sequence[Plan], bench: Workbench, overwrite: Overwrite) -> list
         head = f"[{number}/{len(plans)}] {plan.title} ({plan.run_id})"
         outcome = standing(plan, bench, overwrite)
         if outcome is None:
+            for line in _since(plan, bench):
+                bench.progress.say(line)
             bench.progress.say(f"{head}: running")
             outcome = _attempt(plan, bench)
         elif outcome.status == "done":
@@ -106,3 +110,39 @@ def _attempt(plan: Plan, bench: Workbench) -> Outcome:
         # The others may wait for this process in a collective that it has left: it must end, and they with it.
         raise PeftCorrError(f"{plan.title} ({plan.run_id}): failed: {text}")
     return Outcome(plan, "failed", text)
+
+
+def _since(plan: Plan, bench: Workbench) -> list[str]:
+    """Say why a cell has to be run although one of the same recipe was: what changed since it was measured."""
+    wanted = decisive(plan.recipe.model_dump(mode="json"))
+    lines = []
+    for record in bench.store.records():
+        if record.status == "failed" or record.schema_version == 1 or record.run_id == plan.run_id:
+            continue
+        if decisive(record.recipe) != wanted:
+            continue
+        names = [_named(name, plan) for name in changed(record.ingredients, plan.ingredients)]
+        lines.append(f"{', '.join(names)} changed since {_score(record)} was measured ({record.run_id}).")
+    return lines
+
+
+def _named(ingredient: str, plan: Plan) -> str:
+    """An ingredient as people call it: ``annotation of cvat/test``."""
+    what, _, place = ingredient.partition(" ")
+    where, slash, split = place.rpartition("/")
+    if not slash:
+        return {"plugin": f"the code of the {place}", "commit": "the revision of the weights"}.get(
+            what, f"the {what}"
+        )
+    index = where.removeprefix("eval_on.")
+    source = plan.eval_on[int(index)] if index.isdigit() and int(index) < len(plan.eval_on) else plan.dataset
+    return f"{what} of {source.name}/{split}"
+
+
+def _score(record: Record) -> str:
+    """The first score of a record, in percent."""
+    for predictors in record.scores.values():
+        for scores in predictors.values():
+            alpha = "0.1" if "0.1" in scores.per_keypoint else next(iter(scores.per_keypoint))
+            return f"{scores.per_keypoint[alpha]:.2f}"
+    return "nothing"

@@ -71,6 +71,7 @@ class Section:
     n_pairs: int
     n_keypoints: int
     boards: tuple[Board, ...]
+    traced: bool = True  # whether the records say what they were made from
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,28 @@ class _Pairs:
 def build_leaderboard(records: Sequence[Record]) -> Leaderboard:
     """Arrange records into sections, boards and rows; the order of `records` does not matter."""
     records = sorted(records, key=lambda record: record.run_id)
-    configurations = configurations_of([record for record in records if record.status == "ok"])
+    well = [record for record in records if record.status == "ok"]
+    # What a record of version 1 was made from is not known: it is no seed of a configuration of later ones.
+    later, first = ([r for r in well if (r.schema_version == 1) is old] for old in (False, True))
+    sections: list[Section] = []
+    runs: list[tuple[str, Record]] = []
+    for version in (later, first):
+        configurations = configurations_of(version)
+        runs += [(c.label, record) for c in configurations for record in c.records]
+        apart = ", records of version 1" if version is first and later else ""
+        sections += [
+            replace(section, title=section.title + apart, traced=version is later)
+            for section in _scored(configurations)
+        ]
+    return Leaderboard(
+        sections=tuple(sections),
+        runs=tuple(sorted(runs, key=lambda run: (run[0], run[1].backbone, run[1].dataset, run[1].run_id))),
+        failed=tuple(record for record in records if record.status == "failed"),
+    )
+
+
+def _scored(configurations: Sequence[Configuration]) -> tuple[Section, ...]:
+    """The sections of some configurations."""
     rows: dict[_Pairs, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     whole: dict[_Pairs, bool] = defaultdict(bool)
     for configuration in configurations:
@@ -109,14 +131,7 @@ def build_leaderboard(records: Sequence[Record]) -> Leaderboard:
             # Pairs that show none of the tracked points have no PCK, and still count to the limit.
             asked = pairs.n_pairs if tracking is None else tracking.n_pairs
             whole[pairs] |= limit is None or limit > asked
-    runs = [
-        (configuration.label, record) for configuration in configurations for record in configuration.records
-    ]
-    return Leaderboard(
-        sections=_sections(rows, whole),
-        runs=tuple(sorted(runs, key=lambda run: (run[0], run[1].backbone, run[1].dataset, run[1].run_id))),
-        failed=tuple(record for record in records if record.status == "failed"),
-    )
+    return _sections(rows, whole)
 
 
 def _sections(rows: dict[_Pairs, dict[str, list[Row]]], whole: dict[_Pairs, bool]) -> tuple[Section, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from peftcorr.console import numbers
 from peftcorr.metrics.presets import Preset
@@ -45,6 +46,13 @@ The same predictions as tracks, by TAP-Vid's metrics at 256 x 256 pixels in perc
 points within 1, 2, 4, 8 and 16 pixels), OA (occlusion accuracy) and AJ (average Jaccard, which ranks the rows). A point
 is called occluded when its similarity is below the threshold."""
 
+_UNTRACED = """\
+## Records of version 1
+
+What follows was measured before records had digests: nothing ties these numbers to the annotation, the images and the
+code that they were made from, and nothing tells whether a record was changed since.
+"""
+
 
 def render(leaderboard: Leaderboard, figures: Mapping[str, str], published: Published | None = None) -> str:
     """Return the page.
@@ -63,7 +71,9 @@ def render(leaderboard: Leaderboard, figures: Mapping[str, str], published: Publ
     ]
     if not leaderboard.sections:
         parts.append("No run has been scored yet.\n")
-    parts.extend(_section(section, figures.get(section.title)) for section in leaderboard.sections)
+    for traced, sections in groupby(leaderboard.sections, key=lambda section: section.traced):
+        parts.extend([] if traced else [_UNTRACED])
+        parts.extend(_section(section, figures.get(section.title)) for section in sections)
     parts.append(transfer_section(leaderboard))
     if leaderboard.failed:
         parts.append(_failures(leaderboard.failed))

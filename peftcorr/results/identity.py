@@ -15,8 +15,8 @@ from peftcorr.files import digest
 Ingredients = Mapping[str, str]
 """Digests by what they are of: ``annotation dataset/trn``, ``images eval_on.0/test``, ``weights``, ``plugin ...``."""
 
-# Options of a dataset that say where its files lie; what is in them is told by the digests.
-_PLACES = ("folder", "annotations", "images")
+# Options of a dataset that say where its files lie, or repeat what the digests tell.
+_PLACES = ("folder", "annotations", "images", "pair_lists")
 
 
 def decisive(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from peftcorr.errors import PeftCorrError
-from peftcorr.files import digest, manifest, read_json, sha256, write_json
+from peftcorr.files import SEAL, digest, manifest, read_json, sha256, write_json
 from peftcorr.results.identity import run_id
 from peftcorr.results.record import Record
 
@@ -131,7 +131,7 @@ def read_record(path: Path) -> Record:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         first = isinstance(document, dict) and document.get("schema_version") == 1
-        record = Record.model_validate(document if first else read_json(path))
+        record = Record.model_validate(document if first and SEAL not in document else read_json(path))
         if first and (record.ingredients or record.files):
             raise ValueError("version 1 has neither ingredients nor files")
         if not first and not record.run_id == run_id(record.recipe, record.ingredients) == path.stem:

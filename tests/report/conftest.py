@@ -42,6 +42,7 @@ def _record(
 ) -> Record:
     """A record of one run on ``synthetic``, scored by argmax; `change` sets any field of the record."""
     values: dict[str, Any] = {
+        "schema_version": 1,
         "run_id": run_id,
         "status": "ok",
         "recipe": {

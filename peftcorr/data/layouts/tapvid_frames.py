@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from peftcorr.data.base import Progress
 from peftcorr.data.layouts.fields import LARGEST, shown, single_name
 from peftcorr.data.layouts.restricted_pickle import load_arrays
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import seal_folder, unsealed
 
 SIDE = 256  # pixels: the frame that TAP-Vid's metrics are defined in
 _VERSION = "tapvid-frames-2"  # raise it when the same pickle gives other files
@@ -59,12 +61,13 @@ def prepare(path: Path, cache: Path, progress: Progress | None = None) -> Path:
     """
     shelf = cache / "tapvid" / hashlib.blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()
     folder = shelf / stamp(_VERSION, path.name.encode(), [path.parent], path.name)
-    if folder.is_dir():
+    if _sound(folder):
         return folder
     try:
         shelf.mkdir(parents=True, exist_ok=True)
         with FileLock(shelf / ".lock"):
-            if not folder.is_dir():
+            if not _sound(folder):
+                shutil.rmtree(folder, ignore_errors=True)  # it was changed since, or a disk lost a bit
                 _write(path, shelf, folder, progress)
     except OSError as error:
         raise PeftCorrError(
@@ -106,6 +109,11 @@ def _write(path: Path, shelf: Path, folder: Path, progress: Progress | None) -> 
             **{f"points/{name}": track.points for name, track in tracks.items()},  # type: ignore[arg-type]
             **{f"occluded/{name}": track.occluded for name, track in tracks.items()},  # type: ignore[arg-type]
         )
+        seal_folder(temporary)
+
+
+def _sound(folder: Path) -> bool:
+    return folder.is_dir() and unsealed(folder) is None
 
 
 def _checked(path: Path, name: object, video: object) -> Tracks:
