@@ -9,8 +9,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from peftcorr.matching import PREDICTORS
 from peftcorr.matching.predictors import (
-    PREDICTORS,
     Argmax,
     KernelSoftmax,
     Predictor,
