@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from accelerate.state import AcceleratorState, GradientState
 
 from peftcorr.cli import main
 from peftcorr.results.record import Record
@@ -57,7 +58,9 @@ class Commands:
         return [*arguments, *(["--set", *assignments] if assignments else [])]
 
     def run(self, *more: str, assignments: Sequence[str] = QUICK) -> int:
-        """Run in this process; returns the exit code."""
+        """Run in this process, as if nothing had run in it before; returns the exit code."""
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PEFTCORR_CACHE", str(self.folder / "cache"))
             patch.setattr("peftcorr.machine.launch.use_all_cores", lambda: torch.set_num_threads(1))

@@ -20,8 +20,8 @@ from peftcorr.errors import PeftCorrError
 from tests.commanding import PLAIN, PROJECT, Commands
 
 NAMES = (
-    "run", "ls", "params", "data", "score", "compare", "breakdown", "tune-predictor", "compile", "export", "validate",
-    "cache", "completion",
+    "run", "ls", "params", "data", "score", "compare", "breakdown", "tune-predictor", "compile", "verify", "export",
+    "validate", "cache", "completion",
 )  # fmt: skip
 
 

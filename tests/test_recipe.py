@@ -258,7 +258,7 @@ def identified(**changes: Any) -> Recipe:
 
 def test_a_run_id_is_a_hash_of_the_numbers_alone() -> None:
     run_id = identified().digest()
-    assert re.fullmatch(r"[0-9a-f]{16}", run_id)
+    assert re.fullmatch(r"[0-9a-f]{64}", run_id)
     assert run_id == Recipe.model_validate(identified().model_dump(mode="json")).digest()
     assert run_id != identified(weights=WeightsIdentity(id="w", sha256="1" * 64)).digest()
     assert run_id != identified(seed=1).digest()

@@ -31,7 +31,7 @@ def fetched(backbone: type[Backbone], config: Backbone.Config, weights: Weights)
     if weights.parts:
         members = backbone.members(config)
         return joined([fetched(*own, part) for own, part in zip(members, weights.parts, strict=True)])
-    if weights.folder is not None:
+    if weights.folder is not None or "/" not in weights.id:  # a plugin's backbone may need no weights
         return weights
     folder = fetch(weights.id, backbone.hub_files)
     found = backbone.find_weights(config, folder)

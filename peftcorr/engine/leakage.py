@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from peftcorr.data.leakage import BYTES, Fingerprints, Leakage, fingerprints, overlap
+from peftcorr.data.fingerprints import BYTES, Fingerprints, fingerprints, overlap
+from peftcorr.data.leakage import Leakage
 from peftcorr.engine.evaluate import Split
 
 

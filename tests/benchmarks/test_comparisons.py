@@ -44,7 +44,8 @@ def run(
     }
     Store(output).write(
         Record(
-            schema_version=1, run_id=run_id, status="ok", recipe=recipe, strategy=strategy, backbone="tiny", weights_id="tiny",
+            schema_version=1,
+            run_id=run_id, status="ok", recipe=recipe, strategy=strategy, backbone="tiny", weights_id="tiny",
             weights_sha256=None, official_weights=True, dataset=dataset, seed=seed, protocol=PEFTCORR,
             trainable_parameters=0 if strategy == "frozen" else 10, total_parameters=100,
             scores=score_predictions(read_predictions(path), [0.1], PEFTCORR),

@@ -98,7 +98,8 @@ def test_what_is_left_is_listed(
 def _leave(store: Store, run_id: str, status: str) -> None:
     store.record_path(run_id).parent.mkdir(parents=True, exist_ok=True)
     record = {
-        "run_id": run_id, "status": status, "recipe": {}, "strategy": "x", "backbone": "tiny", "weights_id": "tiny",
+        "schema_version": 1, "run_id": run_id, "status": status, "recipe": {}, "strategy": "x", "backbone": "tiny",
+        "weights_id": "tiny",
         "weights_sha256": None, "official_weights": True, "dataset": "synthetic", "seed": 0,
     }  # fmt: skip
     store.write(Record.model_validate(record))

@@ -96,7 +96,8 @@ def record(
     scores = score_predictions(read_predictions(store.predictions_path(run_id)), alphas, protocol)
     store.write(
         Record(
-            schema_version=1, run_id=run_id, status="ok", recipe={"limit_pairs": limit}, strategy="frozen", backbone="tiny",
+            schema_version=1,
+            run_id=run_id, status="ok", recipe={"limit_pairs": limit}, strategy="frozen", backbone="tiny",
             weights_id="tiny", weights_sha256=None, official_weights=True, dataset="farm", seed=0, protocol=protocol,
             trainable_parameters=0, scores=scores,
         )

@@ -150,7 +150,8 @@ def test_the_page_of_all_protocols(predictions: Path, capsys: pytest.CaptureFixt
     output = predictions.parents[1]
     Store(output).write(
         Record(
-            schema_version=1, run_id=predictions.stem, status="ok", recipe={"backbone": {"image_size": 224}}, strategy="frozen",
+            schema_version=1,
+            run_id=predictions.stem, status="ok", recipe={"backbone": {"image_size": 224}}, strategy="frozen",
             backbone="dinov2_vits14", weights_id="other-weights", weights_sha256=None, official_weights=False,
             dataset="farm", seed=0, trainable_parameters=0,
         )

@@ -13,6 +13,7 @@ from peftcorr.engine.evaluate import Evaluator
 from peftcorr.engine.tuning import Setting, Tuning, grid
 from peftcorr.errors import PeftCorrError
 from peftcorr.features.encode import Encoder
+from peftcorr.files import read_json, write_json
 from peftcorr.matching.predictors import WindowSoftargmax
 from peftcorr.metrics.aggregate import aggregate
 from peftcorr.results.choice import PredictorChoice
@@ -42,7 +43,7 @@ def tune(commands: Commands, *more: str) -> int:
 def choice(commands: Commands) -> PredictorChoice:
     [path] = (commands.output / "predictors").iterdir()
     assert path.name == "small-small-weights-32px.json"
-    return PredictorChoice.model_validate_json(path.read_text())
+    return PredictorChoice.model_validate(read_json(path))
 
 
 def test_the_best_on_val_is_kept_and_later_runs_use_it(
@@ -162,15 +163,18 @@ def test_a_choice_for_another_backbone_is_not_used(
 ) -> None:
     assert tune(commands, *GRID) == 0
     [path] = (commands.output / "predictors").iterdir()
-    content = json.loads(path.read_text())
+    content = read_json(path)
     for change, said in (
         ({"weights_sha256": "0" * 64}, "was chosen with other weights"),
         ({"backbone": {**content["backbone"], "layer": 1}}, "was chosen with another backbone.layer"),
         ({"predictor": {"name": "window_softargmax", "radius": -1}}, "is no valid choice"),
     ):
-        path.write_text(json.dumps({**content, **change}))
+        write_json(path, {**content, **change})
         assert commands.run("--strategy", "frozen", "--predictor", "tuned") == 2
         assert said in capsys.readouterr().err
+    path.write_text(json.dumps({**content, "alpha": 0.2}))
+    assert commands.run("--strategy", "frozen", "--predictor", "tuned") == 2
+    assert "is no valid choice" in capsys.readouterr().err, "it was edited by hand"
 
 
 def test_the_grid_has_argmax_once_and_small_windows_first() -> None:

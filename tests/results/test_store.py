@@ -16,6 +16,7 @@ from peftcorr.results.store import Store, read_record
 
 def record(**change: Any) -> Record:
     values: dict[str, Any] = {
+        "schema_version": 1,
         "run_id": "lora-1",
         "status": "ok",
         "recipe": {"seed": 0},
@@ -95,7 +96,7 @@ def scored(**per_keypoint: Any) -> dict[str, Any]:
     [
         ({"seed": "zero"}, "seed"),
         ({"status": "done"}, "status"),
-        ({"schema_version": 2}, "schema_version"),
+        ({"schema_version": 3}, "seal"),
         ({"surprise": 1}, "surprise"),
         ({"scores": scored(**{"0.1": None})}, "per_keypoint"),
         ({"scores": scored(**{"0.1": 140.0})}, "per_keypoint"),
@@ -108,7 +109,7 @@ def test_a_malformed_record_is_named_with_its_field(
     path = tmp_path / "bad.json"
     path.write_text(json.dumps({**record().model_dump(), **change}))
     with pytest.raises(
-        PeftCorrError, match=rf"bad\.json is no valid record \(.*{problem}.*\): mend or delete it\."
+        PeftCorrError, match=rf"bad\.json is no valid record \(.*{problem}.*\): delete it and run it again"
     ):
         read_record(path)
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from peftcorr.data.fingerprints import BYTES, fingerprints, overlap
 from peftcorr.data.images import ImageStore, ResizeMode
-from peftcorr.data.leakage import BYTES, Leakage, fingerprints, overlap, warnings
+from peftcorr.data.leakage import Leakage, warnings
 
 SIZE = 96
 
@@ -94,7 +95,7 @@ def test_an_image_is_decoded_and_fingerprinted_once(
     store.add(names)  # what a run has decoded anyway
     expected = fingerprints(store, names)
     assert store.decodes == len(names)
-    monkeypatch.setattr("peftcorr.data.leakage.fingerprint", None)
+    monkeypatch.setattr("peftcorr.data.fingerprints.fingerprint", None)
     assert np.array_equal(fingerprints(store, names[::-1])[::-1], expected)
     assert fingerprints(store, []).shape == (0, BYTES)
 
