@@ -94,7 +94,7 @@ def _allowed(part: Schema) -> str:
         return " or ".join(dict.fromkeys(map(_allowed, part["anyOf"])))
     if "enum" in part or "const" in part:
         return " | ".join(map(str, part.get("enum", [part.get("const")])))
-    kind = part.get("type", "any")
+    kind: str = part.get("type", "any")
     if "prefixItems" in part:
         return f"list of {len(part['prefixItems'])}"
     if kind == "array":
