@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from peftcorr.data.synthetic.builder import Builder, Category, heading
-from peftcorr.data.synthetic.categories.parts import SIDES, both, eyes, vec
+from peftcorr.data.synthetic.builder import Builder, heading
+from peftcorr.data.synthetic.categories.parts import SIDES, category, eyes, vec
 from peftcorr.data.synthetic.materials import plain_material
 from peftcorr.data.synthetic.solids import Array, Shape
 
 
-def build_person(b: Builder) -> None:
+@category("nose head_top *_eye *_shoulder *_elbow *_hand *_knee *_toe")
+def person(b: Builder) -> None:
     """A standing or walking person."""
     b.paint("shirt", "sleeve", like=0.6)
     b.paint("trousers")
-    b.colour("shoe", (0.05, 0.3))
+    b.colours(shoe=(0.05, 0.3, 0.3))
     b.materials["skin"] = plain_material(_skin(b))
-    b.colour("hair", (0.05, 0.4))
-    b.colour("eye", (0.02, 0.12), gloss=0.8)
+    b.colours(hair=(0.05, 0.4, 0.3), eye=(0.02, 0.12, 0.8))
     torso, broad, deep = b.size(0.5, 0.68), b.size(0.24, 0.34), b.size(0.13, 0.2)
     upper = heading(b.bend(20), 0, b.bend(10)) @ heading(0, b.bend(12))
     chest = upper @ vec(0, 0, torso)
@@ -74,11 +74,12 @@ def _skin(b: Builder) -> Array:
     return np.asarray(dark + b.look.uniform() * (pale - dark))
 
 
-def build_chair(b: Builder) -> None:
+@category("back_top_* seat_front_* seat_rear_* front_*_foot rear_*_foot arm_*_end", elevation=(0.0, 50.0))
+def chair(b: Builder) -> None:
     """A chair, with or without arms, its back solid or of slats."""
     b.paint("seat", "back", like=0.5)
     b.paint("leg", "arm", like=0.7, plain=0.6)
-    b.colour("cap", (0.03, 0.2))
+    b.colours(cap=(0.03, 0.2, 0.3))
     wide, deep, thick = b.size(0.4, 0.6), b.size(0.4, 0.55), b.size(0.04, 0.1)
     b.box((0, 0, 0), (deep, wide, thick), "seat")
     height, lean = b.size(0.45, 0.85), b.size(0.0, 0.3) + 0.15 * abs(b.bend(1))
@@ -118,16 +119,3 @@ def build_chair(b: Builder) -> None:
             )
             b.ball(front + vec(0.02, 0, 0), 0.07, "cap/arm")
             b.mark(f"arm_{side}_end", front + vec(0.04, 0, 0.03), slack=0.08)
-
-
-PERSON = Category(
-    "person",
-    both("nose", "head_top", "*_eye", "*_shoulder", "*_elbow", "*_hand", "*_knee", "*_toe"),
-    build_person,
-)
-CHAIR = Category(
-    "chair",
-    both("back_top_*", "seat_front_*", "seat_rear_*", "front_*_foot", "rear_*_foot", "arm_*_end"),
-    build_chair,
-    elevation=(0.0, 50.0),
-)
