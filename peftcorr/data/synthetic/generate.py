@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from peftcorr.data.synthetic.categories import CATEGORIES
 from peftcorr.data.synthetic.pairs import (
-    ImageAnnotation,
+    Annotation,
     annotate,
     annotate_pair,
     keypoint_names,
@@ -37,7 +37,7 @@ CHUNK = 6  # images a task, small enough to keep workers evenly busy
 Split = Literal["trn", "val", "test"]
 SPLITS: tuple[Split, ...] = ("trn", "val", "test")
 Progress = Callable[[int, int], None]
-Task = tuple[Split, str, int, int]  # split, category, first image, one past the last
+Task = tuple[Split, str, range]  # images of a category by their numbers
 
 
 class SplitSizes(BaseModel):
@@ -59,21 +59,16 @@ class SyntheticConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = Field(default=0, ge=0, description="of everything")
+    seed: int = Field(0, ge=0, description="of everything")
     categories: tuple[str, ...] = Field(
-        default=("quadruped", "bird", "car", "aeroplane", "bicycle", "chair"),
+        ("quadruped", "bird", "car", "aeroplane", "bicycle", "chair"),
         description="kinds of object, by default all",
     )
     images: SplitSizes = Field(
-        default=SplitSizes(trn=100, val=12, test=16),
-        description="images of a category, each of an object of its own",
+        SplitSizes(trn=100, val=12, test=16), description="images of a category, each of an object of its own"
     )
-    pairs: SplitSizes = Field(
-        default=SplitSizes(trn=400, val=60, test=130), description="most pairs of a category"
-    )
-    minimum_shared: int = Field(
-        default=3, ge=1, description="fewest visible landmarks that a pair has in common"
-    )
+    pairs: SplitSizes = Field(SplitSizes(trn=400, val=60, test=130), description="most pairs of a category")
+    minimum_shared: int = Field(3, ge=1, description="fewest visible landmarks that a pair has in common")
     variety: Variety = Variety(
         articulation=0.5,
         proportions=0.6,
@@ -87,8 +82,7 @@ class SyntheticConfig(BaseModel):
     @field_validator("categories")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [name for name in names if name not in CATEGORIES]
-        if unknown or not names or len(set(names)) < len(names):
+        if not names or len(set(names) & CATEGORIES.keys()) < len(names):
             raise ValueError(f"give distinct categories out of {', '.join(CATEGORIES)}")
         return names
 
@@ -138,10 +132,14 @@ def _write(root: Path, config: SyntheticConfig, workers: int | None, progress: P
     for category in config.categories:
         (root / "JPEGImages" / category).mkdir(parents=True)
         (root / "ImageAnnotation" / category).mkdir(parents=True)
-    tasks = list(_tasks(config))
-    total = images_in_all(config)
-    rendered: dict[Task, list[ImageAnnotation]] = {}
-    done = 0
+    tasks = [
+        (split, category, range(config.images.of(split))[start : start + CHUNK])
+        for split in SPLITS
+        for category in config.categories
+        for start in range(0, config.images.of(split), CHUNK)
+    ]
+    rendered: dict[Task, list[Annotation]] = {}
+    done, total = 0, images_in_all(config)
     for task, images in run_tasks(partial(_render_chunk, root, config), tasks, workers):
         rendered[task] = images
         done += len(images)
@@ -168,18 +166,10 @@ def _write(root: Path, config: SyntheticConfig, workers: int | None, progress: P
     _write_json(root / "synthetic.json", {"renderer": RENDERER, **config.model_dump(mode="json")})
 
 
-def _tasks(config: SyntheticConfig) -> Iterator[Task]:
-    for split in SPLITS:
-        for category in config.categories:
-            count = config.images.of(split)
-            for start in range(0, count, CHUNK):
-                yield split, category, start, min(start + CHUNK, count)
-
-
-def _render_chunk(root: Path, config: SyntheticConfig, task: Task) -> list[ImageAnnotation]:
-    split, category, start, stop = task
+def _render_chunk(root: Path, config: SyntheticConfig, task: Task) -> list[Annotation]:
+    split, category, numbers = task
     images = []
-    for index in range(start, stop):
+    for index in numbers:
         name = f"{split}_{index:04d}"
         own_seed = object_seed(config.seed, split, category, index)
         view = render_view(category, own_seed, view_seed=0, variety=config.variety)

@@ -95,14 +95,8 @@ def bird(b: Builder) -> None:
         b.blade(root, elbow, tilt @ vec(chord, 0, 0), arm[:, 2] * 0.05, "wing", taper=0.95)
         b.blade(elbow, tip, tilt @ vec(chord * 0.95, 0, 0), outer[:, 2] * 0.045, "wing/outer", taper=0.25)
         b.mark(f"{side}_wing_elbow", elbow + tilt @ vec(chord * 0.9, 0, 0), slack=0.06)
-        b.blade(
-            elbow + 0.8 * (tip - elbow),
-            tip,
-            tilt @ vec(chord * 0.5, 0, 0),
-            outer[:, 2] * 0.05,
-            "tip",
-            taper=0.4,
-        )
+        last = elbow + 0.8 * (tip - elbow)
+        b.blade(last, tip, tilt @ vec(chord * 0.5, 0, 0), outer[:, 2] * 0.05, "tip", taper=0.4)
         b.mark(f"{side}_wing_tip", tip, slack=0.05)
 
     root = tilt @ vec(-length * 0.8, 0, 0)

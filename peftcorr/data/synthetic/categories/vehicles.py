@@ -7,7 +7,7 @@ import numpy as np
 from peftcorr.data.synthetic.builder import Builder, heading
 from peftcorr.data.synthetic.categories.parts import SIDES, category, vec
 from peftcorr.data.synthetic.materials import plain_material
-from peftcorr.data.synthetic.solids import Array, Shape
+from peftcorr.data.synthetic.solids import Shape
 
 
 @category("front_*_wheel rear_*_wheel *_headlight *_taillight *_mirror roof_front_* roof_rear_*")
@@ -139,7 +139,10 @@ def bicycle(b: Builder) -> None:
         b.mark(f"{side}_grip", grip, slack=0.08)
     for name, hub, frame in (("front", front, steer), ("rear", rear, np.eye(3))):
         b.wheel(hub, frame[:, 1], radius, 0.045, 0.8, "tyre")
-        _spokes(b, hub, frame, radius, f"rim/{name}")
+        b.rod(hub - frame[:, 1] * 0.06, hub + frame[:, 1] * 0.06, 0.055, f"rim/{name}")
+        for angle in (0.0, 60.0, 120.0):
+            bar = frame @ heading(0, angle)[:, 0] * radius * 0.82
+            b.rod(hub - bar, hub + bar, 0.012, f"rim/{name}")
         b.mark(f"{name}_hub", hub, slack=0.09)
         b.mark(f"{name}_wheel_bottom", hub - vec(0, 0, radius * 0.9), slack=0.08)
     turn = b.pose.uniform(0, 360) * b.articulation
@@ -150,11 +153,3 @@ def bicycle(b: Builder) -> None:
         b.box(end + vec(0, 0.05 * sign, 0), (0.08, 0.06, 0.025), "grip/pedal")
         b.mark(f"{side}_pedal", end + vec(0, 0.05 * sign, 0), slack=0.08)
     b.rod(bracket - vec(0, 0.11, 0), bracket + vec(0, 0.11, 0), 0.09, "rim/crank")
-
-
-def _spokes(b: Builder, hub: Array, frame: Array, radius: float, part: str) -> None:
-    """A hub and three bars across the wheel."""
-    b.rod(hub - frame[:, 1] * 0.06, hub + frame[:, 1] * 0.06, 0.055, part)
-    for angle in (0.0, 60.0, 120.0):
-        along = frame @ heading(0, angle)[:, 0] * radius * 0.82
-        b.rod(hub - along, hub + along, 0.012, part)
