@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from peftcorr.data.synthetic.camera import rotation_about
 from peftcorr.data.synthetic.materials import Material, plain_material, random_colour, random_material
 from peftcorr.data.synthetic.solids import Array, Shape, Solid
 
-Vector = ArrayLike  # (3,)
+Vector = Array | Sequence[float]  # (3,)
 UPRIGHT: Array = np.eye(3)
 
 
@@ -103,7 +102,7 @@ class Builder:
         self.landmarks[name] = Landmark(np.asarray(point, dtype=float), slack)
 
     def solid(
-        self, shape: Shape, axes: Sequence[Vector], centre: Vector, material: str, parameter: float = 1.0
+        self, shape: Shape, axes: Array | Sequence[Vector], centre: Vector, material: str, parameter: float = 1.0
     ) -> None:
         """A unit shape whose axes become the three vectors ``axes``."""
         matrix = np.stack(axes, axis=1, dtype=float)
@@ -111,7 +110,7 @@ class Builder:
 
     def ellipsoid(self, centre: Vector, half: Vector, material: str, frame: Array = UPRIGHT) -> None:
         """An ellipsoid with half axes ``half`` along the columns of ``frame``."""
-        self.solid(Shape.ELLIPSOID, (frame * half).T, centre, material)
+        self.solid(Shape.ELLIPSOID, (frame * np.asarray(half)).T, centre, material)
 
     def ball(self, centre: Vector, radius: float, material: str) -> None:
         """A sphere."""
