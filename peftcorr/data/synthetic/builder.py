@@ -102,10 +102,15 @@ class Builder:
         self.landmarks[name] = Landmark(np.asarray(point, dtype=float), slack)
 
     def solid(
-        self, shape: Shape, axes: Array | Sequence[Vector], centre: Vector, material: str, parameter: float = 1.0
+        self,
+        shape: Shape,
+        axes: Array | Sequence[Vector],
+        centre: Vector,
+        material: str,
+        parameter: float = 1.0,
     ) -> None:
         """A unit shape whose axes become the three vectors ``axes``."""
-        matrix = np.stack(axes, axis=1, dtype=float)
+        matrix = np.stack([np.asarray(axis, dtype=float) for axis in axes], axis=1)
         self.solids.append(Solid(shape, matrix, np.asarray(centre, dtype=float), material, parameter))
 
     def ellipsoid(self, centre: Vector, half: Vector, material: str, frame: Array = UPRIGHT) -> None:

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from peftcorr.data.synthetic.categories import CATEGORIES
-from peftcorr.data.synthetic.pairs import (
-    Annotation,
-    annotate,
-    annotate_pair,
-    keypoint_names,
-    sample_pairs,
-)
+from peftcorr.data.synthetic.pairs import Annotation, annotate, annotate_pair, keypoint_names, sample_pairs
 from peftcorr.data.synthetic.scene import Variety, render_view
 from peftcorr.files import whole_folder
 from peftcorr.machine.processors import processors
@@ -192,41 +186,34 @@ def run_tasks(
         for task in tasks:
             yield task, work(task)
         return
-    with _pool(workers) as pool:
-        with _deaf_to_interrupts():
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        with _starting():
             futures = {pool.submit(work, task): task for task in tasks}
         for future in as_completed(futures):
             yield futures[future], future.result()
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[Executor]:
-    """Spawned processes with one linear-algebra thread each: more would fight over the same processors."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Let processes that are started in the block not hear Ctrl-C, which is for the one that waits for them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _starting() -> Iterator[None]:
+    """Let processes that start in the block have one linear-algebra thread each, and not hear Ctrl-C.
+
+    More threads would fight over the same processors, and Ctrl-C is for the process that waits for these.
+    """
+    before = {name: os.environ[name] for name in _THREADS if name in os.environ}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    masked = hasattr(signal, "pthread_sigmask")
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if masked:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+        for name in _THREADS:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _write_json(path: Path, content: Any) -> None:
