@@ -7,14 +7,14 @@ one that fails to load stays in the list with its error and stops nobody else.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from pkgutil import resolve_name
+from typing import Generic, TypeVar
 
 from peftcorr.errors import PeftCorrError, did_you_mean
 
@@ -57,8 +57,9 @@ class Registry(Generic[T]):
         """Class decorator: add the class under `name`; a second one of that name is an error."""
 
         def add(cls: C) -> C:
-            entry: Entry[type[T]] = Entry(name, _origin(cls.__module__), cls, _first_line(cls))
-            self._add(replace(entry, target=self._checked(cls, entry)))
+            self._add(
+                Entry(name, cls.__module__.partition(".")[0], self._checked(cls, name), _first_line(cls))
+            )
             return cls
 
         return add
@@ -118,21 +119,18 @@ class Registry(Generic[T]):
             return None
         if entry.error is None and isinstance(entry.target, str):
             try:
-                entry.target = self._checked(_load(entry.target), entry)
+                entry.target = self._checked(resolve_name(entry.target), name)
                 entry.summary = entry.summary or _first_line(entry.target)
-            except PeftCorrError as error:
-                entry.error = str(error)
             except Exception as error:  # a plugin may fail in any way, and must not take the rest with it
-                entry.error = f"{type(error).__name__}: {error}"
+                entry.error = _in_a_line(error)
         return entry
 
     def _of_family(self, name: str) -> Entry[type[T]] | None:
-        target = next((target for sign, target in self._families.items() if sign in name), None)
-        if target is None:
-            return None
-        make: Any = _load(target)
-        cls = make(name)
-        return Entry(name, OURS, cls, _first_line(cls))
+        for sign, target in self._families.items():
+            if sign in name:
+                cls = resolve_name(target)(name)
+                return Entry(name, OURS, cls, _first_line(cls))
+        return None
 
     def describe(self) -> list[Entry[type[T]]]:
         """Every entry with its summary; plugins, which come without, are loaded, and what is broken says so."""
@@ -153,26 +151,19 @@ class Registry(Generic[T]):
                 label = f"{point.name} ({origin})"
                 self._entries[label] = Entry(label, origin, point.value, error=str(error))
 
-    def _checked(self, found: object, entry: Entry[type[T]]) -> type[T]:
-        base: Any = _load(self.base)
+    def _checked(self, found: object, name: str) -> type[T]:
+        base = resolve_name(self.base)
         if not (isinstance(found, type) and issubclass(found, base)):
-            raise TypeError(
-                f"{entry.name}: {found!r} is no subclass of {base.__module__}.{base.__qualname__}"
-            )
+            raise TypeError(f"{name}: {found!r} is no subclass of {base.__module__}.{base.__qualname__}")
         return found
-
-
-def _load(target: str) -> object:
-    module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
-def _origin(module: str) -> str:
-    return module.partition(".")[0]
 
 
 def _first_line(cls: type) -> str:
     return (cls.__doc__ or "").strip().partition("\n")[0]
+
+
+def _in_a_line(error: Exception) -> str:
+    return str(error) if isinstance(error, PeftCorrError) else f"{type(error).__name__}: {error}"
 
 
 def load_plugin_file(path: Path) -> None:
@@ -191,9 +182,8 @@ def load_plugin_file(path: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except PeftCorrError:
-        del sys.modules[name]
-        raise
     except Exception as error:  # whatever the plugin's own code raises is reported as the plugin's
         del sys.modules[name]
-        raise PeftCorrError(f"--plugin {path} cannot be imported: {type(error).__name__}: {error}") from error
+        if isinstance(error, PeftCorrError):
+            raise
+        raise PeftCorrError(f"--plugin {path} cannot be imported: {_in_a_line(error)}") from error

@@ -81,13 +81,13 @@ def test_it_is_listed_with_its_origin_and_a_broken_one_with_its_error(
     assert len(list(distributions(path=[str(tmp_path)]))) == 1
     done = commands.process(PLAIN, ["ls"], PYTHONPATH=f"{installed}:{tmp_path}")
     assert done.returncode == 0, done.stderr
-    [line] = [line for line in done.stdout.splitlines() if " difffit " in line]
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("difffit ")]
     assert "peftcorr-difffit" in line
     assert "Train the blocks' biases" in line
-    [line] = [line for line in done.stdout.splitlines() if " broken " in line]
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("broken ")]
     assert "broken-plugin" in line
     assert "BROKEN: ModuleNotFoundError" in line
-    assert " lora " in done.stdout
+    assert "\nlora " in done.stdout
     done = commands.process(PLAIN, ["ls", "difffit"], PYTHONPATH=f"{installed}:{tmp_path}")
     assert done.stdout.startswith("strategy difffit, of peftcorr-difffit\n"), done.stderr
     done = commands.process(PLAIN, ["ls", "broken"], PYTHONPATH=f"{installed}:{tmp_path}")

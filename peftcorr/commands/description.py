@@ -1,4 +1,4 @@
-"""What is known of a registered class: its options with type, default, range and meaning, its paper, an example."""
+"""What is known of a registered class: its options with default, range and meaning, its paper, an example."""
 
 from __future__ import annotations
 
@@ -10,21 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, PydanticInvalidForJsonSchema, ValidationError
+from pydantic import BaseModel, PydanticInvalidForJsonSchema, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from peftcorr.errors import PeftCorrError
 
 Schema = Mapping[str, Any]
 
-_TYPES = {
-    "integer": "integer",
-    "number": "number",
-    "boolean": "true or false",
-    "string": "text",
-    "null": "null",
-    "object": "mapping",
-}
+_TYPES = {"boolean": "true or false", "string": "text", "object": "mapping"}
 _BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 _CITATION = re.compile(r"""(?s)(?=.*(et al\.|")).*\b(19[89]\d|20[0-3]\d)\b""")
 
@@ -37,31 +30,37 @@ class Option:
         name: dotted where the option lies in a section of its own.
         required: whether it has no default.
         default: as a recipe would write it.
-        range: what is allowed beyond the type; empty where that is everything.
         allowed: type and range, for people.
     """
 
     name: str
-    type: str
     required: bool
     default: Any
-    range: str
     allowed: str
     meaning: str
+
+
+def schema_of(config: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a class's ``Config``.
+
+    Raises:
+        PeftCorrError: if an option is of a type that cannot be described.
+    """
+    try:
+        return config.model_json_schema()
+    except PydanticInvalidForJsonSchema as error:
+        raise PeftCorrError(
+            f"The options of {config.__qualname__} cannot be listed: {error.message}."
+        ) from error
 
 
 def options_of(config: type[BaseModel]) -> list[Option]:
     """Every option of a class's ``Config``, those of sections inside it one by one.
 
     Raises:
-        PeftCorrError: if an option is of a type that cannot be described.
+        PeftCorrError: as `schema_of`.
     """
-    try:
-        schema = config.model_json_schema()
-    except PydanticInvalidForJsonSchema as error:
-        raise PeftCorrError(
-            f"The options of {config.__qualname__} cannot be listed: {error.message}."
-        ) from error
+    schema = schema_of(config)
     try:
         # A default may depend on others: a timm model's image size is the one that it was pretrained with.
         defaults = to_jsonable_python(config())
@@ -80,54 +79,30 @@ def _options(
         meaning = ", ".join(text for text in (about, given.get("description", "")) if text)
         if "properties" in part:
             yield from _options(part, shared, default or {}, f"{prefix}{name}.", meaning)
-            continue
-        if _type(part) == "mapping" and default:  # its keys are known by what they are unless said
+        elif part.get("type") == "object" and default:  # its keys are known by what they are unless said
             for key, value in default.items():
-                kind = _type_of(value)
-                yield Option(f"{prefix}{name}.{key}", kind, False, value, "", kind, meaning)
-            continue
-        required = name in schema.get("required", ()) and name not in defaults
-        yield Option(prefix + name, _type(part), required, default, _range(part), _allowed(part), meaning)
-
-
-def _type(part: Schema) -> str:
-    if "anyOf" in part:
-        return " or ".join(dict.fromkeys(_type(one) for one in part["anyOf"]))
-    if part.get("type") == "array":
-        if "prefixItems" in part:
-            return f"list of {len(part['prefixItems'])}"
-        inner = _type(part.get("items", {}))
-        return f"list of {inner}{'s' * (inner in ('integer', 'number'))}"
-    return _TYPES.get(part.get("type", ""), "any")
-
-
-def _type_of(value: Any) -> str:
-    names = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
-    return _TYPES.get(names.get(type(value), ""), "any")
-
-
-def _range(part: Schema) -> str:
-    if "anyOf" in part:
-        return "; or ".join(filter(None, map(_range, part["anyOf"])))
-    found = [f"{sign} {part[key]:g}" for key, sign in _BOUNDS.items() if key in part]
-    if "enum" in part:
-        found.append(" | ".join(map(str, part["enum"])))
-    if "const" in part:
-        found.append(str(part["const"]))
-    if "items" in part:
-        found.append(_range(part["items"]))
-    if part.get("minItems") and "prefixItems" not in part:
-        found.append(f"at least {part['minItems']} of them")
-    return ", ".join(filter(None, found))
+                allowed = _allowed(TypeAdapter(type(value)).json_schema())
+                yield Option(f"{prefix}{name}.{key}", False, value, allowed, meaning)
+        else:
+            required = name in schema.get("required", ()) and name not in defaults
+            yield Option(prefix + name, required, default, _allowed(part), meaning)
 
 
 def _allowed(part: Schema) -> str:
+    """Type and range in a few words: ``integer, >= 1 or null``."""
     if "anyOf" in part:
         return " or ".join(dict.fromkeys(map(_allowed, part["anyOf"])))
-    kind, limits = _type(part), _range(part)
     if "enum" in part or "const" in part:
-        return limits
-    return f"{kind}, {limits}" if limits else kind
+        return " | ".join(map(str, part.get("enum", [part.get("const")])))
+    kind: str = part.get("type", "any")
+    if "prefixItems" in part:
+        return f"list of {len(part['prefixItems'])}"
+    if kind == "array":
+        inner = _allowed(part.get("items", {}))
+        least = f", at least {part['minItems']} of them" if part.get("minItems") else ""
+        return f"list of {inner}{'s' * (inner in ('integer', 'number'))}{least}"
+    limits = (f", {sign} {part[key]:g}" for key, sign in _BOUNDS.items() if key in part)
+    return _TYPES.get(kind, kind) + "".join(limits)
 
 
 def about(cls: type) -> str:
@@ -162,7 +137,7 @@ def example(kind: str, name: str, cls: Any, options: list[Option]) -> str:
     if kind == "dataset":
         root = f" --data-root {name}=PATH" if cls.needs_root else ""
         return f"peftcorr run --strategy frozen --dataset {name}{root}"
-    number = next((option for option in options if option.type in ("integer", "number")), None)
+    number = next((option for option in options if type(option.default) in (int, float)), None)
     if kind == "strategy":
         value = f" --set strategy.{number.name}={number.default}" if number is not None else ""
         return f"peftcorr run --strategy {name}{value}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -55,9 +55,10 @@ def run(parsed: argparse.Namespace) -> int:
             print("\n" * bool(number), end="")
             _print_one(console, one)
         return 0
-    listed = [(registry.kind, entry) for registry in REGISTRIES for entry in registry.describe()]
+    listed = {registry.kind: registry.describe() for registry in REGISTRIES}
     if parsed.json:
-        print(json.dumps([_listed(kind, entry) for kind, entry in listed], indent=1))
+        everything = [_listed(kind, entry) for kind, entries in listed.items() for entry in entries]
+        print(json.dumps(everything, indent=1))
     else:
         _print_all(console, listed)
     return 0
@@ -87,35 +88,29 @@ def _size(entry: Entry[Any]) -> Size | None:
         return None
 
 
-def _print_all(console: Console, listed: Sequence[tuple[str, Entry[Any]]]) -> None:
-    rows: list[Sequence[str] | None] = []
-    for number, (kind, entry) in enumerate(listed):
-        if number and kind != listed[number - 1][0]:
-            rows.append(None)
-        what = f"BROKEN: {entry.error}" if entry.error else entry.summary.replace("`", "")
-        rows.append((kind, entry.name, entry.origin, what))
-    print_table(console, ("kind", "name", "origin", "what it is"), rows, text=range(4), whole=(0, 1))
-    console.print()
+def _print_all(console: Console, listed: Mapping[str, Sequence[Entry[Any]]]) -> None:
+    for kind, entries in listed.items():
+        rows = [(entry.name, _in_a_line(entry)) for entry in entries]
+        print_table(console, (kind, "what it is"), rows, text=(0, 1), whole=(0,))
+        console.print()
     header = ("backbone", "parameters", "stride", "image size", "licence", "weights")
-    wide = not console.is_terminal or console.width >= _WIDE
-    columns = len(header) if wide else len(header) - 1
-    sizes = [_size_row(entry)[:columns] for kind, entry in listed if kind == "backbone" and not entry.error]
+    columns = len(header) - (console.is_terminal and console.width < _WIDE)
+    sizes = [_size_row(entry)[:columns] for entry in listed["backbone"] if not entry.error]
     caption = "peftcorr ls NAME has the options of one, where it comes from and an example."
     print_table(console, header[:columns], sizes, text=(0, 4, 5), whole=(0,), caption=caption)
+
+
+def _in_a_line(entry: Entry[Any]) -> str:
+    what = f"BROKEN: {entry.error}" if entry.error else entry.summary.replace("`", "")
+    return what if entry.origin == OURS else f"{what} [{entry.origin}]"
 
 
 def _size_row(entry: Entry[Any]) -> Sequence[str]:
     size = _size(entry)
     if size is None:
         return (entry.name, *("by option",) * 3, "", "by option")
-    return (
-        entry.name,
-        f"{size.parameters:,}",
-        str(size.stride),
-        str(size.image_size),
-        size.licence,
-        size.weights,
-    )
+    numbers = (f"{size.parameters:,}", str(size.stride), str(size.image_size))
+    return (entry.name, *numbers, size.licence, size.weights)
 
 
 def _find(name: str) -> list[tuple[str, Entry[Any]]]:
@@ -124,30 +119,29 @@ def _find(name: str) -> list[tuple[str, Entry[Any]]]:
     Raises:
         PeftCorrError: if there is nothing, or a family has the name but nothing behind it.
     """
-    names = {entry.name for registry in REGISTRIES for entry in registry.entries()}
-    refused = []
+    refused = None
     found = []
     with importing():
         for registry in REGISTRIES:
             try:
                 entry = registry.find(name)
             except PeftCorrError as error:
-                refused.append(error)
+                refused = refused or error
                 continue
             if entry is not None:
                 found.append((registry.kind, entry))
     if found:
         return found
-    if refused:
-        raise refused[0]
-    near = nearest(name, names)
+    if refused is not None:
+        raise refused
+    near = nearest(name, {known for registry in REGISTRIES for known in registry.names()})
     raise PeftCorrError(
         f"There is nothing called {name!r}.{near or ' peftcorr ls, without a name, lists what there is.'}"
     )
 
 
 def _described(kind: str, entry: Entry[Any]) -> dict[str, Any]:
-    from peftcorr.commands.description import about, example, options_of, paper
+    from peftcorr.commands.description import about, example, options_of, paper, schema_of
 
     if entry.error is not None or isinstance(entry.target, str):
         return _listed(kind, entry)
@@ -156,6 +150,7 @@ def _described(kind: str, entry: Entry[Any]) -> dict[str, Any]:
         **_listed(kind, entry),
         "about": about(entry.target),
         "options": [asdict(option) for option in options],
+        "schema": schema_of(entry.target.Config),
         "paper": paper(entry.target),
         "module": entry.target.__module__,
         "example": example(kind, entry.name, entry.target, options),
@@ -176,27 +171,18 @@ def _print_one(console: Console, one: dict[str, Any]) -> None:
     else:
         print_line(console, "It has no options.")
     console.print()
-    for label, text in _facts(one):
-        print_line(console, f"{label}: {text}")
+    if "parameters" in one:
+        size = f"{one['parameters']:,} parameters, stride {one['stride']}, images of {one['image_size']} px"
+        print_line(console, f"size: {size}")
+        weights = ", ".join(filter(None, (one["weights"], one["licence"]))) or "by option"
+        print_line(console, f"weights: {weights}")
+    if one["paper"] is not None:
+        print_line(console, f"paper: {one['paper']}")
+    print_line(console, f"module: {one['module']}")
     console.print(f"example: {one['example']}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _option_row(option: dict[str, Any]) -> Sequence[str]:
-    default = "required" if option["required"] else _as_yaml(option["default"])
-    return (option["name"], default, option["allowed"], option["meaning"])
-
-
-def _as_yaml(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _facts(one: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    if "parameters" in one:
-        yield (
-            "size",
-            f"{one['parameters']:,} parameters, stride {one['stride']}, images of {one['image_size']} px",
-        )
-        yield "weights", ", ".join(text for text in (one["weights"], one["licence"]) if text) or "by option"
-    if one["paper"] is not None:
-        yield "paper", one["paper"]
-    yield "module", one["module"]
+    default = option["default"]
+    shown = default if isinstance(default, str) else json.dumps(default)
+    return (option["name"], "required" if option["required"] else shown, option["allowed"], option["meaning"])

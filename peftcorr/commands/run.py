@@ -71,7 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="cells to run: those not done (missing), failed ones too, all, or only those without any record (never)",
     )  # fmt: skip
     parser.add_argument(
-        "--memory", type=parse_bytes, default="2GiB", metavar="SIZE",
+        "--memory", type=parse_bytes, default=2 << 30, metavar="SIZE",
         help="features held in memory while scoring, for example 512MiB; the rest waits on disk (default: 2GiB)",
     )  # fmt: skip
     parser.add_argument(
@@ -123,14 +123,9 @@ def _sweep(parsed: argparse.Namespace) -> int:
     state = PartialState(cpu=on_cpu())
     terminal = Console() if state.is_main_process else None
     progress = Progress(terminal)
+    roots, cache = data_roots(parsed.data_root), cache_folder()
     bench = Workbench(
-        data_roots(parsed.data_root),
-        parsed.weights,
-        parsed.output,
-        cache_folder(),
-        progress,
-        parsed.memory,
-        parsed.feature_cache,
+        roots, parsed.weights, parsed.output, cache, progress, parsed.memory, parsed.feature_cache
     )
     axes, fixed = _command_line(parsed)
     plans = cells(axes, fixed, parsed.set, parsed.recipe, bench)
@@ -172,18 +167,13 @@ def _command_line(parsed: argparse.Namespace) -> tuple[dict[str, Sequence[object
         "dataset": [{"name": name} for name in parsed.dataset],
         "seed": parsed.seed,
     }
-    fixed: dict[str, Any] = {}
-    if parsed.eval_on:
-        fixed["eval_on"] = parsed.eval_on
-    if parsed.predictor:
-        fixed["predictors"] = parsed.predictor
-    if parsed.alphas:
-        fixed["alphas"] = parsed.alphas
-    if parsed.steps is not None:
-        fixed["training"] = {"steps": parsed.steps}
-    if parsed.limit_pairs is not None:
-        fixed["limit_pairs"] = parsed.limit_pairs
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision != "no":
-        fixed["precision"] = precision
-    return axes, fixed
+    fixed = {
+        "eval_on": parsed.eval_on,
+        "predictors": parsed.predictor,
+        "alphas": parsed.alphas,
+        "training": None if parsed.steps is None else {"steps": parsed.steps},
+        "limit_pairs": parsed.limit_pairs,
+        "precision": None if precision == "no" else precision,
+    }
+    return axes, {key: value for key, value in fixed.items() if value not in (None, [])}

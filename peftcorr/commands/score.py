@@ -46,6 +46,8 @@ def run(parsed: argparse.Namespace) -> int:
         PeftCorrError: if the file is no predictions, or a preset or threshold is none that it can be scored by.
     """
     with importing():
+        from pydantic_core import to_jsonable_python
+
         from peftcorr.files import atomic_path
         from peftcorr.metrics.presets import preset_named
 
@@ -60,10 +62,10 @@ def run(parsed: argparse.Namespace) -> int:
             _print(f"{where}, {predictor}", by_preset, chosen, thresholds, console)
             console.print()
     if output is not None:
+        presets = {preset.name: preset for preset in chosen}
+        document = {"predictions": path.name, "presets": presets, "scores": scored}
         with atomic_path(output) as temporary:
-            temporary.write_text(
-                json.dumps(_document(path, chosen, scored), indent=1) + "\n", encoding="utf-8"
-            )
+            temporary.write_text(json.dumps(to_jsonable_python(document), indent=1) + "\n", encoding="utf-8")
     return 0
 
 
@@ -109,12 +111,11 @@ def _print(
     for preset in presets:
         aggregates = scored[preset.name].aggregates()
         for alpha in alphas:
-            cells = [
-                f"{aggregates[aggregate][alpha_key(alpha)]:.2f}"
-                + ("*" if aggregate in preset.reports else " ")
-                for aggregate in AGGREGATES
-            ]
-            rows.append([preset.name if alpha == alphas[0] else "", alpha_key(alpha), *cells])
+            row = [preset.name if alpha == alphas[0] else "", alpha_key(alpha)]
+            for aggregate in AGGREGATES:
+                reported = "*" if aggregate in preset.reports else " "
+                row.append(f"{aggregates[aggregate][alpha_key(alpha)]:.2f}{reported}")
+            rows.append(row)
         rows.append(None)
     some = next(iter(scored.values()))
     print_table(
@@ -125,17 +126,3 @@ def _print(
         caption=f"PCK in percent: {some.n_pairs:,} pairs, {some.n_keypoints:,} keypoints, "
         f"{len(some.per_category)} categories. *: what the preset's source reports.",
     )
-
-
-def _document(path: Path, presets: Sequence[Preset], scored: Scored) -> dict[str, object]:
-    return {
-        "predictions": path.name,
-        "presets": {preset.name: preset.model_dump(mode="json") for preset in presets},
-        "scores": {
-            where: {
-                predictor: {name: scores.model_dump(mode="json") for name, scores in by_preset.items()}
-                for predictor, by_preset in predictors.items()
-            }
-            for where, predictors in scored.items()
-        },
-    }

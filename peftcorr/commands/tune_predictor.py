@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -145,17 +146,11 @@ def _model(parsed: argparse.Namespace, bench: Workbench) -> tuple[Recipe, Model,
 
 def _command_line(parsed: argparse.Namespace) -> dict[str, Any]:
     """Flags as recipe keys; without a recipe, the backbone is tuned as it comes."""
-    values: dict[str, Any] = {}
     strategy = parsed.strategy or (None if parsed.recipe else "frozen")
-    size = {} if parsed.image_size is None else {"image_size": parsed.image_size}
-    for key, name, more in (
-        ("strategy", strategy, {}),
-        ("backbone", parsed.backbone, size),
-        ("dataset", parsed.dataset, {}),
-    ):
-        section = ({"name": name} if name else {}) | more
-        if section:
-            values[key] = section
+    names = {"strategy": strategy, "backbone": parsed.backbone, "dataset": parsed.dataset}
+    values: dict[str, Any] = {key: {"name": name} for key, name in names.items() if name}
+    if parsed.image_size is not None:
+        values.setdefault("backbone", {})["image_size"] = parsed.image_size
     return values
 
 
@@ -163,15 +158,16 @@ def print_tuning(found: Tuning, alpha: float, console: Console) -> None:
     """The other predictors, and of each radius the temperature that is best at a threshold."""
     from peftcorr.metrics.aggregate import alpha_key
 
-    rows: list[list[str] | None] = [_row(name, pck) for name, pck in found.others.items()]
+    def row(name: str, pck: dict[str, float], mark: str = "") -> list[str]:
+        return [name, *(f"{pck[alpha_key(a)]:.2f}" for a in ALPHAS), mark]
+
+    rows: list[list[str] | None] = [row(name, pck) for name, pck in found.others.items()]
     rows.append(None)
     for radius in sorted({setting.radius for setting in found.windows}):
-        best = max(
-            (setting for setting in found.windows if setting.radius == radius),
-            key=lambda setting: found.windows[setting][alpha_key(alpha)],
-        )
+        of_radius = {setting: pck for setting, pck in found.windows.items() if setting.radius == radius}
+        best = replace(found, windows=of_radius).best(alpha)
         name = f"window, radius {radius}, temperature {best.temperature:g}"
-        rows.append(_row(name, found.windows[best], "chosen" if best == found.best(alpha) else ""))
+        rows.append(row(name, found.windows[best], "chosen" if best == found.best(alpha) else ""))
     print_table(
         console,
         ["predictor", *(f"PCK@{a:g}" for a in ALPHAS), ""],
@@ -179,9 +175,3 @@ def print_tuning(found: Tuning, alpha: float, console: Console) -> None:
         text=(0, len(ALPHAS) + 1),
         title=f"{found.dataset}/val, {found.n_pairs:,} pairs, {found.n_keypoints:,} keypoints",
     )
-
-
-def _row(name: str, pck: dict[str, float], mark: str = "") -> list[str]:
-    from peftcorr.metrics.aggregate import alpha_key
-
-    return [name, *(f"{pck[alpha_key(a)]:.2f}" for a in ALPHAS), mark]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from dataclasses import dataclass
 
 MISSING = "-"
@@ -81,8 +80,9 @@ def parse_bytes(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: if it is no size, which argparse turns into a sentence.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) *(?:([KMGT])(i)?)?B?", text.strip(), re.IGNORECASE)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: write it like 512MiB or 2GB")
-    number, letter, binary = found.groups()
-    return int(float(number) * (1024 if binary else 1000) ** " KMGT".index((letter or " ").upper()))
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(ByteSize).validate_python(text)
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write it like 512MiB or 2GB") from error

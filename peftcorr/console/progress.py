@@ -22,7 +22,7 @@ class Bar:
 
     def __init__(self, console: Console | None, description: str, total: int, unit: str, done: int = 0):
         self._console = console
-        self._description, self._total, self._unit = description, total, unit
+        self._description, self.total, self._unit = description, total, unit
         self._begun = self._line = time.monotonic()
         self._first = self._done = done
         self._rich: RichProgress | None = None
@@ -50,13 +50,13 @@ class Bar:
                 )
                 self._rich = RichProgress(*columns, console=self._console, transient=True)
                 self._rich.start()
-                self._rich.add_task(self._description, total=self._total, text=text)
+                self._rich.add_task(self._description, total=self.total, text=text)
             self._rich.update(self._rich.task_ids[0], completed=done, text=text)
-        elif now - self._line >= _LINE_EVERY or done >= self._total:
+        elif now - self._line >= _LINE_EVERY or done >= self.total:
             self._line = now
-            left = (self._total - done) / rate if rate else 0.0
+            left = (self.total - done) / rate if rate else 0.0
             self._console.print(
-                f"{self._description}: {done:,}/{self._total:,}, {text}, {left:.0f} s left", highlight=False
+                f"{self._description}: {done:,}/{self.total:,}, {text}, {left:.0f} s left", highlight=False
             )
 
     def close(self) -> None:
@@ -96,18 +96,13 @@ class Progress:
     @contextmanager
     def reporting(self, description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
         """As `callback`; the bar goes away however the block ends."""
-        bars: list[Bar] = []
+        with self.track(description, 0, unit) as bar:
 
-        def report(done: int, total: int) -> None:
-            if not bars:
-                bars.append(Bar(self.console, description, total, unit))
-            bars[0].update(done)
+            def report(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done)
 
-        try:
             yield report
-        finally:
-            for bar in bars:
-                bar.close()
 
     def say(self, text: str) -> None:
         """Print one line."""

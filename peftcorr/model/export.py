@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import torch
 
-from peftcorr.backbones import Backbone
 from peftcorr.errors import PeftCorrError
+from peftcorr.files import whole_folder
 from peftcorr.model.finished import finished_run, load_finished
 from peftcorr.results.store import Store
 
@@ -48,23 +47,9 @@ def export(run_id: str, folder: Path, output: Path, given: Path | None) -> str:
         raise PeftCorrError(
             f"The merged model's features differ from the run's by {difference:.1e} of their size: it is not written."
         )
-    _write(backbone, folder)
+    with whole_folder(folder.absolute()) as temporary:
+        backbone.save_pretrained(temporary)
     return (
         f"{folder}: {record.strategy} merged into {record.backbone} ({record.weights_id}); features differ by "
         f"{difference:.1e} of their size from the unmerged model's."
     )
-
-
-def _write(backbone: Backbone, folder: Path) -> None:
-    """Write the model whole or not at all."""
-    whole = folder.absolute()
-    partial = whole.with_name(f".{whole.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        backbone.save_pretrained(partial)
-        if whole.exists():
-            whole.rmdir()  # it is empty
-        partial.rename(whole)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

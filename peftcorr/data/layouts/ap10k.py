@@ -21,6 +21,7 @@ are in the order of their ids and everything is drawn from `seed`.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -29,8 +30,6 @@ from pydantic import BaseModel, Field
 
 from peftcorr.data.arrow import stamp
 from peftcorr.data.base import Progress, given_folder
-from peftcorr.data.image_files import ImageFiles
-from peftcorr.data.layouts.coco import require_images
 from peftcorr.data.layouts.coco_annotation import Instance, read_instances
 from peftcorr.data.layouts.drawn_source import DrawnPair, DrawnSource
 from peftcorr.data.layouts.fields import read_text, shown
@@ -48,6 +47,9 @@ _TEST, _VAL = 30, 20  # images of a species
 _TRN_PAIRS = 50  # for each training image
 _SPECIES_PAIRS = {"val": 400, "test": 900}  # of a family
 _FAMILY_PAIRS = {"val": 20, "test": 30}  # of two families
+
+Pair = tuple[Instance, Instance]
+Species = dict[tuple[str, str], list[Instance]]  # images by (family, species)
 
 
 class Ap10k(DrawnSource):
@@ -78,14 +80,10 @@ class Ap10k(DrawnSource):
     def name(self) -> str:
         """``ap10k``, ``ap10k-cross_species`` or ``ap10k-cross_family``; another seed or rule is named too."""
         options = self.config
-        parts = ["ap10k"]
-        if options.setting != "intra_species":
-            parts.append(options.setting)
-        if options.crowd == "keep":
-            parts.append("with_crowds")
-        if options.seed:
-            parts.append(f"seed_{options.seed}")
-        return "-".join(parts)
+        setting = "" if options.setting == "intra_species" else options.setting
+        crowds = "with_crowds" if options.crowd == "keep" else ""
+        seed = f"seed_{options.seed}" if options.seed else ""
+        return "-".join(filter(None, ("ap10k", setting, crowds, seed)))
 
     def splits(self) -> list[str]:
         """``trn``, ``val`` and ``test``; across species and families there is nothing to train on."""
@@ -107,17 +105,14 @@ class Ap10k(DrawnSource):
 
     def drawn(self, split: str) -> list[DrawnPair]:
         """The pairs of the setting, drawn from the seed."""
-        species = self._species(split)
         draw = {
             "intra_species": self._intra_species,
             "cross_species": self._cross_species,
             "cross_family": self._cross_family,
         }[self.config.setting]
-        pairs = list(draw(split, species))
-        require_images(self.annotation(split), ImageFiles(self.image_root(split)), pairs)
-        return pairs
+        return list(draw(split, self._species(split)))
 
-    def _species(self, split: str) -> dict[tuple[str, str], list[Instance]]:
+    def _species(self, split: str) -> Species:
         """A split's images by (family, species), in the order of their ids."""
         first: dict[int, Instance] = {}
         for name in _FILES:
@@ -125,33 +120,25 @@ class Ap10k(DrawnSource):
                 first.setdefault(instance.image_id, instance)
         _require_distinct_names(self.annotation(split), first)
         crowds = self._crowds()
-        images: dict[tuple[str, str], list[Instance]] = {}
+        images: Species = {}
         for number, instance in sorted(first.items()):
             if number not in crowds and len(instance.keypoints) >= _SHARED:
                 images.setdefault((instance.supercategory, instance.category), []).append(instance)
         return {species: part for species, found in sorted(images.items()) if (part := _part(found, split))}
 
-    def _intra_species(
-        self, split: str, species: dict[tuple[str, str], list[Instance]]
-    ) -> Iterator[DrawnPair]:
+    def _intra_species(self, split: str, species: Species) -> Iterator[DrawnPair]:
         for (family, name), images in species.items():
             pairs = [(images[i], images[j]) for i, j in sharing(images, images, _SHARED).tolist() if i < j]
             limit = _TRN_PAIRS * len(images) if split == "trn" else None
             yield from self._some(name, pairs, limit, (split, family, name))
 
-    def _cross_species(
-        self, split: str, species: dict[tuple[str, str], list[Instance]]
-    ) -> Iterator[DrawnPair]:
-        families = itertools.groupby(species.items(), key=lambda item: item[0][0])
-        for family, members in families:
-            pairs: list[tuple[Instance, Instance]] = []
-            for (_, one), (_, other) in itertools.combinations(members, 2):
-                pairs += _across(one, other)
+    def _cross_species(self, split: str, species: Species) -> Iterator[DrawnPair]:
+        for family, members in itertools.groupby(species, key=lambda names: names[0]):
+            several = itertools.combinations(members, 2)
+            pairs = [pair for one, other in several for pair in _across(species[one], species[other])]
             yield from self._some(family, pairs, _SPECIES_PAIRS[split], (split, family))
 
-    def _cross_family(
-        self, split: str, species: dict[tuple[str, str], list[Instance]]
-    ) -> Iterator[DrawnPair]:
+    def _cross_family(self, split: str, species: Species) -> Iterator[DrawnPair]:
         families: dict[str, list[Instance]] = {}
         for (family, _), images in species.items():
             families.setdefault(family, []).extend(images)
@@ -161,11 +148,7 @@ class Ap10k(DrawnSource):
             yield from self._some("all", pairs, _FAMILY_PAIRS[split], (split, one, other))
 
     def _some(
-        self,
-        category: str,
-        pairs: Sequence[tuple[Instance, Instance]],
-        limit: int | None,
-        names: tuple[str, ...],
+        self, category: str, pairs: Sequence[Pair], limit: int | None, names: tuple[str, ...]
     ) -> Iterator[DrawnPair]:
         seed = self.config.seed
         chosen = [pairs[index] for index in some(len(pairs), limit, stream(seed, *names, "pairs"))]
@@ -202,7 +185,7 @@ def _require_distinct_names(annotations: Path, images: dict[int, Instance]) -> N
             )
 
 
-def _across(one: Sequence[Instance], other: Sequence[Instance]) -> list[tuple[Instance, Instance]]:
+def _across(one: Sequence[Instance], other: Sequence[Instance]) -> list[Pair]:
     return [(one[i], other[j]) for i, j in sharing(one, other, _SHARED).tolist()]
 
 
@@ -210,7 +193,7 @@ def _read_crowds(path: Path) -> set[int]:
     images = set()
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         text = line.strip()
-        if text and not (text.isascii() and text.isdigit() and len(text) <= 12):
+        if not re.fullmatch(r"[0-9]{0,12}", text):
             raise PeftCorrError(f"{path}, line {number}: {text[:40]!r} is no image id, like 000000022657.")
         if text:
             images.add(int(text))

@@ -14,7 +14,6 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from peftcorr.data.arrow import stamp
 from peftcorr.data.base import Progress, given_folder
-from peftcorr.data.image_files import ImageFiles
 from peftcorr.data.layouts.coco_annotation import Instance, read_instances
 from peftcorr.data.layouts.drawn_source import DrawnPair, DrawnSource
 from peftcorr.data.layouts.pair_draw import sharing, some, stream
@@ -109,7 +108,7 @@ class Coco(DrawnSource):
 
     def drawn(self, split: str) -> list[DrawnPair]:
         """All pairs, or `pairs` of each group drawn from the seed; groups by name, images by path."""
-        path, root = self._place(split)
+        path = self.annotation(split)
         options = self.config
         pairs: list[DrawnPair] = []
         for name, members in _groups(read_instances(path), options.within):
@@ -125,38 +124,24 @@ class Coco(DrawnSource):
                 )
             chosen = some(len(found), options.pairs, stream(options.seed, split, name, "pairs"))
             pairs += [(name, enough[i], enough[j]) for i, j in found[chosen].tolist()]
-        require_images(path, ImageFiles(root), pairs)
         return pairs
 
     def _place(self, split: str) -> tuple[Path, Path]:
         """Annotation file and image folder of a split; the first that it may be called where no file is there."""
-        options = self.config
-        named = [
-            (
-                self._folder / options.annotations.replace("{split}", word),
-                self._folder / options.images.replace("{split}", word),
-            )
-            for word in WORDS[split]
-        ]
-        return next((place for place in named if place[0].is_file()), named[0])
-
-
-def require_images(annotation: Path, files: ImageFiles, pairs: Iterable[DrawnPair]) -> None:
-    """Raise PeftCorrError if an image of a pair is missing."""
-    for image in sorted({instance.image for _, *both in pairs for instance in both}):
-        if problem := files.missing(image):
-            raise PeftCorrError(f"{annotation}: file_name {problem}")
+        files, images = (
+            [self._folder / pattern.replace("{split}", word) for word in WORDS[split]]
+            for pattern in (self.config.annotations, self.config.images)
+        )
+        places = list(zip(files, images, strict=True))
+        return next((place for place in places if place[0].is_file()), places[0])
 
 
 def _groups(instances: Iterable[Instance], within: str) -> list[tuple[str, list[Instance]]]:
     """Objects that may be paired, by the group's name: of each image the largest that is no crowd."""
     largest: dict[str, dict[int, Instance]] = {}
     for instance in instances:
-        if instance.crowd:
-            continue
-        names = {"category": instance.category, "supercategory": instance.supercategory, "all": "all"}
-        group = largest.setdefault(names[within], {})
-        known = group.get(instance.image_id)
-        if known is None or instance.area > known.area:
-            group[instance.image_id] = instance
+        if not instance.crowd:
+            group = largest.setdefault("all" if within == "all" else getattr(instance, within), {})
+            known = group.setdefault(instance.image_id, instance)
+            group[instance.image_id] = max(known, instance, key=lambda i: i.area)
     return [(name, sorted(group.values(), key=lambda i: i.image)) for name, group in sorted(largest.items())]

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from peftcorr.data.arrow import Row, cached_table, told, write_once
 from peftcorr.data.base import DatasetSource, PairDataset
+from peftcorr.data.image_files import ImageFiles
 from peftcorr.data.layouts.coco_annotation import Instance
 from peftcorr.errors import PeftCorrError
 
@@ -97,7 +98,11 @@ class DrawnSource(DatasetSource):
         return text, checksum
 
     def _rows(self, split: str) -> Iterator[Row]:
-        for pair in told(self.drawn(split), self.progress):
+        pairs, files = self.drawn(split), ImageFiles(self.image_root(split))
+        for image in sorted({instance.image for _, *both in pairs for instance in both}):
+            if problem := files.missing(image):
+                raise PeftCorrError(f"{self.annotation(split)}: file_name {problem}")
+        for pair in told(pairs, self.progress):
             yield _row(*pair)
 
 

@@ -14,12 +14,8 @@ from scipy.io import loadmat, whosmat
 from peftcorr.data.layouts.fields import reason
 from peftcorr.errors import PeftCorrError
 
-_NUMBERS = {
-    "double",
-    "single",
-    "logical",
-    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
-}
+_INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+_NUMBERS = {"double", "single", "logical"} | _INTEGERS
 
 # Of the format's data types (MathWorks, "MAT-File Format", level 5): whole numbers of 8 to 64 bits, single, double.
 _NUMBER_TYPES = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13}

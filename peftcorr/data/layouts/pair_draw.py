@@ -26,15 +26,13 @@ def stream(seed: int, *names: str) -> np.random.PCG64:
 
 def sharing(first: Sequence[Instance], second: Sequence[Instance], shared: int) -> Pairs:
     """All (i, j) such that first[i] and second[j] have at least `shared` keypoints of the same name, sorted."""
-    names = {
-        name: number
-        for number, name in enumerate(sorted({n for i in (*first, *second) for n in i.keypoints}))
-    }
-    seen = [np.zeros((len(group), max(1, len(names))), dtype=np.float32) for group in (first, second)]
-    for group, table in zip((first, second), seen, strict=True):
-        for row, instance in enumerate(group):
-            table[row, [names[name] for name in instance.keypoints]] = 1
-    pairs: Pairs = np.argwhere(seen[0] @ seen[1].T >= shared)
+    names = {name for instance in (*first, *second) for name in instance.keypoints}
+    one, other = (
+        np.array([name in i.keypoints for i in group for name in names], dtype=np.float32)
+        for group in (first, second)
+    )
+    columns = max(1, len(names))
+    pairs: Pairs = np.argwhere(one.reshape(-1, columns) @ other.reshape(-1, columns).T >= shared)
     return pairs
 
 

@@ -8,6 +8,7 @@ image_pairs/<trn|val|test>_pairs.csv                      the lists published wi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +22,7 @@ from peftcorr.data.image_files import ImageFiles
 from peftcorr.data.images import stored_size
 from peftcorr.data.layouts.fields import LARGEST, read_bytes
 from peftcorr.data.layouts.mat_file import read_numbers, shape_of
-from peftcorr.data.layouts.pf_pascal_list import COORDINATES, ListedPair, PairListing, find_list, read_list
+from peftcorr.data.layouts.pf_pascal_list import COORDINATES, ListedPair, find_list, read_list
 from peftcorr.data.layouts.spair import SPLITS
 from peftcorr.errors import PeftCorrError
 
@@ -97,16 +98,13 @@ class PfPascal(DatasetSource):
             )
         annotations = self._folder / "Annotations"
         classes = [Path(e.path) for e in scan(annotations) if e.is_dir()] if annotations.is_dir() else []
+        listed = f"{path.relative_to(self._root)}\0".encode() + read_bytes(path)
         table = cached_table(
             self,
             self._root,
             split,
-            stamp(
-                _LOADER,
-                f"{path.relative_to(self._root)}\0".encode() + read_bytes(path),
-                [self._folder / "JPEGImages", *sorted(classes)],
-            ),
-            lambda: _Reader(self._folder, read_list(path), split == "trn", self.by_box).rows(self.progress),
+            stamp(_LOADER, listed, [self._folder / "JPEGImages", *sorted(classes)]),
+            lambda: _Reader(self._folder, path, split == "trn", self.by_box).rows(self.progress),
         )
         return PairDataset(self.name, split, self._folder / "JPEGImages", table)
 
@@ -114,47 +112,44 @@ class PfPascal(DatasetSource):
 class _Reader:
     """Makes the pairs of one list."""
 
-    def __init__(self, folder: Path, listing: PairListing, annotated: bool, by_box: bool):
-        self.listing = listing
+    def __init__(self, folder: Path, path: Path, annotated: bool, by_box: bool):
+        self.path = path
+        self.listed = read_list(path)
         self.files = ImageFiles(folder / "JPEGImages")
         self.annotations = folder / "Annotations"
-        self.from_list = "XA" in listing.columns and not annotated
+        self.from_list = self.listed[0][1].XA is not None and not annotated
         self.by_box = by_box
-        self.once = "flip" in listing.columns
-        self._sizes: dict[str, tuple[int, int]] = {}
-        self._arrays: dict[tuple[Path, str], Floats] = {}
+        self._stored_size, self._numbers = cache(stored_size), cache(read_numbers)
 
     def rows(self, progress: Progress | None) -> Iterator[Row]:
-        """Yield the pairs."""
-        rows = self.listing.rows
-        if self.once:
-            first = {
-                (pair.number, pair.source_image, pair.target_image): (line, pair) for line, pair in rows[::-1]
-            }
-            rows = sorted(first.values(), key=lambda row: row[0])
-        for index, (line, pair) in enumerate(told(rows, progress)):
-            yield self._row(index, f"{self.listing.path}, line {line}", pair)
+        """Yield the pairs; of a list with ``flip`` each once."""
+        first: dict[object, tuple[int, ListedPair]] = {}
+        for line, pair in self.listed:
+            names = pair.number, pair.source_image, pair.target_image
+            first.setdefault(line if pair.flip is None else names, (line, pair))
+        for index, (line, pair) in enumerate(told(list(first.values()), progress)):
+            yield self._row(index, f"{self.path}, line {line}", pair)
 
     def _row(self, index: int, where: str, pair: ListedPair) -> Row:
         images = pair.source_image, pair.target_image
         sizes = [
-            self._size(where, f"{side}_image", n)
-            for side, n in zip(("source", "target"), images, strict=True)
+            self._size(where, column, getattr(pair, column)) for column in ("source_image", "target_image")
         ]
         mats = [self.annotations / pair.category / f"{Path(name).stem}.mat" for name in images]
         if self.from_list:
             listed = [np.array(getattr(pair, name), dtype=np.float64) for name in COORDINATES]
             points = [np.stack(listed[:2], axis=1), np.stack(listed[2:], axis=1)]
+            places = [f"{where}: XA, YA", f"{where}: XB, YB"]
             ids = [str(number) for number in range(len(points[0]))]
         else:
             points, ids = self._annotated(where, mats)
-        listed_as = [f"{where}: XA, YA", f"{where}: XB, YB"]
-        places = listed_as if self.from_list else [f"{mat}: kps" for mat in mats]
+            places = [f"{mat}: kps" for mat in mats]
         for place, size, found in zip(places, sizes, points, strict=True):
             _require_inside(place, size, found)
         boxes = [self._box(where, mat) for mat in mats] if self.by_box else [np.empty(0), np.empty(0)]
-        source, target = (to_image(found, size) for found, size in zip(points, sizes, strict=True))
-        box = to_image(boxes[1], sizes[1])
+        source, target = map(to_image, points, sizes)
+        source_box, box = map(to_image, boxes, sizes)
+        length = max(box[2] - box[0], box[3] - box[1]) if self.by_box else max(sizes[1])
         return {
             "pair_id": f"{index:04d}-{Path(images[0]).stem}-{Path(images[1]).stem}:{pair.category}",
             "category": pair.category,
@@ -165,19 +160,15 @@ class _Reader:
             "source_keypoints": source.tolist(),
             "target_keypoints": target.tolist(),
             "keypoint_ids": ids,
-            "source_box": to_image(boxes[0], sizes[0]).tolist(),
+            "source_box": source_box.tolist(),
             "target_box": box.tolist(),
-            "reference_length": float(
-                max(box[2] - box[0], box[3] - box[1]) if self.by_box else max(sizes[1])
-            ),
+            "reference_length": float(length),
         }
 
     def _size(self, where: str, column: str, name: str) -> tuple[int, int]:
-        if name not in self._sizes:
-            if problem := self.files.missing(name):
-                raise PeftCorrError(f"{where}: {column} {problem}")
-            self._sizes[name] = stored_size(self.files.root / name)
-        return self._sizes[name]
+        if problem := self.files.missing(name):
+            raise PeftCorrError(f"{where}: {column} {problem}")
+        return self._stored_size(self.files.root / name)
 
     def _annotated(self, where: str, mats: list[Path]) -> tuple[list[Floats], list[str]]:
         """Keypoints that both photographs have, and the number of each among the class's landmarks."""
@@ -211,18 +202,14 @@ class _Reader:
 
     def _array(self, where: str, mat: Path, variable: str) -> Floats:
         if not self.annotations.is_dir():
-            purpose = (
-                "boxes (threshold: box)" if variable == "bbox" else f"keypoints of {self.listing.path.name}"
-            )
+            purpose = "boxes (threshold: box)" if variable == "bbox" else f"keypoints of {self.path.name}"
             raise PeftCorrError(
                 f"The {purpose} are in the annotation, but there is no folder {self.annotations}: "
                 "unpack PF-dataset-PASCAL.zip there."
             )
-        if (mat, variable) not in self._arrays:
-            if not mat.is_file():
-                raise PeftCorrError(f"{where}: there is no annotation {mat}.")
-            self._arrays[mat, variable] = read_numbers(mat, variable)
-        return self._arrays[mat, variable]
+        if not mat.is_file():
+            raise PeftCorrError(f"{where}: there is no annotation {mat}.")
+        return self._numbers(mat, variable)
 
 
 def to_image(coordinates: Floats, size: tuple[int, int]) -> Floats:

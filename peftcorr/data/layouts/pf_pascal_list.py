@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -49,7 +48,10 @@ _Coordinates = Annotated[list[Coordinate], BeforeValidator(_numbers), Field(min_
 
 
 class ListedPair(BaseModel):
-    """One row: two photographs of a class, and x and y of the keypoints that they share where the list has them."""
+    """One row: two photographs of a class, and what only some lists have.
+
+    x and y of the keypoints that both share, or whether they are to be mirrored in training.
+    """
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
@@ -60,26 +62,12 @@ class ListedPair(BaseModel):
     YA: _Coordinates = None
     XB: _Coordinates = None
     YB: _Coordinates = None
+    flip: str | None = None
 
     @property
     def category(self) -> str:
         """Name of the class; the lists number VOC's classes from 1 in alphabetical order."""
         return CLASSES[self.number - 1]
-
-
-@dataclass(frozen=True)
-class PairListing:
-    """A list that was read.
-
-    Attributes:
-        path: its file.
-        rows: each row with the line that it is on, in the file's order.
-        columns: names of its columns.
-    """
-
-    path: Path
-    rows: list[tuple[int, ListedPair]]
-    columns: tuple[str, ...]
 
 
 def find_list(root: Path, split: str) -> Path | None:
@@ -91,8 +79,8 @@ def find_list(root: Path, split: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def read_list(path: Path) -> PairListing:
-    """Read a list.
+def read_list(path: Path) -> list[tuple[int, ListedPair]]:
+    """Read a list: each row with the line that it is on, in the file's order; all have the same fields.
 
     Raises:
         PeftCorrError: if the file cannot be read or a row is wrong, naming the line and the column.
@@ -106,7 +94,7 @@ def read_list(path: Path) -> PairListing:
         raise PeftCorrError(f"{path}, line {reader.line_num}: no valid CSV ({error}).") from error
     if not rows:
         raise PeftCorrError(f"{path} lists no pair.")
-    return PairListing(path, rows, columns)
+    return rows
 
 
 def _require_columns(path: Path, columns: tuple[str, ...]) -> None:

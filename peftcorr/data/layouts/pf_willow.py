@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,7 @@ _ARCHIVE_FOLDERS = ("PF-dataset", "PF-dataset-WILLOW")  # at the top of the publ
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-@dataclass(frozen=True)
-class _Photograph:
+class _Photograph(NamedTuple):
     """One image with its keypoints (K, 2): x, y in pixels."""
 
     image: str
@@ -62,13 +61,8 @@ class PfWillow(DatasetSource):
             for entry in scan(self._folder)
             if entry.is_dir() and not entry.name.startswith((".", "__"))  # __MACOSX of an unpacked archive
         )
-        table = cached_table(
-            self,
-            self._folder,
-            split,
-            stamp(_LOADER, b"", classes),
-            lambda: self._rows(classes),
-        )
+        found = stamp(_LOADER, b"", classes)
+        table = cached_table(self, self._folder, split, found, lambda: self._rows(classes))
         return PairDataset(self.name, split, self._folder, table)
 
     def _rows(self, classes: list[Path]) -> Iterator[Row]:
@@ -86,9 +80,7 @@ class PfWillow(DatasetSource):
 def _read_class(folder: Path) -> list[_Photograph]:
     """Photographs of a class, in the order of their names."""
     names = {entry.name for entry in scan(folder)}
-    stems = sorted(
-        name[: -len(".mat")] for name in names if name.endswith(".mat") and not name.startswith(".")
-    )
+    stems = sorted(n[: -len(".mat")] for n in names if n.endswith(".mat") and not n.startswith("."))
     photographs = []
     for stem in stems:
         path = folder / f"{stem}.mat"

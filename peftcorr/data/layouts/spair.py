@@ -43,20 +43,19 @@ class SpairFolder(DatasetSource):
 
     config: Config
     archive_folder: str | None = None  # folder inside `root` that the published archive unpacks to
+    published_as: str | None = None  # name whatever the folder's is
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)
         inner = () if self.archive_folder is None else (self.archive_folder,)
-        self._folder = given_folder(root, "spair71k" if inner else "pairs", ("Layout",), inner)
+        self._folder = given_folder(root, self.published_as or "pairs", ("Layout",), inner)
         self._images = ImageFiles(self._folder / "JPEGImages")
         self.require_name(self.config.folder)
 
     @property
     def name(self) -> str:
-        """The folder's own name; the small list is another benchmark, so its name says so."""
-        return self._with_layout(self._folder.resolve().name)
-
-    def _with_layout(self, name: str) -> str:
+        """The published name or the folder's own; the small list is another benchmark, so its name says so."""
+        name = self.published_as or self._folder.resolve().name
         return name if self.config.layout == "large" else f"{name}-{self.config.layout}"
 
     def splits(self) -> list[str]:
@@ -91,18 +90,13 @@ class SpairFolder(DatasetSource):
         for name in told(_pair_names(layout, annotations), self.progress):
             path = annotations / f"{name}.json"
             pair = read_annotation(path)
-            for field, image in (("src_imname", pair.src_imname), ("trg_imname", pair.trg_imname)):
-                self._require(pair.category, image, path, field)
+            folder = self._images.root / pair.category
+            if not self._images.has_folder(pair.category):
+                raise PeftCorrError(f"{path}: category {pair.category!r} has no folder {folder}.")
+            for field in ("src_imname", "trg_imname"):
+                if problem := self._images.missing(f"{pair.category}/{getattr(pair, field)}"):
+                    raise PeftCorrError(f"{path}: {field} {problem}")
             yield _row(name, pair)
-
-    def _require(self, category: str, name: str, annotation: Path, field: str) -> None:
-        images = self._images
-        if not images.has_folder(category):
-            raise PeftCorrError(
-                f"{annotation}: category {category!r} has no folder {images.root / category}."
-            )
-        if problem := images.missing(f"{category}/{name}"):
-            raise PeftCorrError(f"{annotation}: {field} {problem}")
 
 
 class Spair71k(SpairFolder):
@@ -112,11 +106,7 @@ class Spair71k(SpairFolder):
     """
 
     archive_folder = "SPair-71k"
-
-    @property
-    def name(self) -> str:
-        """``spair71k``, or ``spair71k-small`` with the small layout."""
-        return self._with_layout("spair71k")
+    published_as = "spair71k"
 
 
 def _pair_names(layout: Path, annotations: Path) -> list[str]:

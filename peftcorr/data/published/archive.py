@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from peftcorr.data.base import Progress
+from peftcorr.data.published.catalogue import Bound
 from peftcorr.data.published.download import unwritable
 from peftcorr.errors import PeftCorrError
 
@@ -34,14 +35,6 @@ _DAMAGE = (
 
 class ArchiveRefused(PeftCorrError):
     """The archive is damaged or holds what must not be unpacked."""
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What an archive may hold at most: bytes when unpacked, and members."""
-
-    bytes: int
-    members: int
 
 
 def unpack(archive: Path, folder: Path, bound: Bound, progress: Progress | None = None) -> None:

@@ -14,6 +14,14 @@ from peftcorr.errors import PeftCorrError, did_you_mean
 
 
 @dataclass(frozen=True)
+class Bound:
+    """What an archive may hold at most: bytes when unpacked, and members."""
+
+    bytes: int
+    members: int
+
+
+@dataclass(frozen=True)
 class Archive:
     """One file of those that a dataset is published as.
 
@@ -22,16 +30,12 @@ class Archive:
         address: where it is downloaded from; None if only people can fetch it.
         folder: folder at its top; None for a plain file, which is no archive.
         placed: what the folder is called in the prepared dataset, if not so, or where the plain file goes.
-        size: bytes, where published.
-        sha256: checksum in hexadecimal digits, where published.
     """
 
     file: str
     address: str | None
     folder: str | None
     placed: str | None = None
-    size: int | None = None
-    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,7 @@ class Published:
         page: where people read about it.
         archives: what has to be unpacked, all into one folder.
         needs: files and folders that are there afterwards, relative to the folder.
-        largest: bytes that unpacking may write at most: several times what the dataset holds.
-        members: files and folders that an archive may hold at most.
+        bound: what an archive may hold at most: several times what the dataset does.
         splits: figures of each split; empty where a split depends on how pairs are drawn.
     """
 
@@ -69,8 +72,7 @@ class Published:
     page: str
     archives: tuple[Archive, ...]
     needs: tuple[str, ...]
-    largest: int
-    members: int
+    bound: Bound
     splits: Mapping[str, Figures] = field(default_factory=dict)
 
     def lacking(self, folder: Path) -> list[str]:
@@ -94,23 +96,20 @@ def prepared_folder(cache: Path, name: str) -> Path:
     return cache / "datasets" / name
 
 
+_SPAIR = "https://cvlab.postech.ac.kr/research/SPair-71k"
 _WILLOW = "https://www.di.ens.fr/willow/research/proposalflow"
+_SD4MATCH = "https://www.robots.ox.ac.uk/~xinghui/sd4match"
+_GEOAWARE = "https://raw.githubusercontent.com/Junyi42/GeoAware-SC/master/data"
+_TAPNET = "https://storage.googleapis.com/dm-tapnet"
 _ENTRIES = (
     # Min et al., 2019 (arXiv:1908.10543): pairs. Distinct images and keypoints: counted in its annotation. The address
     # is that of its page and of the README of DIFT (Tang et al., NeurIPS 2023).
     Published(
         name="spair71k",
-        page="https://cvlab.postech.ac.kr/research/SPair-71k/",
-        archives=(
-            Archive(
-                "SPair-71k.tar.gz",
-                "https://cvlab.postech.ac.kr/research/SPair-71k/data/SPair-71k.tar.gz",
-                "SPair-71k",
-            ),
-        ),
+        page=f"{_SPAIR}/",
+        archives=(Archive("SPair-71k.tar.gz", f"{_SPAIR}/data/SPair-71k.tar.gz", "SPair-71k"),),
         needs=("SPair-71k/JPEGImages", "SPair-71k/PairAnnotation", "SPair-71k/Layout"),
-        largest=4 * 10**9,
-        members=400_000,  # 70,958 of them annotate pairs
+        bound=Bound(bytes=4 * 10**9, members=400_000),  # 70,958 of them annotate pairs
         splits={
             "trn": Figures(pairs=53_340, categories=18, images=997),
             "val": Figures(pairs=5_384, categories=18, images=322),
@@ -124,8 +123,7 @@ _ENTRIES = (
         page=f"{_WILLOW}/",
         archives=(Archive("PF-dataset.zip", f"{_WILLOW}/dataset/PF-dataset.zip", "PF-dataset"),),
         needs=("PF-dataset",),
-        largest=10**9,
-        members=10_000,
+        bound=Bound(bytes=10**9, members=10_000),
         splits={"test": Figures(pairs=900, categories=10, images=100, keypoints=9_000)},
     ),
     # Ham et al., TPAMI 2018. Its archive has no split; the lists are those of Han et al. (SCNet, ICCV 2017) as SD4Match
@@ -137,7 +135,7 @@ _ENTRIES = (
             Archive("PF-dataset-PASCAL.zip", f"{_WILLOW}/dataset/PF-dataset-PASCAL.zip", "PF-dataset-PASCAL"),
             Archive(
                 "pf-pascal_image_pairs.zip",
-                "https://www.robots.ox.ac.uk/~xinghui/sd4match/pf-pascal_image_pairs.zip",
+                f"{_SD4MATCH}/pf-pascal_image_pairs.zip",
                 "pf-pascal_image_pairs",
                 placed="image_pairs",
             ),
@@ -147,8 +145,7 @@ _ENTRIES = (
             "PF-dataset-PASCAL/Annotations",
             *(f"image_pairs/{split}_pairs.csv" for split in ("trn", "val", "test")),
         ),
-        largest=2 * 10**9,
-        members=50_000,
+        bound=Bound(bytes=2 * 10**9, members=50_000),
         splits={
             # Its list has 2,940 rows, of which many repeat or mirror a pair: how many pairs that are is not published.
             "trn": Figures(),
@@ -165,29 +162,21 @@ _ENTRIES = (
             Archive("ap-10k.zip", None, "ap-10k"),
             Archive(
                 "ap-10k_is_crowd.txt",
-                "https://raw.githubusercontent.com/Junyi42/GeoAware-SC/master/data/ap-10k_is_crowd.txt",
+                f"{_GEOAWARE}/ap-10k_is_crowd.txt",
                 None,
                 placed="ap-10k/ap-10k_is_crowd.txt",
             ),
         ),
         needs=("ap-10k/annotations", "ap-10k/data", "ap-10k/ap-10k_is_crowd.txt"),
-        largest=20 * 10**9,  # the archive has 3.4 GB
-        members=200_000,
+        bound=Bound(bytes=20 * 10**9, members=200_000),  # the archive has 3.4 GB
     ),
     # Doersch et al., NeurIPS 2022 (Datasets and Benchmarks): README of google-deepmind/tapnet.
     Published(
         name="tapvid_davis",
         page="https://github.com/google-deepmind/tapnet/tree/main/tapnet/tapvid",
-        archives=(
-            Archive(
-                "tapvid_davis.zip",
-                "https://storage.googleapis.com/dm-tapnet/tapvid_davis.zip",
-                "tapvid_davis",
-            ),
-        ),
+        archives=(Archive("tapvid_davis.zip", f"{_TAPNET}/tapvid_davis.zip", "tapvid_davis"),),
         needs=("tapvid_davis/tapvid_davis.pkl",),
-        largest=8 * 10**9,
-        members=1_000,
+        bound=Bound(bytes=8 * 10**9, members=1_000),
         splits={"test": Figures(categories=30)},  # a video each
     ),
 )

@@ -52,10 +52,7 @@ def check_split(source: DatasetSource, split: str, progress: Progress) -> SplitC
         return result
     flat = correspondences(dataset)
     result.found = Figures(
-        pairs=len(dataset),
-        categories=len(set(flat.categories)),
-        images=len(flat.images),
-        keypoints=len(flat),
+        pairs=len(dataset), categories=len(set(flat.categories)), images=len(flat.images), keypoints=len(flat)
     )
     sizes = dict(zip(flat.images, flat.sizes, strict=True))  # an image of two categories is one file
 

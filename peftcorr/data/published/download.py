@@ -19,15 +19,9 @@ _TIMEOUT = (20, 60)  # seconds to connect, and between two pieces
 
 
 def download(
-    address: str,
-    goal: Path,
-    *,
-    largest: int,
-    size: int | None = None,
-    sha256: str | None = None,
-    progress: Progress | None = None,
+    address: str, goal: Path, *, largest: int, sha256: str | None = None, progress: Progress | None = None
 ) -> str:
-    """Download a file, unless it is there, and compare its size and checksum.
+    """Download a file, unless it is there, and compare its checksum.
 
     It grows as ``<goal>.part`` and gets its name when it is whole and right. A break keeps the part, and the next call
     asks for the rest of it alone; the server gives that only while the file there is the same (If-Range, RFC 9110).
@@ -36,7 +30,6 @@ def download(
         address: what to download.
         goal: file to write.
         largest: bytes that the file may have at most.
-        size: bytes that it must have, if known.
         sha256: what it must hash to, if known.
         progress: called with bytes (done, total) where the server says how many there are.
 
@@ -44,8 +37,8 @@ def download(
         The file's sha256 in hexadecimal digits.
 
     Raises:
-        PeftCorrError: if the server cannot be reached or refuses, the file has another size or checksum, or the disk is
-            full.
+        PeftCorrError: if the server cannot be reached or refuses, the file is larger or has another checksum, or the
+            disk is full.
     """
     if goal.is_file():
         found = hash_file(goal)
@@ -57,8 +50,16 @@ def download(
         return found
     try:
         goal.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(address, goal, largest, size, progress)
-        return _finish(address, goal, size, sha256)
+        _fetch(address, goal, largest, progress)
+        found = hash_file(_part(goal))
+        if sha256 not in (None, found):
+            _drop(goal)
+            raise PeftCorrError(
+                f"The download of {address} has the sha256 {found} where it must have {sha256}: nothing was kept."
+            )
+        _part(goal).replace(goal)
+        _version(goal).unlink(missing_ok=True)
+        return found
     except requests.exceptions.RequestException as error:
         raise PeftCorrError(
             f"Cannot download {address} ({_reason(error)}): check the network, or fetch it elsewhere and give it "
@@ -112,7 +113,7 @@ def _drop(goal: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _fetch(address: str, goal: Path, largest: int, size: int | None, progress: Progress | None) -> None:
+def _fetch(address: str, goal: Path, largest: int, progress: Progress | None) -> None:
     """Bring the part up to the whole file."""
     part = _part(goal)
     done = part.stat().st_size if part.is_file() else 0
@@ -126,7 +127,7 @@ def _fetch(address: str, goal: Path, largest: int, size: int | None, progress: P
         if response.status_code == requests.codes.requested_range_not_satisfiable and done:
             if done != total:  # else killed between the last byte and the file's name
                 _drop(goal)
-                _fetch(address, goal, largest, size, progress)
+                _fetch(address, goal, largest, progress)
             return
         if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
             raise PeftCorrError(
@@ -136,11 +137,6 @@ def _fetch(address: str, goal: Path, largest: int, size: int | None, progress: P
         if begin not in (0, done):
             raise PeftCorrError(
                 f"{address} sends bytes from {begin} where {done} was asked for: delete {part} to start anew."
-            )
-        if size is not None and total not in (None, size):
-            _drop(goal)
-            raise PeftCorrError(
-                f"{address} has {total} bytes where {size} are published: it is another file."
             )
         _keep_version(response, _version(goal))
         done = begin  # 0 where the server knows no ranges
@@ -182,24 +178,6 @@ def _extent(response: requests.Response) -> tuple[int, int | None]:
         return int(begin or 0), None if total == "*" else int(total)
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdigit() else None
-
-
-def _finish(address: str, goal: Path, size: int | None, sha256: str | None) -> str:
-    """Compare the whole part and give it the file's name."""
-    part = _part(goal)
-    found = hash_file(part)
-    length = part.stat().st_size
-    if size is not None and length != size:
-        _drop(goal)
-        raise PeftCorrError(f"{address} gave {length} bytes where {size} are published: nothing was kept.")
-    if sha256 is not None and found != sha256:
-        _drop(goal)
-        raise PeftCorrError(
-            f"The download of {address} has the sha256 {found} where it must have {sha256}: nothing was kept."
-        )
-    part.replace(goal)
-    _version(goal).unlink(missing_ok=True)
-    return found
 
 
 def _reason(error: Exception) -> str:

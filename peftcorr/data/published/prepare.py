@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from peftcorr.console.progress import Progress
 from peftcorr.data.base import Progress as Report
-from peftcorr.data.published.archive import ArchiveRefused, Bound, unpack
+from peftcorr.data.published.archive import ArchiveRefused, unpack
 from peftcorr.data.published.catalogue import Archive, Published
 from peftcorr.data.published.download import download, hash_file, unwritable
 from peftcorr.errors import PeftCorrError
@@ -71,16 +71,15 @@ def _make(
     files: dict[Path, Archive] = {}
     found: dict[Path, str] = {}  # sha256 of what was downloaded
     for archive, own, pin in zip_longest(dataset.archives, given, pinned):
-        expected = pin or archive.sha256
         path = own or folder.parent / archive.file
         files[path] = archive
         if own is None:
-            found[path] = _downloaded(dataset, archive, path, expected, progress)
+            found[path] = _downloaded(dataset, archive, path, pin, progress)
             continue
         sha256 = hash_file(path)
-        if expected not in (None, sha256):
+        if pin not in (None, sha256):
             raise PeftCorrError(
-                f"The sha256 of {path} is {sha256} where it must be {expected}: it is another file, or damaged."
+                f"The sha256 of {path} is {sha256} where it must be {pin}: it is another file, or damaged."
             )
         progress.say(f"sha256 {sha256}  {path.name}")
     try:
@@ -95,7 +94,6 @@ def _make(
 
 
 def _unpack(dataset: Published, folder: Path, files: Mapping[Path, Archive], progress: Progress) -> None:
-    bound = Bound(dataset.largest, dataset.members)
     with whole_folder(folder) as temporary:
         for path, archive in files.items():
             placed = temporary / (archive.placed or "")
@@ -104,7 +102,7 @@ def _unpack(dataset: Published, folder: Path, files: Mapping[Path, Archive], pro
                 shutil.copyfile(path, placed)
                 continue
             with progress.reporting(f"unpack {path.name}", "MB") as report:
-                unpack(path, temporary, bound, _megabytes(report))
+                unpack(path, temporary, dataset.bound, _megabytes(report))
             if archive.placed is not None and (temporary / archive.folder).is_dir():
                 (temporary / archive.folder).rename(placed)
         if lacking := dataset.lacking(temporary):
@@ -114,25 +112,18 @@ def _unpack(dataset: Published, folder: Path, files: Mapping[Path, Archive], pro
             )
 
 
-def _downloaded(
-    dataset: Published, archive: Archive, path: Path, expected: str | None, progress: Progress
-) -> str:
+def _downloaded(dataset: Published, archive: Archive, path: Path, pin: str | None, progress: Progress) -> str:
     """Download an archive; without a known checksum the one of the first download counts. Returns its sha256."""
     if archive.address is None:
         raise PeftCorrError(
             f"{dataset.name} has no address for programs: fetch {archive.file} by hand from {dataset.page} and give it "
             "with --archive FILE."
         )
-    first = None if expected is not None else _first_sum(_trusted(path))
+    first = None if pin is not None else _first_sum(_trusted(path))
     progress.say(f"Downloading {archive.address}")
     with progress.reporting(f"download {archive.file}", "MB") as report:
         found = download(
-            archive.address,
-            path,
-            largest=dataset.largest,
-            size=archive.size,
-            sha256=expected,
-            progress=_megabytes(report),
+            archive.address, path, largest=dataset.bound.bytes, sha256=pin, progress=_megabytes(report)
         )
     if first is not None and found != first:
         path.unlink()
@@ -140,7 +131,7 @@ def _downloaded(
             f"{archive.address} gave a file with the sha256 {found}, but the first download had {first}: delete "
             f"{_trusted(path)} if you trust the new one, or give --sha256."
         )
-    trusted = expected is None and first is None
+    trusted = pin is None and first is None
     note = " (none is published: trusted as the first download)" if trusted else ""
     progress.say(f"sha256 {found}  {archive.file}{note}")
     return found

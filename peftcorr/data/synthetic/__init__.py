@@ -10,12 +10,4 @@ from peftcorr.data.synthetic.categories import CATEGORIES
 from peftcorr.data.synthetic.generate import SplitSizes, SyntheticConfig, generate, object_seed
 from peftcorr.data.synthetic.scene import View, render_view
 
-__all__ = [
-    "CATEGORIES",
-    "SplitSizes",
-    "SyntheticConfig",
-    "View",
-    "generate",
-    "object_seed",
-    "render_view",
-]
+__all__ = ["CATEGORIES", "SplitSizes", "SyntheticConfig", "View", "generate", "object_seed", "render_view"]

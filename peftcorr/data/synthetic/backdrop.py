@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image
 
 from peftcorr.data.synthetic.camera import Camera
@@ -11,7 +12,7 @@ from peftcorr.data.synthetic.raster import Light
 from peftcorr.data.synthetic.solids import Array, Shape, Solid
 
 
-def backdrop(rng: np.random.Generator, width: int, height: int) -> Array:
+def backdrop(rng: Generator, width: int, height: int) -> Array:
     """(H, W, 3) picture in [0, 1]: a gradient, cloudy noise of random coarseness and a few flat patches."""
     angle = rng.uniform(0, 2 * np.pi)
     x, y = np.linspace(-1, 1, width)[None, :], np.linspace(-1, 1, height)[:, None]
@@ -29,7 +30,7 @@ def backdrop(rng: np.random.Generator, width: int, height: int) -> Array:
     return picture
 
 
-def _noise(rng: np.random.Generator, width: int, height: int) -> Array:
+def _noise(rng: Generator, width: int, height: int) -> Array:
     """(H, W) smooth noise in [0, 1] from random grids of doubling fineness."""
     cells = int(rng.integers(2, 9))
     total: Array = np.zeros((height, width))
@@ -71,13 +72,7 @@ def paint_ground(
 
 
 def clutter(
-    rng: np.random.Generator,
-    camera: Camera,
-    count: int,
-    centre: Array,
-    spread: Array,
-    depth: Array,
-    size: Array,
+    rng: Generator, camera: Camera, count: int, centre: Array, spread: Array, depth: Array, size: Array
 ) -> tuple[list[Solid], list[Material]]:
     """Random solids in camera coordinates.
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from peftcorr.data.synthetic.camera import rotation_about
 from peftcorr.data.synthetic.materials import Material, plain_material, random_colour, random_material
 from peftcorr.data.synthetic.solids import Array, Shape, Solid
+
+Vector = Array | Sequence[float]  # (3,)
+UPRIGHT: Array = np.eye(3)
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Category:
     name: str
     landmarks: tuple[str, ...]
     build: Callable[[Builder], None]
-    elevation: tuple[float, float] = (-5.0, 40.0)
-    grounded: bool = True
+    elevation: tuple[float, float]
+    grounded: bool
 
 
 @dataclass
@@ -90,19 +92,20 @@ class Builder:
         """What a part is made of; a part ``leg/rear`` without a material of its own is like ``leg``."""
         return self.materials.get(part) or self.materials[part.split("/")[0]]
 
-    def colour(self, slot: str, value: tuple[float, float], gloss: float = 0.3) -> None:
-        """Give a part one plain colour with a brightness in ``value``."""
-        self.materials[slot] = plain_material(random_colour(self.look, value), gloss)
+    def colours(self, **parts: tuple[float, float, float]) -> None:
+        """Give each part one plain colour, from its least and greatest brightness and its gloss."""
+        for slot, (dark, bright, gloss) in parts.items():
+            self.materials[slot] = plain_material(random_colour(self.look, (dark, bright)), gloss)
 
-    def mark(self, name: str, point: ArrayLike, slack: float = 0.03) -> None:
+    def mark(self, name: str, point: Vector, slack: float = 0.03) -> None:
         """Name a point."""
         self.landmarks[name] = Landmark(np.asarray(point, dtype=float), slack)
 
     def solid(
         self,
         shape: Shape,
-        axes: Sequence[ArrayLike],
-        centre: ArrayLike,
+        axes: Array | Sequence[Vector],
+        centre: Vector,
         material: str,
         parameter: float = 1.0,
     ) -> None:
@@ -110,62 +113,42 @@ class Builder:
         matrix = np.stack([np.asarray(axis, dtype=float) for axis in axes], axis=1)
         self.solids.append(Solid(shape, matrix, np.asarray(centre, dtype=float), material, parameter))
 
-    def ellipsoid(
-        self, centre: ArrayLike, half: Sequence[float], material: str, frame: Array | None = None
-    ) -> None:
+    def ellipsoid(self, centre: Vector, half: Vector, material: str, frame: Array = UPRIGHT) -> None:
         """An ellipsoid with half axes ``half`` along the columns of ``frame``."""
-        frame = np.eye(3) if frame is None else frame
-        self.solid(Shape.ELLIPSOID, list((frame * np.asarray(half)).T), centre, material)
+        self.solid(Shape.ELLIPSOID, (frame * np.asarray(half)).T, centre, material)
 
-    def ball(self, centre: ArrayLike, radius: float, material: str) -> None:
+    def ball(self, centre: Vector, radius: float, material: str) -> None:
         """A sphere."""
         self.ellipsoid(centre, (radius, radius, radius), material)
 
-    def box(
-        self, centre: ArrayLike, half: Sequence[float], material: str, frame: Array | None = None
-    ) -> None:
-        """A box with half sides ``half`` along the columns of ``frame``."""
-        frame = np.eye(3) if frame is None else frame
-        self.solid(Shape.BOX, list((frame * np.asarray(half)).T), centre, material)
+    def box(self, centre: Vector, half: Vector, material: str) -> None:
+        """A box with half sides ``half`` along the axes."""
+        self.solid(Shape.BOX, np.diag(half), centre, material)
 
-    def rod(self, start: ArrayLike, end: ArrayLike, radius: float, material: str, taper: float = 1.0) -> None:
+    def rod(self, start: Vector, end: Vector, radius: float, material: str, taper: float = 1.0) -> None:
         """A round rod from ``start`` to ``end`` whose end radius is ``taper`` times the start's."""
-        axis = (np.asarray(end, dtype=float) - np.asarray(start, dtype=float)) / 2
+        axis = np.subtract(end, start, dtype=float) / 2
         across = _perpendicular(axis)
         third = np.cross(axis, across) / np.linalg.norm(axis)
         self.blade(start, end, radius * across, radius * third, material, taper)
 
     def blade(
-        self,
-        start: ArrayLike,
-        end: ArrayLike,
-        chord: ArrayLike,
-        thickness: ArrayLike,
-        material: str,
-        taper: float = 0.5,
+        self, start: Vector, end: Vector, chord: Vector, thickness: Vector, material: str, taper: float = 0.5
     ) -> None:
         """A flat rod with an elliptic section of half axes ``chord`` and ``thickness``: a wing, a fin."""
-        first, last = np.asarray(start, dtype=float), np.asarray(end, dtype=float)
-        axes = (chord, thickness, (last - first) / 2)
-        self.solid(Shape.FRUSTUM, axes, (first + last) / 2, material, taper)
+        axes = (chord, thickness, np.subtract(end, start, dtype=float) / 2)
+        self.solid(Shape.FRUSTUM, axes, np.add(start, end, dtype=float) / 2, material, taper)
 
     def wheel(
-        self, centre: ArrayLike, axle: ArrayLike, radius: float, half_width: float, hole: float, material: str
+        self, centre: Vector, axle: Array, radius: float, half_width: float, hole: float, material: str
     ) -> None:
         """A tube about the unit vector ``axle``; ``hole`` is a share of the radius."""
-        axis = np.asarray(axle, dtype=float)
-        across = _perpendicular(axis)
-        axes = (radius * across, radius * np.cross(axis, across), half_width * axis)
+        across = _perpendicular(axle)
+        axes = (radius * across, radius * np.cross(axle, across), half_width * axle)
         self.solid(Shape.TUBE, axes, centre, material, hole)
 
     def limb(
-        self,
-        start: Array,
-        steps: Sequence[Array],
-        radius: float,
-        material: str,
-        joint: str,
-        taper: float = 0.75,
+        self, start: Array, steps: list[Array], radius: float, material: str, joint: str, taper: float = 0.75
     ) -> list[Array]:
         """A chain of tapering rods with balls of ``joint`` between them; returns the far end of each."""
         joints: list[Array] = []

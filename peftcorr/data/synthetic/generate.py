@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from peftcorr.data.synthetic.categories import CATEGORIES
-from peftcorr.data.synthetic.pairs import (
-    ImageAnnotation,
-    annotate,
-    annotate_pair,
-    keypoint_names,
-    sample_pairs,
-)
+from peftcorr.data.synthetic.pairs import Annotation, annotate, annotate_pair, keypoint_names, sample_pairs
 from peftcorr.data.synthetic.scene import Variety, render_view
 from peftcorr.files import seal_folder, whole_folder
 from peftcorr.machine.processors import processors
@@ -37,7 +31,7 @@ CHUNK = 6  # images a task, small enough to keep workers evenly busy
 Split = Literal["trn", "val", "test"]
 SPLITS: tuple[Split, ...] = ("trn", "val", "test")
 Progress = Callable[[int, int], None]
-Task = tuple[Split, str, int, int]  # split, category, first image, one past the last
+Task = tuple[Split, str, range]  # images of a category by their numbers
 
 
 class SplitSizes(BaseModel):
@@ -59,21 +53,16 @@ class SyntheticConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = Field(default=0, ge=0, description="of everything")
+    seed: int = Field(0, ge=0, description="of everything")
     categories: tuple[str, ...] = Field(
-        default=("quadruped", "bird", "car", "aeroplane", "bicycle", "chair"),
+        ("quadruped", "bird", "car", "aeroplane", "bicycle", "chair"),
         description="kinds of object, by default all",
     )
     images: SplitSizes = Field(
-        default=SplitSizes(trn=100, val=12, test=16),
-        description="images of a category, each of an object of its own",
+        SplitSizes(trn=100, val=12, test=16), description="images of a category, each of an object of its own"
     )
-    pairs: SplitSizes = Field(
-        default=SplitSizes(trn=400, val=60, test=130), description="most pairs of a category"
-    )
-    minimum_shared: int = Field(
-        default=3, ge=1, description="fewest visible landmarks that a pair has in common"
-    )
+    pairs: SplitSizes = Field(SplitSizes(trn=400, val=60, test=130), description="most pairs of a category")
+    minimum_shared: int = Field(3, ge=1, description="fewest visible landmarks that a pair has in common")
     variety: Variety = Variety(
         articulation=0.5,
         proportions=0.6,
@@ -87,8 +76,7 @@ class SyntheticConfig(BaseModel):
     @field_validator("categories")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [name for name in names if name not in CATEGORIES]
-        if unknown or not names or len(set(names)) < len(names):
+        if not names or len(set(names) & CATEGORIES.keys()) < len(names):
             raise ValueError(f"give distinct categories out of {', '.join(CATEGORIES)}")
         return names
 
@@ -139,10 +127,14 @@ def _write(root: Path, config: SyntheticConfig, workers: int | None, progress: P
     for category in config.categories:
         (root / "JPEGImages" / category).mkdir(parents=True)
         (root / "ImageAnnotation" / category).mkdir(parents=True)
-    tasks = list(_tasks(config))
-    total = images_in_all(config)
-    rendered: dict[Task, list[ImageAnnotation]] = {}
-    done = 0
+    tasks = [
+        (split, category, range(config.images.of(split))[start : start + CHUNK])
+        for split in SPLITS
+        for category in config.categories
+        for start in range(0, config.images.of(split), CHUNK)
+    ]
+    rendered: dict[Task, list[Annotation]] = {}
+    done, total = 0, images_in_all(config)
     for task, images in run_tasks(partial(_render_chunk, root, config), tasks, workers):
         rendered[task] = images
         done += len(images)
@@ -169,18 +161,10 @@ def _write(root: Path, config: SyntheticConfig, workers: int | None, progress: P
     _write_json(root / "synthetic.json", {"renderer": RENDERER, **config.model_dump(mode="json")})
 
 
-def _tasks(config: SyntheticConfig) -> Iterator[Task]:
-    for split in SPLITS:
-        for category in config.categories:
-            count = config.images.of(split)
-            for start in range(0, count, CHUNK):
-                yield split, category, start, min(start + CHUNK, count)
-
-
-def _render_chunk(root: Path, config: SyntheticConfig, task: Task) -> list[ImageAnnotation]:
-    split, category, start, stop = task
+def _render_chunk(root: Path, config: SyntheticConfig, task: Task) -> list[Annotation]:
+    split, category, numbers = task
     images = []
-    for index in range(start, stop):
+    for index in numbers:
         name = f"{split}_{index:04d}"
         own_seed = object_seed(config.seed, split, category, index)
         view = render_view(category, own_seed, view_seed=0, variety=config.variety)
@@ -203,41 +187,34 @@ def run_tasks(
         for task in tasks:
             yield task, work(task)
         return
-    with _pool(workers) as pool:
-        with _deaf_to_interrupts():
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        with _starting():
             futures = {pool.submit(work, task): task for task in tasks}
         for future in as_completed(futures):
             yield futures[future], future.result()
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[Executor]:
-    """Spawned processes with one linear-algebra thread each: more would fight over the same processors."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Let processes that are started in the block not hear Ctrl-C, which is for the one that waits for them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _starting() -> Iterator[None]:
+    """Let processes that start in the block have one linear-algebra thread each, and not hear Ctrl-C.
+
+    More threads would fight over the same processors, and Ctrl-C is for the process that waits for these.
+    """
+    before = {name: os.environ[name] for name in _THREADS if name in os.environ}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    masked = hasattr(signal, "pthread_sigmask")
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if masked:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+        for name in _THREADS:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _write_json(path: Path, content: Any) -> None:

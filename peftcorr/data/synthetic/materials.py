@@ -50,21 +50,16 @@ def random_colour(rng: np.random.Generator, value: tuple[float, float] = (0.35, 
 
 
 def random_material(
-    rng: np.random.Generator,
-    base: Array | None = None,
-    plain: float = 0.3,
-    frequency: tuple[float, float] = (1.0, 3.5),
+    rng: np.random.Generator, plain: float = 0.3, frequency: tuple[float, float] = (1.0, 3.5)
 ) -> Material:
     """A random material.
 
     Args:
         rng: source of every choice.
-        base: main colour; random when absent.
         plain: probability of no pattern.
         frequency: range of cycles per object unit.
     """
-    first = random_colour(rng) if base is None else base
-    other = random_colour(rng)
+    first, other = random_colour(rng), random_colour(rng)
     contrast = rng.uniform(*CONTRAST)
     waves = rng.normal(size=(3, 3))
     waves *= 2 * np.pi * rng.uniform(*frequency) / np.linalg.norm(waves, axis=1, keepdims=True)

@@ -6,8 +6,9 @@ The layout is that of Min et al., "SPair-71k: A Large-scale Benchmark for Semant
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
@@ -18,25 +19,14 @@ VIEWPOINT_STEPS = (45.0, 100.0)  # degrees of azimuth between two views: up to h
 SCALE_STEPS = (1.4, 2.0)  # ratio of the longer box sides, likewise
 
 
-class ImageAnnotation(TypedDict):
-    """One image: the fields of SPair-71k, then what the renderer knows besides."""
-
-    filename: str
-    image_width: int
-    image_height: int
-    image_depth: int
-    category: str
-    bndbox: list[float]
-    kps: dict[str, list[float] | None]
-    azimuth: float
-    elevation: float
-    truncated: bool
-    occluded: bool
-    object_seed: int
+Annotation = dict[str, Any]  # a JSON file's content
 
 
-def annotate(view: View, category: Category, filename: str, object_seed: int) -> ImageAnnotation:
-    """Annotation of one view; keypoints are keyed by the landmark's position in the category's list."""
+def annotate(view: View, category: Category, filename: str, object_seed: int) -> Annotation:
+    """Annotation of one image: the fields of SPair-71k, then what the renderer knows besides.
+
+    Keypoints are keyed by the landmark's position in the category's list; one that is not seen is null.
+    """
     height, width, depth = view.image.shape
     return {
         "filename": filename,
@@ -64,10 +54,10 @@ def keypoint_names(category: Category) -> list[dict[str, str | int]]:
 
 
 def sample_pairs(
-    images: Sequence[ImageAnnotation], count: int, minimum_shared: int, rng: np.random.Generator
+    images: Sequence[Annotation], count: int, minimum_shared: int, rng: np.random.Generator
 ) -> list[tuple[int, int]]:
     """Up to ``count`` ordered pairs of images that share enough visible landmarks, in random order."""
-    seen = [{key for key, point in image["kps"].items() if point is not None} for image in images]
+    seen = [{key for key, point in image["kps"].items() if point} for image in images]
     able = [
         (source, target)
         for source, target in itertools.permutations(range(len(images)), 2)
@@ -76,14 +66,13 @@ def sample_pairs(
     return [able[index] for index in rng.permutation(len(able))[:count]]
 
 
-def annotate_pair(number: int, source: ImageAnnotation, target: ImageAnnotation) -> dict[str, Any]:
+def annotate_pair(number: int, source: Annotation, target: Annotation) -> Annotation:
     """Annotation of one ordered pair, with the field names of SPair-71k."""
     stems = (image["filename"].rsplit(".", 1)[0] for image in (source, target))
-    shared = [
-        key for key, point in source["kps"].items() if point is not None and target["kps"][key] is not None
-    ]
+    shared = [key for key in source["kps"] if source["kps"][key] and target["kps"][key]]
     turn = abs((source["azimuth"] - target["azimuth"] + 180.0) % 360.0 - 180.0)
-    sizes = [_longer_side(source), _longer_side(target)]
+    boxes = np.array([source["bndbox"], target["bndbox"]])
+    sizes = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     return {
         "pair_id": number,
         "filename": f"{number:06d}-{'-'.join(stems)}:{source['category']}",
@@ -98,17 +87,8 @@ def annotate_pair(number: int, source: ImageAnnotation, target: ImageAnnotation)
         "trg_kps": [target["kps"][key] for key in shared],
         "kps_ids": shared,
         "mirror": 0,
-        "viewpoint_variation": _step(turn, VIEWPOINT_STEPS),
-        "scale_variation": _step(max(sizes) / min(sizes), SCALE_STEPS),
+        "viewpoint_variation": bisect_left(VIEWPOINT_STEPS, turn),
+        "scale_variation": bisect_left(SCALE_STEPS, sizes.max() / sizes.min()),
         "truncation": source["truncated"] + 2 * target["truncated"],
         "occlusion": source["occluded"] + 2 * target["occluded"],
     }
-
-
-def _longer_side(image: ImageAnnotation) -> float:
-    x1, y1, x2, y2 = image["bndbox"]
-    return max(x2 - x1, y2 - y1)
-
-
-def _step(value: float, limits: tuple[float, float]) -> int:
-    return sum(value > limit for limit in limits)

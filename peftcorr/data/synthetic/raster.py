@@ -55,8 +55,6 @@ def draw(buffer: DepthBuffer, camera: Camera, solids: Sequence[Solid], first: in
     """Enter solids, given in camera coordinates, into the buffer as owners ``first``, ``first + 1``, ..."""
     for index, solid in enumerate(solids, start=first):
         rows, columns = screen_bounds(camera, solid)
-        if rows.start >= rows.stop or columns.start >= columns.stop:
-            continue
         x = np.arange(columns.start, columns.stop, dtype=float)[None, :]
         y = np.arange(rows.start, rows.stop, dtype=float)[:, None]
         depth = depth_along(solid, *camera.slopes(x, y))
@@ -73,11 +71,11 @@ def screen_bounds(camera: Camera, solid: Solid) -> tuple[slice, slice]:
         return slice(0, 0), slice(0, 0)
     if corners[:, 2].min() <= NEAR:
         return slice(0, camera.height), slice(0, camera.width)
-    screen = corners[:, :2] / corners[:, 2:] * camera.focal + np.asarray(camera.principal)
-    low = np.floor(screen.min(axis=0)).astype(int)
-    high = np.ceil(screen.max(axis=0)).astype(int) + 1
-    columns = slice(max(0, low[0]), min(camera.width, high[0]))
-    return slice(max(0, low[1]), min(camera.height, high[1])), columns
+    screen = corners[:, :2] / corners[:, 2:] * camera.focal + camera.principal
+    limit = (camera.width, camera.height)
+    left, top = np.clip(np.floor(screen.min(axis=0)), 0, limit).astype(int)
+    right, bottom = np.clip(np.ceil(screen.max(axis=0)) + 1, 0, limit).astype(int)
+    return slice(top, bottom), slice(left, right)
 
 
 def nearest_depth(solids: Sequence[Solid], u: Array, v: Array) -> Array:

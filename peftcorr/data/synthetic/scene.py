@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,6 +25,8 @@ SIDE = (144, 208)
 MINIMUM_LANDMARKS = 4
 MINIMUM_AREA = 0.04
 ATTEMPTS = 30
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -54,29 +59,19 @@ class Variety(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    articulation: float = Field(default=1.0, ge=0, le=1, description="share of the joints' full range")
-    proportions: float = Field(default=1.0, ge=0, le=1, description="share of the full range of proportions")
+    articulation: Share = Field(1.0, description="share of the joints' full range")
+    proportions: Share = Field(1.0, description="share of the full range of proportions")
     azimuth: tuple[float, float] = Field(
-        default=(-180.0, 180.0),
+        (-180.0, 180.0),
         description="degrees that the camera stands round the object, 0 in front of it, 90 on its left",
     )
-    elevation: float = Field(
-        default=1.0, ge=0, le=1, description="share of the category's full range of elevations"
-    )
+    elevation: Share = Field(1.0, description="share of the category's full range of elevations")
     fill: tuple[float, float] = Field(
-        default=(0.7, 1.15),
-        description="smallest and largest side of the object over the image's shorter side",
+        (0.7, 1.15), description="smallest and largest side of the object over the image's shorter side"
     )
-    shift: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        description="share of the free room by which the object may lie off the middle",
-    )
-    any_colour: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
+    shift: Share = Field(1.0, description="share of the free room by which the object may lie off the middle")
+    any_colour: Share = Field(
+        1.0,
         description="probability that a part has any colour whatever, not the one typical of it in its category",
     )
 
@@ -88,9 +83,8 @@ def build_object(
     category: Category, object_seed: int, variety: Variety = FULL, look_seed: int = 0
 ) -> Builder:
     """Put one object together; the seed fixes its shape, pose and, for look 0, its materials."""
-    shape, pose, look = (np.random.default_rng([object_seed, stream]) for stream in range(3))
-    if look_seed:
-        look = np.random.default_rng([object_seed, 2, look_seed])
+    streams = ([0], [1], [2, look_seed] if look_seed else [2])
+    shape, pose, look = (np.random.default_rng([object_seed, *stream]) for stream in streams)
     builder = Builder(shape, pose, look, variety.articulation, variety.proportions)
     category.build(builder)
     return builder
@@ -121,12 +115,9 @@ def render_view(
     for attempt in range(ATTEMPTS):
         seed = [object_seed, view_seed, 3 + attempt]
         look = np.random.default_rng([*seed, look_seed]) if look_seed else None
-        view = _attempt(kind, built, np.random.default_rng(seed), look, variety)
-        if view is not None:
-            break
-    else:
-        raise RuntimeError(f"no clear view of {category} {object_seed} in {ATTEMPTS} attempts")
-    return view
+        if view := _attempt(kind, built, np.random.default_rng(seed), look, variety):
+            return view
+    raise RuntimeError(f"no clear view of {category} {object_seed} in {ATTEMPTS} attempts")
 
 
 def landmark_visibility(
@@ -147,17 +138,13 @@ def landmark_visibility(
     depth = camera.to_camera(points)[:, 2]
     pixels = camera.project(points)
     nearest = nearest_depth(solids, *camera.slopes(pixels[:, 0], pixels[:, 1]))
-    limit = np.array([camera.width - 1, camera.height - 1])
+    limit = (camera.width - 1, camera.height - 1)
     inside = ((pixels >= 0) & (pixels <= limit)).all(axis=1) & (depth > NEAR)
     return inside & (nearest >= depth - slack)
 
 
 def _attempt(
-    kind: Category,
-    built: Builder,
-    rng: np.random.Generator,
-    look: np.random.Generator | None,
-    variety: Variety,
+    kind: Category, built: Builder, rng: Generator, look: Generator | None, variety: Variety
 ) -> View | None:
     """One random view, or None when it shows too little; `look` takes over from `rng` once the shapes are drawn."""
     corners = np.concatenate([solid.corners() for solid in built.solids])
@@ -166,20 +153,13 @@ def _attempt(
     if seen[:, 2].min() < 4 * NEAR:
         return None
     own = [solid.moved(camera.rotation, camera.translation) for solid in built.solids]
-    screen = camera.project(corners)
-    low, high = screen.min(axis=0), screen.max(axis=0)
-
+    middle, half = _span(camera.project(corners))
     frame = np.array([camera.width, camera.height], dtype=float)
-    far = np.array([1.1, 2.0]) * seen[:, 2].max()
-    behind, behind_materials = clutter(
-        rng, camera, int(rng.integers(0, 4)), frame / 2, frame / 2, far, frame.min() * np.array([0.08, 0.3])
-    )
-    blockers = int(rng.uniform() < 0.2)
-    close = np.array([0.6, 0.95]) * seen[:, 2].min()
-    extent = (high - low).max()
-    hiding, hiding_materials = clutter(
-        rng, camera, blockers, (low + high) / 2, (high - low) / 2, close, extent * np.array([0.07, 0.17])
-    )
+    far, close = np.array([1.1, 2.0]) * seen[:, 2].max(), np.array([0.6, 0.95]) * seen[:, 2].min()
+    size = frame.min() * np.array([0.08, 0.3])
+    behind, behind_materials = clutter(rng, camera, int(rng.integers(0, 4)), frame / 2, frame / 2, far, size)
+    size = 2 * half.max() * np.array([0.07, 0.17])
+    hiding, hiding_materials = clutter(rng, camera, int(rng.uniform() < 0.2), middle, half, close, size)
 
     names = [name for name in kind.landmarks if name in built.landmarks]
     points = np.stack([built.landmarks[name].point for name in names])
@@ -188,10 +168,9 @@ def _attempt(
     if visible.sum() < MINIMUM_LANDMARKS:
         return None
 
-    alone, buffer = DepthBuffer.empty(camera), DepthBuffer.empty(camera)
+    alone = DepthBuffer.empty(camera)
     draw(alone, camera, own)
-    buffer.depth[:], buffer.owner[:] = alone.depth, alone.owner
-    solids = own + behind + hiding
+    buffer = deepcopy(alone)
     draw(buffer, camera, behind + hiding, first=len(own))
     shown = (buffer.owner >= 0) & (buffer.owner < len(own))
     if shown.mean() < MINIMUM_AREA:
@@ -204,13 +183,12 @@ def _attempt(
     light = _light(camera, rng)
     picture = backdrop(rng, camera.width, camera.height)
     if kind.grounded and rng.uniform() < 0.6:
+        middle, half = _span(corners)
         level = corners[:, 2].min()
-        middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
-        half = (corners.max(axis=0) - corners.min(axis=0)) / 2
         footprint = np.concatenate([middle[:2] + rng.uniform(-0.3, 0.3, 2) * half[:2], half[:2]])
         paint_ground(picture, camera, light, random_material(rng, frequency=(0.3, 2.0)), level, footprint)
     materials = [built.material(solid.material) for solid in own] + behind_materials + hiding_materials
-    shade(buffer, camera, solids, materials, light, picture)
+    shade(buffer, camera, own + behind + hiding, materials, light, picture)
 
     rows, columns = np.nonzero(shown)
     border = np.concatenate([alone.owner[[0, -1]].ravel(), alone.owner[:, [0, -1]].ravel()])
@@ -227,9 +205,7 @@ def _attempt(
     )
 
 
-def _camera(
-    kind: Category, corners: Array, rng: np.random.Generator, variety: Variety
-) -> tuple[Camera, float, float]:
+def _camera(kind: Category, corners: Array, rng: Generator, variety: Variety) -> tuple[Camera, float, float]:
     """A random camera on an orbit round the object, cropped so that the object fills part of the image."""
     width, height = (int(side) for side in rng.integers(SIDE[0], SIDE[1] + 1, size=2))
     azimuth = float(rng.uniform(*variety.azimuth))
@@ -237,7 +213,7 @@ def _camera(
     level = (lowest + highest) / 2
     elevation = level + (float(rng.uniform(lowest, highest)) - level) * variety.elevation
     rotation = orbit(azimuth, elevation, float(np.clip(rng.normal(0, 7), -20, 20)))
-    middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
+    middle, _ = _span(corners)
     radius = float(np.linalg.norm(corners - middle, axis=1).max())
     focal = float(rng.uniform(1.1, 2.2)) * max(width, height)
     wanted = float(rng.uniform(*variety.fill)) * min(width, height)
@@ -247,30 +223,29 @@ def _camera(
         camera = Camera(
             rotation, np.array([0, 0, distance]) - rotation @ middle, focal, (0.0, 0.0), width, height
         )
-        screen = camera.project(corners)
-        low, high = screen.min(axis=0), screen.max(axis=0)
-        distance *= float((high - low).max()) / wanted
-    room = np.array([width, height]) - (high - low)
-    aim = np.array([width, height]) / 2 + variety.shift * rng.uniform(-0.5, 0.5, 2) * np.maximum(
-        room, 0.3 * wanted
-    )
-    shift = aim - (low + high) / 2
-    return (
-        Camera(rotation, camera.translation, focal, (float(shift[0]), float(shift[1])), width, height),
-        azimuth,
-        elevation,
-    )
+        centre, half = _span(camera.project(corners))
+        distance *= float(2 * half.max()) / wanted
+    frame = np.array([width, height])
+    room = np.maximum(frame - 2 * half, 0.3 * wanted)
+    shift = frame / 2 + variety.shift * rng.uniform(-0.5, 0.5, 2) * room - centre
+    principal = float(shift[0]), float(shift[1])
+    return replace(camera, principal=principal), azimuth, elevation
 
 
-def _light(camera: Camera, rng: np.random.Generator) -> Light:
+def _span(points: Array) -> tuple[Array, Array]:
+    """Middle and half size of the box round (N, D) points, (D,) each."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    return (low + high) / 2, (high - low) / 2
+
+
+def _light(camera: Camera, rng: Generator) -> Light:
     turn, height = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(15, 80))
     world = np.array([np.cos(height) * np.cos(turn), np.cos(height) * np.sin(turn), np.sin(height)])
     colour = rng.uniform(0.45, 0.85) * (1 + rng.uniform(-0.12, 0.12, size=3))
-    upwards = camera.rotation @ np.array([0.0, 0.0, 1.0])
-    return Light(camera.rotation @ world, upwards, colour, float(rng.uniform(0.4, 0.7)))
+    return Light(camera.rotation @ world, camera.rotation[:, 2].copy(), colour, float(rng.uniform(0.4, 0.7)))
 
 
-def _develop(picture: Array, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _develop(picture: Array, rng: Generator) -> NDArray[np.uint8]:
     """Exposure, sensor noise and a little blur; (H, W, 3) uint8."""
     picture = np.clip(picture, 0, 1) ** rng.uniform(0.75, 1.3)
     picture = picture + rng.normal(0, rng.uniform(0.0, 0.03), size=picture.shape)

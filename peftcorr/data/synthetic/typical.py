@@ -16,13 +16,8 @@ JITTER = np.array([0.025, 0.12, 0.12])  # standard deviation of hue, saturation,
 
 WHITE, GREY, BLACK = (0.1, 0.08, 0.95), (0.6, 0.08, 0.55), (0.65, 0.3, 0.12)
 RED, ORANGE, YELLOW, GREEN = (0.0, 0.85, 0.85), (0.08, 0.85, 0.95), (0.15, 0.8, 0.95), (0.35, 0.7, 0.65)
-CYAN, BLUE, PURPLE, PINK, BROWN = (
-    (0.5, 0.65, 0.85),
-    (0.61, 0.75, 0.8),
-    (0.77, 0.6, 0.7),
-    (0.92, 0.45, 0.95),
-    (0.07, 0.6, 0.5),
-)
+CYAN, BLUE, PURPLE = (0.5, 0.65, 0.85), (0.61, 0.75, 0.8), (0.77, 0.6, 0.7)
+PINK, BROWN = (0.92, 0.45, 0.95), (0.07, 0.6, 0.5)
 
 TYPICAL: dict[str, dict[str, Hsv]] = {
     "quadruped": {
@@ -71,11 +66,9 @@ def tint(built: Builder, colours: Mapping[str, Hsv], any_colour: float, rng: np.
     """Give parts their typical colour, a little different for every object, but with probability `any_colour` none."""
     for part, typical in colours.items():
         own = rng.uniform() < any_colour
-        hue, saturation, value = np.asarray(typical) + JITTER * rng.normal(size=3)
-        if own:
-            continue
-        material = built.material(part)
-        saturation, value = np.clip([saturation, value], 0.0, 1.0)
-        first = np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, value))
-        second = np.clip(first + material.second - material.first, 0.0, 1.0)
-        built.materials[part] = replace(material, first=first, second=second)
+        hue, *rest = np.asarray(typical) + JITTER * rng.normal(size=3)
+        if not own:
+            material = built.material(part)
+            first = np.array(colorsys.hsv_to_rgb(hue % 1.0, *np.clip(rest, 0.0, 1.0)))
+            second = np.clip(first + material.second - material.first, 0.0, 1.0)
+            built.materials[part] = replace(material, first=first, second=second)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from peftcorr.data.published.archive import ArchiveRefused, Bound, unpack
+from peftcorr.data.published.archive import ArchiveRefused, unpack
+from peftcorr.data.published.catalogue import Bound
 from peftcorr.errors import PeftCorrError
 
 BOUND = Bound(bytes=1_000_000, members=50)

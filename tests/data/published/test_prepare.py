@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from peftcorr.console.progress import Progress
-from peftcorr.data.published.catalogue import CATALOGUE, Published, published
+from peftcorr.data.published.catalogue import CATALOGUE, Bound, Published, published
 from peftcorr.data.published.prepare import prepare
 from peftcorr.errors import PeftCorrError
 from tests.file_server import Server, serving
@@ -211,7 +211,10 @@ def test_hostile_archives_leave_nothing(name: str, given: bool, tmp_path: Path) 
     (tmp_path / "sets").mkdir()
     before = sorted(path for path in tmp_path.rglob("*"))
     with (
-        served(replace(SPAIR, largest=1_000_000), archive.read_bytes()) as (dataset, _),
+        served(replace(SPAIR, bound=Bound(1_000_000, SPAIR.bound.members)), archive.read_bytes()) as (
+            dataset,
+            _,
+        ),
         pytest.raises(PeftCorrError, match=HOSTILE[name]) as caught,
     ):
         get(dataset, tmp_path / "sets" / "spair71k", [archive] if given else [])

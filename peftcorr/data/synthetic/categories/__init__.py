@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from peftcorr.data.synthetic.builder import Category
-from peftcorr.data.synthetic.categories.animals import BIRD, FISH, INSECT, QUADRUPED
-from peftcorr.data.synthetic.categories.indoors import CHAIR, PERSON
-from peftcorr.data.synthetic.categories.vehicles import AEROPLANE, BICYCLE, CAR
-
-CATEGORIES: dict[str, Category] = {
-    category.name: category
-    for category in (AEROPLANE, BICYCLE, BIRD, CAR, CHAIR, FISH, INSECT, PERSON, QUADRUPED)
-}
+from peftcorr.data.synthetic.categories.animals import bird, fish, insect, quadruped
+from peftcorr.data.synthetic.categories.indoors import chair, person
+from peftcorr.data.synthetic.categories.vehicles import aeroplane, bicycle, car
 
 __all__ = ["CATEGORIES"]
+
+CATEGORIES = {
+    kind.name: kind for kind in (aeroplane, bicycle, bird, car, chair, fish, insect, person, quadruped)
+}

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from peftcorr.data.synthetic.builder import Builder, Category, heading
-from peftcorr.data.synthetic.categories.parts import SIDES, both, eyes, vec
+from peftcorr.data.synthetic.builder import Builder, heading
+from peftcorr.data.synthetic.categories.parts import SIDES, category, eyes, vec
 
 
-def build_quadruped(b: Builder) -> None:
+@category("nose withers tail_base tail_tip *_eye *_ear_tip front_*_knee front_*_paw rear_*_knee rear_*_paw")
+def quadruped(b: Builder) -> None:
     """Four-legged: from dog to horse by its proportions."""
     b.paint("body", "limb", "head")
-    b.colour("eye", (0.02, 0.15), gloss=0.8)
-    b.colour("nose", (0.05, 0.3))
-    b.colour("paw", (0.05, 0.3))
-    b.colour("ear", (0.7, 1.0))
+    b.colours(eye=(0.02, 0.15, 0.8), nose=(0.05, 0.3, 0.3), paw=(0.05, 0.3, 0.3), ear=(0.7, 1.0, 0.3))
     length, girth = b.size(0.75, 1.1), b.size(0.27, 0.42)
     b.ellipsoid((0, 0, 0), (length, girth, girth * b.size(0.95, 1.2)), "body")
 
@@ -60,12 +58,15 @@ def build_quadruped(b: Builder) -> None:
     b.mark("tail_tip", end_point, slack=girth * 0.2)
 
 
-def build_bird(b: Builder) -> None:
+@category(
+    "beak_tip crown breast *_eye *_wing_elbow *_wing_tip tail_*_corner *_foot",
+    elevation=(-20.0, 50.0),
+    grounded=False,
+)
+def bird(b: Builder) -> None:
     """A bird with its wings spread."""
     b.paint("body", "wing", "head", "tail", like=0.4)
-    b.colour("beak", (0.7, 1.0))
-    b.colour("tip", (0.05, 0.3))
-    b.colour("eye", (0.02, 0.15), gloss=0.8)
+    b.colours(beak=(0.7, 1.0, 0.3), tip=(0.05, 0.3, 0.3), eye=(0.02, 0.15, 0.8))
     length, girth = b.size(0.55, 0.75), b.size(0.28, 0.38)
     tilt = heading(0, b.size(5, 35) + b.bend(10))
     b.ellipsoid((0, 0, 0), (length, girth, girth), "body", tilt)
@@ -94,14 +95,8 @@ def build_bird(b: Builder) -> None:
         b.blade(root, elbow, tilt @ vec(chord, 0, 0), arm[:, 2] * 0.05, "wing", taper=0.95)
         b.blade(elbow, tip, tilt @ vec(chord * 0.95, 0, 0), outer[:, 2] * 0.045, "wing/outer", taper=0.25)
         b.mark(f"{side}_wing_elbow", elbow + tilt @ vec(chord * 0.9, 0, 0), slack=0.06)
-        b.blade(
-            elbow + 0.8 * (tip - elbow),
-            tip,
-            tilt @ vec(chord * 0.5, 0, 0),
-            outer[:, 2] * 0.05,
-            "tip",
-            taper=0.4,
-        )
+        last = elbow + 0.8 * (tip - elbow)
+        b.blade(last, tip, tilt @ vec(chord * 0.5, 0, 0), outer[:, 2] * 0.05, "tip", taper=0.4)
         b.mark(f"{side}_wing_tip", tip, slack=0.05)
 
     root = tilt @ vec(-length * 0.8, 0, 0)
@@ -120,11 +115,16 @@ def build_bird(b: Builder) -> None:
         b.mark(f"{side}_foot", foot + vec(0.05, 0, 0), slack=0.07)
 
 
-def build_fish(b: Builder) -> None:
+@category(
+    "mouth dorsal_fin_front dorsal_fin_tip anal_fin_tip tail_base tail_upper_tip tail_lower_tip *_eye "
+    "*_pectoral_tip *_pelvic_tip",
+    elevation=(-30.0, 40.0),
+    grounded=False,
+)
+def fish(b: Builder) -> None:
     """A fish."""
     b.paint("body", "fin", "tail", like=0.3)
-    b.colour("eye", (0.02, 0.15), gloss=0.8)
-    b.colour("lip", (0.4, 0.9))
+    b.colours(eye=(0.02, 0.15, 0.8), lip=(0.4, 0.9, 0.3))
     length, depth, width = b.size(0.8, 1.05), b.size(0.35, 0.6), b.size(0.17, 0.28)
     b.ellipsoid((0, 0, 0), (length, width, depth), "body")
     bend = heading(b.bend(30), 0)
@@ -162,12 +162,15 @@ def build_fish(b: Builder) -> None:
         b.mark(f"{side}_pelvic_tip", low, slack=0.05)
 
 
-def build_insect(b: Builder) -> None:
+@category(
+    "mouth waist abdomen_tip *_eye *_antenna_tip front_*_knee middle_*_knee rear_*_knee front_*_foot "
+    "middle_*_foot rear_*_foot",
+    elevation=(5.0, 65.0),
+)
+def insect(b: Builder) -> None:
     """Six legs in three pairs: the repeated parts of one side differ by their place alone."""
     b.paint("body", "abdomen", "head", like=0.45)
-    b.colour("limb", (0.15, 0.6))
-    b.colour("foot", (0.8, 1.0))
-    b.colour("eye", (0.02, 0.3), gloss=0.9)
+    b.colours(limb=(0.15, 0.6, 0.3), foot=(0.8, 1.0, 0.3), eye=(0.02, 0.3, 0.9))
     thorax, girth = b.size(0.3, 0.45), b.size(0.22, 0.32)
     b.ellipsoid((0, 0, 0), (thorax, girth, girth * 0.9), "body")
     tail = b.size(0.4, 0.75)
@@ -203,34 +206,3 @@ def build_insect(b: Builder) -> None:
             b.mark(f"{name}_{side}_knee", knee, slack=0.07)
             b.ball(foot, 0.07, f"foot/{name}")
             b.mark(f"{name}_{side}_foot", foot, slack=0.08)
-
-
-QUADRUPED = Category(
-    "quadruped",
-    both("nose", "withers", "tail_base", "tail_tip", "*_eye", "*_ear_tip")
-    + both("front_*_knee", "front_*_paw", "rear_*_knee", "rear_*_paw"),
-    build_quadruped,
-)
-BIRD = Category(
-    "bird",
-    both("beak_tip", "crown", "breast", "*_eye", "*_wing_elbow", "*_wing_tip", "tail_*_corner", "*_foot"),
-    build_bird,
-    elevation=(-20.0, 50.0),
-    grounded=False,
-)
-FISH = Category(
-    "fish",
-    both("mouth", "dorsal_fin_front", "dorsal_fin_tip", "anal_fin_tip", "tail_base")
-    + both("tail_upper_tip", "tail_lower_tip", "*_eye", "*_pectoral_tip", "*_pelvic_tip"),
-    build_fish,
-    elevation=(-30.0, 40.0),
-    grounded=False,
-)
-INSECT = Category(
-    "insect",
-    both("mouth", "waist", "abdomen_tip", "*_eye", "*_antenna_tip")
-    + both("front_*_knee", "middle_*_knee", "rear_*_knee")
-    + both("front_*_foot", "middle_*_foot", "rear_*_foot"),
-    build_insect,
-    elevation=(5.0, 65.0),
-)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from peftcorr.data.synthetic.builder import Builder, Category, heading
-from peftcorr.data.synthetic.categories.parts import SIDES, both, eyes, vec
+from peftcorr.data.synthetic.builder import Builder, heading
+from peftcorr.data.synthetic.categories.parts import SIDES, category, eyes, vec
 from peftcorr.data.synthetic.materials import plain_material
-from peftcorr.data.synthetic.solids import Array, Shape
+from peftcorr.data.synthetic.solids import Shape
 
 
-def build_person(b: Builder) -> None:
+@category("nose head_top *_eye *_shoulder *_elbow *_hand *_knee *_toe")
+def person(b: Builder) -> None:
     """A standing or walking person."""
     b.paint("shirt", "sleeve", like=0.6)
     b.paint("trousers")
-    b.colour("shoe", (0.05, 0.3))
-    b.materials["skin"] = plain_material(_skin(b))
-    b.colour("hair", (0.05, 0.4))
-    b.colour("eye", (0.02, 0.12), gloss=0.8)
+    b.colours(shoe=(0.05, 0.3, 0.3))
+    dark, pale = vec(0.35, 0.2, 0.12), vec(1.0, 0.82, 0.7)
+    b.materials["skin"] = plain_material(dark + b.look.uniform() * (pale - dark))
+    b.colours(hair=(0.05, 0.4, 0.3), eye=(0.02, 0.12, 0.8))
     torso, broad, deep = b.size(0.5, 0.68), b.size(0.24, 0.34), b.size(0.13, 0.2)
     upper = heading(b.bend(20), 0, b.bend(10)) @ heading(0, b.bend(12))
     chest = upper @ vec(0, 0, torso)
@@ -68,17 +69,12 @@ def build_person(b: Builder) -> None:
         b.mark(f"{side}_toe", ankle + vec(0.22, 0, -0.03))
 
 
-def _skin(b: Builder) -> Array:
-    """A natural colour of skin, dark to pale."""
-    dark, pale = np.array([0.35, 0.2, 0.12]), np.array([1.0, 0.82, 0.7])
-    return np.asarray(dark + b.look.uniform() * (pale - dark))
-
-
-def build_chair(b: Builder) -> None:
+@category("back_top_* seat_front_* seat_rear_* front_*_foot rear_*_foot arm_*_end", elevation=(0.0, 50.0))
+def chair(b: Builder) -> None:
     """A chair, with or without arms, its back solid or of slats."""
     b.paint("seat", "back", like=0.5)
     b.paint("leg", "arm", like=0.7, plain=0.6)
-    b.colour("cap", (0.03, 0.2))
+    b.colours(cap=(0.03, 0.2, 0.3))
     wide, deep, thick = b.size(0.4, 0.6), b.size(0.4, 0.55), b.size(0.04, 0.1)
     b.box((0, 0, 0), (deep, wide, thick), "seat")
     height, lean = b.size(0.45, 0.85), b.size(0.0, 0.3) + 0.15 * abs(b.bend(1))
@@ -96,38 +92,20 @@ def build_chair(b: Builder) -> None:
         b.mark(f"back_top_{side}", foot + rise + vec(0, (wide - 0.02) * sign, -0.02), slack=0.12)
 
     leg, splay, radius = b.size(0.4, 0.75), b.size(0.0, 0.15), b.size(0.04, 0.075)
-    for end, x in (("front", deep - radius), ("rear", -deep + radius)):
+    for end, x, inset, slack in (("front", deep - radius, 0.0, 0.03), ("rear", -deep + radius, 0.02, 0.09)):
         for side, sign in SIDES:
             top = vec(x, (wide - radius) * sign, 0)
             low = top + vec(np.sign(x) * splay, splay * sign, -leg)
             b.rod(top, low, radius, f"leg/{end}", taper=0.75)
             b.ball(low, radius * 1.1, f"cap/{end}")
             b.mark(f"{end}_{side}_foot", low, slack=radius * 1.2)
-            corner = vec(deep * np.sign(x), wide * sign, thick)
-            if end == "front":
-                b.mark(f"seat_front_{side}", corner)
-            else:
-                b.mark(f"seat_rear_{side}", corner + vec(0.02, 0, 0), slack=0.09)
+            b.mark(f"seat_{end}_{side}", vec(deep * np.sign(x) + inset, wide * sign, thick), slack=slack)
     if b.chance(0.6):
         rest, reach = b.size(0.3, 0.45), deep * b.size(0.5, 0.95)
         for side, sign in SIDES:
             front = vec(reach, (wide + 0.02) * sign, rest)
             b.rod(vec(reach * 0.8, wide * sign, 0), front, 0.05, "leg")
-            b.box(
-                (front[0] / 2 - deep / 2, front[1], rest), ((front[0] + deep) / 2 + 0.04, 0.065, 0.04), "arm"
-            )
+            half = ((front[0] + deep) / 2 + 0.04, 0.065, 0.04)
+            b.box((front[0] / 2 - deep / 2, front[1], rest), half, "arm")
             b.ball(front + vec(0.02, 0, 0), 0.07, "cap/arm")
             b.mark(f"arm_{side}_end", front + vec(0.04, 0, 0.03), slack=0.08)
-
-
-PERSON = Category(
-    "person",
-    both("nose", "head_top", "*_eye", "*_shoulder", "*_elbow", "*_hand", "*_knee", "*_toe"),
-    build_person,
-)
-CHAIR = Category(
-    "chair",
-    both("back_top_*", "seat_front_*", "seat_rear_*", "front_*_foot", "rear_*_foot", "arm_*_end"),
-    build_chair,
-    elevation=(0.0, 50.0),
-)

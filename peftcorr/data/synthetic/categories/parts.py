@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from peftcorr.data.synthetic.builder import Builder
+from peftcorr.data.synthetic.builder import Builder, Category
 from peftcorr.data.synthetic.solids import Array
 
 SIDES = (("left", 1.0), ("right", -1.0))
@@ -23,7 +25,14 @@ def eyes(b: Builder, centre: Array, frame: Array, offset: tuple[float, float, fl
         b.mark(f"{side}_eye", eye + frame @ vec(0.3 * radius, 0.9 * sign * radius, 0.2 * radius))
 
 
-def both(*names: str) -> tuple[str, ...]:
-    """Each name with a ``*`` twice, with left and then right in its place; other names once."""
-    sided = ([name.replace("*", side) for side, _ in SIDES] if "*" in name else [name] for name in names)
-    return tuple(name for group in sided for name in group)
+def category(
+    landmarks: str, elevation: tuple[float, float] = (-5.0, 40.0), grounded: bool = True
+) -> Callable[[Callable[[Builder], None]], Category]:
+    """Make a function that puts an object together the category of its name; for the rest see `Category`.
+
+    A landmark with a ``*`` is there twice, with ``left`` and then ``right`` in its place.
+    """
+    names = tuple(
+        name.replace("*", side) for name in landmarks.split() for side, _ in SIDES[: 1 + ("*" in name)]
+    )
+    return lambda build: Category(build.__name__, names, build, elevation, grounded)

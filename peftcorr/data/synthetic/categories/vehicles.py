@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from peftcorr.data.synthetic.builder import Builder, Category, heading
-from peftcorr.data.synthetic.categories.parts import SIDES, both, vec
+from peftcorr.data.synthetic.builder import Builder, heading
+from peftcorr.data.synthetic.categories.parts import SIDES, category, vec
 from peftcorr.data.synthetic.materials import plain_material
-from peftcorr.data.synthetic.solids import Array, Shape
+from peftcorr.data.synthetic.solids import Shape
 
 
-def build_car(b: Builder) -> None:
+@category("front_*_wheel rear_*_wheel *_headlight *_taillight *_mirror roof_front_* roof_rear_*")
+def car(b: Builder) -> None:
     """A car with a bonnet and a cabin."""
     b.paint("body", "cabin", plain=0.55)
-    b.colour("glass", (0.1, 0.45), gloss=0.9)
-    b.colour("tyre", (0.03, 0.2))
-    b.colour("rim", (0.5, 0.95))
-    b.colour("lamp", (0.85, 1.0), gloss=0.8)
+    b.colours(glass=(0.1, 0.45, 0.9), tyre=(0.03, 0.2, 0.3), rim=(0.5, 0.95, 0.3), lamp=(0.85, 1.0, 0.8))
     b.materials["brake"] = plain_material(np.array([b.look.uniform(0.6, 1.0), 0.1, 0.08]), gloss=0.6)
     length, width, height = b.size(0.95, 1.25), b.size(0.42, 0.55), b.size(0.17, 0.27)
     b.box((0, 0, 0), (length, width, height), "body")
@@ -61,10 +59,15 @@ def build_car(b: Builder) -> None:
         b.mark(f"{side}_mirror", mirror, slack=0.09)
 
 
-def build_aeroplane(b: Builder) -> None:
+@category(
+    "nose cockpit tail_end fin_top *_wing_tip *_engine *_stabiliser_tip",
+    elevation=(-25.0, 50.0),
+    grounded=False,
+)
+def aeroplane(b: Builder) -> None:
     """An aeroplane with two engines under its wings."""
     b.paint("body", "wing", "tail", "engine", like=0.5, plain=0.5)
-    b.colour("glass", (0.05, 0.35), gloss=0.9)
+    b.colours(glass=(0.05, 0.35, 0.9))
     b.materials["left"] = plain_material(np.array([0.9, 0.1, 0.1]), gloss=0.6)  # as aeroplanes are lit
     b.materials["right"] = plain_material(np.array([0.1, 0.8, 0.2]), gloss=0.6)
     length, girth = b.size(0.95, 1.25), b.size(0.13, 0.22)
@@ -98,13 +101,14 @@ def build_aeroplane(b: Builder) -> None:
     b.mark("fin_top", fin, slack=0.04)
 
 
-def build_bicycle(b: Builder) -> None:
+@category(
+    "front_hub rear_hub front_wheel_bottom rear_wheel_bottom saddle_front saddle_rear bottom_bracket "
+    "head_tube seat_joint *_grip *_pedal"
+)
+def bicycle(b: Builder) -> None:
     """A bicycle."""
     b.paint("frame", "fork", plain=0.6)
-    b.colour("tyre", (0.03, 0.25))
-    b.colour("rim", (0.5, 0.9))
-    b.colour("saddle", (0.1, 0.8))
-    b.colour("grip", (0.05, 0.6))
+    b.colours(tyre=(0.03, 0.25, 0.3), rim=(0.5, 0.9, 0.3), saddle=(0.1, 0.8, 0.3), grip=(0.05, 0.6, 0.3))
     radius, base = b.size(0.36, 0.5), b.size(0.52, 0.68)
     tube = b.size(0.035, 0.06)
     front, rear = vec(base, 0, 0), vec(-base, 0, 0)
@@ -135,7 +139,10 @@ def build_bicycle(b: Builder) -> None:
         b.mark(f"{side}_grip", grip, slack=0.08)
     for name, hub, frame in (("front", front, steer), ("rear", rear, np.eye(3))):
         b.wheel(hub, frame[:, 1], radius, 0.045, 0.8, "tyre")
-        _spokes(b, hub, frame, radius, f"rim/{name}")
+        b.rod(hub - frame[:, 1] * 0.06, hub + frame[:, 1] * 0.06, 0.055, f"rim/{name}")
+        for angle in (0.0, 60.0, 120.0):
+            bar = frame @ heading(0, angle)[:, 0] * radius * 0.82
+            b.rod(hub - bar, hub + bar, 0.012, f"rim/{name}")
         b.mark(f"{name}_hub", hub, slack=0.09)
         b.mark(f"{name}_wheel_bottom", hub - vec(0, 0, radius * 0.9), slack=0.08)
     turn = b.pose.uniform(0, 360) * b.articulation
@@ -146,32 +153,3 @@ def build_bicycle(b: Builder) -> None:
         b.box(end + vec(0, 0.05 * sign, 0), (0.08, 0.06, 0.025), "grip/pedal")
         b.mark(f"{side}_pedal", end + vec(0, 0.05 * sign, 0), slack=0.08)
     b.rod(bracket - vec(0, 0.11, 0), bracket + vec(0, 0.11, 0), 0.09, "rim/crank")
-
-
-def _spokes(b: Builder, hub: Array, frame: Array, radius: float, part: str) -> None:
-    """A hub and three bars across the wheel."""
-    b.rod(hub - frame[:, 1] * 0.06, hub + frame[:, 1] * 0.06, 0.055, part)
-    for angle in (0.0, 60.0, 120.0):
-        along = frame @ heading(0, angle)[:, 0] * radius * 0.82
-        b.rod(hub - along, hub + along, 0.012, part)
-
-
-CAR = Category(
-    "car",
-    both("front_*_wheel", "rear_*_wheel", "*_headlight", "*_taillight", "*_mirror")
-    + both("roof_front_*", "roof_rear_*"),
-    build_car,
-)
-AEROPLANE = Category(
-    "aeroplane",
-    both("nose", "cockpit", "tail_end", "fin_top", "*_wing_tip", "*_engine", "*_stabiliser_tip"),
-    build_aeroplane,
-    elevation=(-25.0, 50.0),
-    grounded=False,
-)
-BICYCLE = Category(
-    "bicycle",
-    both("front_hub", "rear_hub", "front_wheel_bottom", "rear_wheel_bottom", "saddle_front", "saddle_rear")
-    + both("bottom_bracket", "head_tube", "seat_joint", "*_grip", "*_pedal"),
-    build_bicycle,
-)
