@@ -106,7 +106,7 @@ def _list(chosen: Sequence[Batch], parsed: argparse.Namespace) -> int:
     for backbone in dict.fromkeys(batch.backbone for batch in chosen):
         own = [batch for batch in chosen if batch.backbone == backbone]
         roots, weights = data_roots(parsed.data_root), _weights(own[0], parsed)
-        bench = Workbench(roots, weights, parsed.output, cache_folder(), Progress(None))
+        bench = Workbench(roots, weights, parsed.output, cache_folder(), Progress(None), download=False)
         for batch in own:
             axes: dict[str, Sequence[object]] = {
                 "dataset": [{"name": name} for name in batch.datasets],

@@ -45,7 +45,7 @@ def cells(
     for combination in itertools.product(*given.values()):
         command_line = {**fixed, **dict(zip(given, combination, strict=True))}
         cell = finalise(resolve(command_line, assignments, recipe), bench)
-        found.setdefault(cell.run_id, cell)
+        found.setdefault(cell.run_id or cell.recipe.digest(), cell)
     return list(found.values())
 
 

@@ -36,6 +36,13 @@ class Weights:
     parts: tuple[Weights, ...] = ()
     commit: str | None = None
 
+    @property
+    def on_the_hub(self) -> bool:
+        """Whether they are the hub's and not fetched yet; a plugin's backbone may need none, and name no repository."""
+        return any(part.on_the_hub for part in self.parts) or (
+            self.folder is None and not self.parts and "/" in self.id
+        )
+
 
 def local_weights(folder: Path, official: bool = False) -> Weights:
     """Identify the weights in `folder`, which is named after them.

@@ -17,23 +17,32 @@ from peftcorr.errors import PeftCorrError
 T = TypeVar("T")
 
 
-def fetched(backbone: type[Backbone], config: Backbone.Config, weights: Weights) -> Weights:
+def fetched(
+    backbone: type[Backbone], config: Backbone.Config, weights: Weights, download: bool = True
+) -> Weights:
     """Weights with their files at hand: those of the hub fetched, hashed, and with the revision that they are of.
 
     Args:
         backbone: what they are for.
         config: its options.
         weights: what `Backbone.find_weights` found.
+        download: ask the hub; else what is not in its local cache stays as it is.
 
     Raises:
         PeftCorrError: as `fetch`.
     """
     if weights.parts:
         members = backbone.members(config)
-        return joined([fetched(*own, part) for own, part in zip(members, weights.parts, strict=True)])
-    if weights.folder is not None or "/" not in weights.id:  # a plugin's backbone may need no weights
+        parts = zip(members, weights.parts, strict=True)
+        return joined([fetched(*own, part, download) for own, part in parts])
+    if not weights.on_the_hub:
         return weights
-    folder = fetch(weights.id, backbone.hub_files)
+    try:
+        folder = fetch(weights.id, backbone.hub_files, download)
+    except PeftCorrError:
+        if download:
+            raise
+        return weights
     found = backbone.find_weights(config, folder)
     return replace(found, id=weights.id, official=weights.official, commit=folder.name)
 
@@ -43,12 +52,13 @@ def place_of(weights: Weights, files: Sequence[str] = PUBLISHED) -> Path:
     return fetch(weights.id, files) if weights.folder is None else weights.folder
 
 
-def fetch(hub_id: str, files: Sequence[str] = PUBLISHED) -> Path:
+def fetch(hub_id: str, files: Sequence[str] = PUBLISHED, download: bool = True) -> Path:
     """Folder of a model's files in the local hub cache, downloaded if they are not there yet.
 
     Args:
         hub_id: repository.
         files: which of its files, as paths or patterns.
+        download: ask the hub for what is not there.
 
     Raises:
         PeftCorrError: if the hub cannot be reached or refuses.
@@ -57,7 +67,7 @@ def fetch(hub_id: str, files: Sequence[str] = PUBLISHED) -> Path:
     from huggingface_hub.errors import GatedRepoError
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(files)))
+        return Path(snapshot_download(hub_id, allow_patterns=list(files), local_files_only=not download))
     except GatedRepoError as error:
         raise PeftCorrError(
             f"The weights {hub_id} are only given to those who accepted their licence: accept it at "

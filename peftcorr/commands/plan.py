@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from peftcorr.console.numbers import MISSING
 from peftcorr.console.table import print_table
 from peftcorr.engine.cost import estimate, machine_speed, trained_images
 from peftcorr.engine.plan import Plan
@@ -26,13 +27,13 @@ def print_plan(plans: Sequence[Plan], terminal: Console | None) -> None:
             cost = estimate(plan.model)
         except PeftCorrError as error:
             impossible.append(f"{plan.title}: {error}")
-            rows.append((plan.run_id, plan.title, "impossible"))
+            rows.append((plan.run_id or MISSING, plan.title, "impossible"))
             continue
         images = trained_images(plan.recipe.training)
         work = cost.train_flops * images
         rows.append(
             (
-                plan.run_id,
+                plan.run_id or MISSING,
                 plan.title,
                 f"{cost.trainable:,}",
                 f"{cost.total:,}",

@@ -125,8 +125,9 @@ def _sweep(parsed: argparse.Namespace) -> int:
     progress = Progress(terminal)
     roots, cache = data_roots(parsed.data_root), cache_folder()
     bench = Workbench(
-        roots, parsed.weights, parsed.output, cache, progress, parsed.memory, parsed.feature_cache
-    )
+        roots, parsed.weights, parsed.output, cache, progress, parsed.memory, parsed.feature_cache,
+        download=not parsed.dry_run,
+    )  # fmt: skip
     axes, fixed = _command_line(parsed)
     plans = cells(axes, fixed, parsed.set, parsed.recipe, bench)
     if parsed.dry_run:

@@ -86,7 +86,7 @@ class Plan:
     Attributes:
         recipe: what the record has.
         ingredients: digests of what the recipe names.
-        run_id: names the run.
+        run_id: names the run; empty where the weights that decide it are not here.
         model: backbone, weights and strategy.
         trains: whether the run trains anything.
         dataset: trained on, and tested on.
@@ -166,7 +166,7 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
     return Plan(
         whole,
         read,
-        run_id(whole.model_dump(mode="json"), read),
+        "" if weights.on_the_hub else run_id(whole.model_dump(mode="json"), read),
         model,
         trains,
         dataset,

@@ -31,6 +31,7 @@ class Workbench:
         cache: where annotation tables, rendered images and features are kept.
         memory: bytes of features that a process may hold while it scores.
         keep_features: whether features of frozen backbones are kept in `cache`.
+        download: whether weights that are not here may be fetched.
     """
 
     data_roots: dict[str, Path]
@@ -40,6 +41,7 @@ class Workbench:
     progress: Progress
     memory: int = MEMORY
     keep_features: bool = False
+    download: bool = True
     _opened: dict[tuple[object, ...], PairDataset] = field(default_factory=dict)
     _splits: dict[tuple[object, ...], Split] = field(default_factory=dict)
     _weights: dict[str, Weights] = field(default_factory=dict)
@@ -120,7 +122,9 @@ class Workbench:
         """
         key = f"{backbone.__module__}.{backbone.__qualname__} {config.model_dump_json()}"
         if key not in self._weights:  # files of gigabytes are hashed once
-            self._weights[key] = fetched(backbone, config, backbone.find_weights(config, self.weights))
+            self._weights[key] = fetched(
+                backbone, config, backbone.find_weights(config, self.weights), self.download
+            )
         return self._weights[key]
 
 

@@ -237,7 +237,7 @@ def test_the_hub_is_asked_for_every_part(monkeypatch: pytest.MonkeyPatch, tmp_pa
     save_in_parts(tmp_path)
     wanted: list[str] = []
 
-    def answer(hub_id: str, allow_patterns: list[str]) -> str:
+    def answer(hub_id: str, allow_patterns: list[str], **_: object) -> str:
         wanted.extend(allow_patterns)
         return str(tmp_path)
 

@@ -130,3 +130,22 @@ def test_runs_go_to_a_folder_that_git_leaves_alone(
     del arguments[index : index + 2]
     assert main(arguments) == 130
     assert stores == [OUTPUT] == [Path("runs")]
+
+
+def test_a_dry_run_downloads_nothing(
+    commands: Commands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that are not here decide the id, which is then not known; the cost is."""
+    asked: list[bool] = []
+
+    def hub(name: str, local_files_only: bool, **_: object) -> str:
+        asked.append(local_files_only)
+        raise OSError("there is no such folder")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
+    data = ["--dataset", "pairs", "--data-root", str(commands.photographs)]
+    assert main(["run", "--strategy", "frozen", "--backbone", "dinov2_vits14", *data, "--dry-run"]) == 0
+    assert asked == [True]
+    row = next(line for line in capsys.readouterr().out.splitlines() if "frozen on dinov2_vits14" in line)
+    assert row.split()[0] == "-"
+    assert "22,056,192" in row
