@@ -85,8 +85,8 @@ class DrawnSource(DatasetSource):
 
     def _list(self, split: str) -> tuple[bytes, str]:
         """The pairs of a split, one a line (none if there is no pair), and the checksum that the recipe agrees to."""
-        table = self._table(split).with_format("arrow")[:]
-        columns = [table.column(name).to_pylist() for name in ("category", "source_image", "target_image")]
+        table = self._table(split)
+        columns = [table[name][:] for name in ("category", "source_image", "target_image")]
         text = "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True)).encode()
         checksum = hashlib.sha256(text).hexdigest()
         expected = (self.config.pair_lists or {}).get(split, checksum)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -60,6 +61,19 @@ def distinct(values: list[str]) -> list[str]:
             raise ValueError(f"has {shown(value)} twice")
         seen.add(value)
     return values
+
+
+def require_equal_counts(where: str, counts: Mapping[str, int]) -> None:
+    """Refuse fields of which not all have as many keypoints.
+
+    Raises:
+        PeftCorrError: if they do not.
+    """
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{field} has {count}" for field, count in counts.items())
+        raise PeftCorrError(
+            f"{where}: unequal numbers of keypoints: {told}; each keypoint needs one of each."
+        )
 
 
 Coordinate = Annotated[float, Field(allow_inf_nan=False, ge=-LARGEST, le=LARGEST)]  # pixels

@@ -54,11 +54,7 @@ def read_numbers(path: Path, variable: str) -> NDArray[np.float64]:
 
 
 def _check_types(raw: bytes, variable: str) -> None:
-    """Refuse a variable whose numbers are of no type that the format knows: scipy's reader dies of one.
-
-    Raises:
-        ValueError: if they are, or if the parts of the file do not fit into it.
-    """
+    """Raise ValueError if a variable's numbers are of no type that the format knows: scipy's reader dies of one."""
     order = {b"IM": "<", b"MI": ">"}.get(raw[126:_HEADER])
     if order is None:  # level 4 has no types to be wrong about
         return

@@ -70,16 +70,12 @@ class PfPascal(DatasetSource):
             root = root.parent
         self._root = given_folder(root, "pf_pascal", (f"{_ARCHIVE_FOLDER}/JPEGImages",))
         self._folder = self._root / _ARCHIVE_FOLDER
-
-    @property
-    def by_box(self) -> bool:
-        """Whether s is the longer side of the target's box, not of its image."""
-        return self.config.threshold == "box"
+        self._by_box = self.config.threshold == "box"
 
     @property
     def name(self) -> str:
         """``pf_pascal``, or ``pf_pascal-box``: the two thresholds give numbers that cannot be compared."""
-        return "pf_pascal-box" if self.by_box else "pf_pascal"
+        return "pf_pascal-box" if self._by_box else "pf_pascal"
 
     def splits(self) -> list[str]:
         """Splits that have a list."""
@@ -104,7 +100,7 @@ class PfPascal(DatasetSource):
             self._root,
             split,
             stamp(_LOADER, listed, [self._folder / "JPEGImages", *sorted(classes)]),
-            lambda: _Reader(self._folder, path, split == "trn", self.by_box).rows(self.progress),
+            lambda: _Reader(self._folder, path, split == "trn", self._by_box).rows(self.progress),
         )
         return PairDataset(self.name, split, self._folder / "JPEGImages", table)
 
@@ -132,9 +128,10 @@ class _Reader:
 
     def _row(self, index: int, where: str, pair: ListedPair) -> Row:
         images = pair.source_image, pair.target_image
-        sizes = [
-            self._size(where, column, getattr(pair, column)) for column in ("source_image", "target_image")
-        ]
+        for column, name in zip(("source_image", "target_image"), images, strict=True):
+            if problem := self.files.missing(name):
+                raise PeftCorrError(f"{where}: {column} {problem}")
+        sizes = [self._stored_size(self.files.root / name) for name in images]
         mats = [self.annotations / pair.category / f"{Path(name).stem}.mat" for name in images]
         if self.from_list:
             listed = [np.array(getattr(pair, name), dtype=np.float64) for name in COORDINATES]
@@ -164,11 +161,6 @@ class _Reader:
             "target_box": box.tolist(),
             "reference_length": float(length),
         }
-
-    def _size(self, where: str, column: str, name: str) -> tuple[int, int]:
-        if problem := self.files.missing(name):
-            raise PeftCorrError(f"{where}: {column} {problem}")
-        return self._stored_size(self.files.root / name)
 
     def _annotated(self, where: str, mats: list[Path]) -> tuple[list[Floats], list[str]]:
         """Keypoints that both photographs have, and the number of each among the class's landmarks."""

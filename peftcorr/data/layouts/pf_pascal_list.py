@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from peftcorr.data.layouts.fields import Coordinate, Name, problem, read_text
+from peftcorr.data.layouts.fields import Coordinate, Name, problem, read_text, require_equal_counts
 from peftcorr.data.layouts.spair import WORDS
 from peftcorr.errors import PeftCorrError
 
@@ -114,10 +114,5 @@ def _row(path: Path, line: int, columns: tuple[str, ...], values: list[str]) -> 
         pair = ListedPair.model_validate(dict(zip(columns, values, strict=True)))
     except ValidationError as error:
         raise PeftCorrError(f"{where}: {problem(error)}.") from error
-    counts = {name: len(found) for name in COORDINATES if (found := getattr(pair, name)) is not None}
-    if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name} has {count}" for name, count in counts.items())
-        raise PeftCorrError(
-            f"{where}: unequal numbers of keypoints: {told}; each keypoint needs one of each."
-        )
+    require_equal_counts(where, {name: len(xy) for name in COORDINATES if (xy := getattr(pair, name))})
     return pair

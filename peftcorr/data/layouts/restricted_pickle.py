@@ -77,9 +77,8 @@ class _ArrayUnpickler(pickle._Unpickler):
 
     def __init__(self, stream: Any, size: int):
         super().__init__(stream)
-        self._room = (
-            2 * size
-        )  # bytes that arrays may take: text of an old protocol, then the array made of it
+        # Bytes that arrays may take: text of an old protocol, then the array made of it.
+        self._room = 2 * size
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands here for a global that numpy's pickles name; nothing is imported."""
@@ -130,9 +129,8 @@ class _ArrayUnpickler(pickle._Unpickler):
         self._enter(items)
 
     def _load_setitem(self) -> None:
-        items = self.stack[-2:]
-        del self.stack[-2:]
-        self._enter(items)
+        value, key = self.stack.pop(), self.stack.pop()
+        self._enter([key, value])
 
     def _load_setitems(self) -> None:
         self._enter(self.pop_mark())

@@ -7,8 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from peftcorr.data.layouts.fields import Coordinate, Name, Side, distinct, read_json
-from peftcorr.errors import PeftCorrError
+from peftcorr.data.layouts.fields import Coordinate, Name, Side, distinct, read_json, require_equal_counts
 
 
 def _identifier(value: object) -> object:
@@ -59,8 +58,7 @@ def read_annotation(path: Path) -> PairAnnotation:
         PeftCorrError: if the file cannot be read or a field is wrong, naming both.
     """
     pair = read_json(PairAnnotation, path)
-    counts = {"src_kps": len(pair.src_kps), "trg_kps": len(pair.trg_kps), "kps_ids": len(pair.kps_ids)}
-    if len(set(counts.values())) > 1:
-        told = ", ".join(f"{field} has {count}" for field, count in counts.items())
-        raise PeftCorrError(f"{path}: unequal numbers of keypoints: {told}; each keypoint needs one of each.")
+    require_equal_counts(
+        str(path), {name: len(getattr(pair, name)) for name in ("src_kps", "trg_kps", "kps_ids")}
+    )
     return pair

@@ -48,17 +48,18 @@ def download(
                 "anew."
             )
         return found
+    part = goal.with_name(f"{goal.name}.part")
     try:
         goal.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(address, goal, largest, progress)
-        found = hash_file(_part(goal))
+        _fetch(address, part, largest, progress)
+        found = hash_file(part)
         if sha256 not in (None, found):
-            _drop(goal)
+            _drop(part)
             raise PeftCorrError(
                 f"The download of {address} has the sha256 {found} where it must have {sha256}: nothing was kept."
             )
-        _part(goal).replace(goal)
-        _version(goal).unlink(missing_ok=True)
+        part.replace(goal)
+        _drop(part)
         return found
     except requests.exceptions.RequestException as error:
         raise PeftCorrError(
@@ -99,35 +100,30 @@ def unwritable(path: Path, error: OSError) -> PeftCorrError:
     return PeftCorrError(f"Cannot write {error.filename or path}: {error.strerror or error}.")
 
 
-def _part(goal: Path) -> Path:
-    return goal.with_name(f"{goal.name}.part")
-
-
-def _version(goal: Path) -> Path:
+def _version(part: Path) -> Path:
     """What the server called the version of the file that the part is of."""
-    return goal.with_name(f"{goal.name}.part.version")
+    return part.with_name(f"{part.name}.version")
 
 
-def _drop(goal: Path) -> None:
-    for path in (_part(goal), _version(goal)):
+def _drop(part: Path) -> None:
+    for path in (part, _version(part)):
         path.unlink(missing_ok=True)
 
 
-def _fetch(address: str, goal: Path, largest: int, progress: Progress | None) -> None:
+def _fetch(address: str, part: Path, largest: int, progress: Progress | None) -> None:
     """Bring the part up to the whole file."""
-    part = _part(goal)
     done = part.stat().st_size if part.is_file() else 0
     headers = {"Accept-Encoding": "identity"}  # some servers else unpack a .tar.gz on the way
     if done:
         headers["Range"] = f"bytes={done}-"
         with suppress(OSError):
-            headers["If-Range"] = _version(goal).read_text(encoding="latin-1")
+            headers["If-Range"] = _version(part).read_text(encoding="latin-1")
     with requests.get(address, headers=headers, stream=True, timeout=_TIMEOUT) as response:
         begin, total = _extent(response)
         if response.status_code == requests.codes.requested_range_not_satisfiable and done:
             if done != total:  # else killed between the last byte and the file's name
-                _drop(goal)
-                _fetch(address, goal, largest, progress)
+                _drop(part)
+                _fetch(address, part, largest, progress)
             return
         if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
             raise PeftCorrError(
@@ -138,13 +134,13 @@ def _fetch(address: str, goal: Path, largest: int, progress: Progress | None) ->
             raise PeftCorrError(
                 f"{address} sends bytes from {begin} where {done} was asked for: delete {part} to start anew."
             )
-        _keep_version(response, _version(goal))
+        _keep_version(response, _version(part))
         done = begin  # 0 where the server knows no ranges
         with part.open("ab" if begin else "wb") as stream:
             for piece in response.raw.stream(_CHUNK, decode_content=False):
                 done += len(piece)
                 if done > largest:
-                    _drop(goal)
+                    _drop(part)
                     raise PeftCorrError(
                         f"{address} sends more than the {largest} bytes that the file can have at most: nothing was "
                         "kept."

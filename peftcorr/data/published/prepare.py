@@ -119,20 +119,19 @@ def _downloaded(dataset: Published, archive: Archive, path: Path, pin: str | Non
             f"{dataset.name} has no address for programs: fetch {archive.file} by hand from {dataset.page} and give it "
             "with --archive FILE."
         )
-    first = None if pin is not None else _first_sum(_trusted(path))
+    expected = pin or _first_sum(_trusted(path))
     progress.say(f"Downloading {archive.address}")
     with progress.reporting(f"download {archive.file}", "MB") as report:
         found = download(
             archive.address, path, largest=dataset.bound.bytes, sha256=pin, progress=_megabytes(report)
         )
-    if first is not None and found != first:
+    if expected not in (None, found):
         path.unlink()
         raise PeftCorrError(
-            f"{archive.address} gave a file with the sha256 {found}, but the first download had {first}: delete "
+            f"{archive.address} gave a file with the sha256 {found}, but the first download had {expected}: delete "
             f"{_trusted(path)} if you trust the new one, or give --sha256."
         )
-    trusted = pin is None and first is None
-    note = " (none is published: trusted as the first download)" if trusted else ""
+    note = "" if expected else " (none is published: trusted as the first download)"
     progress.say(f"sha256 {found}  {archive.file}{note}")
     return found
 

@@ -109,18 +109,16 @@ def shade(
     normals = np.zeros_like(local)
     for shape in Shape:
         mine = shapes == int(shape)
-        if mine.any():
-            normals[mine] = local_normals(shape, parameters[mine], local[mine])
+        normals[mine] = local_normals(shape, parameters[mine], local[mine])
     normals = np.einsum("nji,nj->ni", inverses[owner], normals)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
 
     colours = np.zeros_like(local)
-    gloss = np.zeros(len(local))
+    gloss = np.array([material.gloss for material in materials])[owner]
     textured = local * sizes[owner]
     for index in np.unique(owner):
         mine = owner == index
         colours[mine] = albedo(materials[index], textured[mine])
-        gloss[mine] = materials[index].gloss
     picture[rows, columns] = _lit(colours, gloss, normals, rays, light)
 
 

@@ -157,9 +157,10 @@ def _attempt(
     frame = np.array([camera.width, camera.height], dtype=float)
     far, close = np.array([1.1, 2.0]) * seen[:, 2].max(), np.array([0.6, 0.95]) * seen[:, 2].min()
     size = frame.min() * np.array([0.08, 0.3])
-    behind, behind_materials = clutter(rng, camera, int(rng.integers(0, 4)), frame / 2, frame / 2, far, size)
+    behind, around = clutter(rng, camera, int(rng.integers(0, 4)), frame / 2, frame / 2, far, size)
     size = 2 * half.max() * np.array([0.07, 0.17])
-    hiding, hiding_materials = clutter(rng, camera, int(rng.uniform() < 0.2), middle, half, close, size)
+    hiding, nearer = clutter(rng, camera, int(rng.uniform() < 0.2), middle, half, close, size)
+    around += nearer
 
     names = [name for name in kind.landmarks if name in built.landmarks]
     points = np.stack([built.landmarks[name].point for name in names])
@@ -178,8 +179,7 @@ def _attempt(
 
     if look is not None:
         rng = look
-        behind_materials = [random_material(rng, frequency=(0.5, 3.0)) for _ in behind_materials]
-        hiding_materials = [random_material(rng, frequency=(0.5, 3.0)) for _ in hiding_materials]
+        around = [random_material(rng, frequency=(0.5, 3.0)) for _ in around]
     light = _light(camera, rng)
     picture = backdrop(rng, camera.width, camera.height)
     if kind.grounded and rng.uniform() < 0.6:
@@ -187,7 +187,7 @@ def _attempt(
         level = corners[:, 2].min()
         footprint = np.concatenate([middle[:2] + rng.uniform(-0.3, 0.3, 2) * half[:2], half[:2]])
         paint_ground(picture, camera, light, random_material(rng, frequency=(0.3, 2.0)), level, footprint)
-    materials = [built.material(solid.material) for solid in own] + behind_materials + hiding_materials
+    materials = [built.material(solid.material) for solid in own] + around
     shade(buffer, camera, own + behind + hiding, materials, light, picture)
 
     rows, columns = np.nonzero(shown)

@@ -22,9 +22,7 @@ def car(b: Builder) -> None:
 
     front, rear = b.size(0.05, 0.4) * length, -b.size(0.45, 0.95) * length
     tall, lean, tail = b.size(0.2, 0.38), b.size(0.1, 0.4), b.size(0.0, 0.25)
-    roof = height + 2 * tall
-    centre = (front + rear) / 2
-    half = (front - rear) / 2
+    centre, half = (front + rear) / 2, (front - rear) / 2
     b.box((centre, 0, height + tall), (half, width * 0.86, tall), "cabin")
     for x, slope in ((front, lean), (rear, -tail)):
         thick = vec(slope / 2 + 0.01 * np.sign(slope), 0, 0)
@@ -34,7 +32,7 @@ def car(b: Builder) -> None:
         b.box((centre, width * 0.865 * sign, height + tall * 0.95), (half * 0.85, 0.012, tall * 0.6), "glass")
     for end, x in (("front", front), ("rear", rear)):
         for side, sign in SIDES:
-            b.mark(f"roof_{end}_{side}", vec(x, width * 0.86 * sign, roof), slack=0.05)
+            b.mark(f"roof_{end}_{side}", vec(x, width * 0.86 * sign, height + 2 * tall), slack=0.05)
 
     radius = b.size(0.2, 0.3)
     axle_height = -height - radius * 0.25
