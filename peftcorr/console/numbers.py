@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MISSING = "-"
@@ -15,6 +17,12 @@ class Spread:
     mean: float
     sd: float | None = None
     interval: tuple[float, float] | None = None  # 95 %, of a single seed
+
+    @classmethod
+    def over(cls, seeds: Sequence[float], interval: tuple[float, float] | None = None) -> Spread:
+        """Of one value a seed."""
+        sd = statistics.stdev(seeds) if len(seeds) > 1 else None
+        return cls(statistics.fmean(seeds), sd, interval)
 
 
 def percentage(value: Spread | None) -> str:

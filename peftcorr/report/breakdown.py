@@ -47,14 +47,11 @@ def sheets(found: Breakdown) -> list[Sheet]:
 
 def curve_sheet(found: Breakdown) -> Sheet:
     """Return PCK over the threshold as a table."""
-    rows = tuple(
-        (
-            f"{alpha:g}",
-            *(_score(found.curve, found.curve_intervals, aggregate, index, True) for aggregate in (0, 1)),
-        )
-        for index, alpha in enumerate(CURVE)
-    )
-    return Sheet("PCK over the threshold", ("threshold", "PCK per keypoint", "PCK per image"), rows)
+    rows = []
+    for index, alpha in enumerate(CURVE):
+        scores = (_score(found.curve, found.curve_intervals, aggregate, index, True) for aggregate in (0, 1))
+        rows.append((f"{alpha:g}", *scores))
+    return Sheet("PCK over the threshold", ("threshold", "PCK per keypoint", "PCK per image"), tuple(rows))
 
 
 def page(run: str, found: Mapping[str, Mapping[str, Breakdown]], figures: Mapping[str, str]) -> str:

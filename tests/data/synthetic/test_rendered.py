@@ -145,6 +145,6 @@ def test_only_a_run_of_the_default_benchmark_renders_ahead(
         yield
 
     monkeypatch.setattr(module, "rendering_ahead", noted)
-    monkeypatch.setattr(cli, "_sweep", lambda *_: 0)
+    monkeypatch.setattr("peftcorr.commands.run._sweep", lambda *_: 0)
     assert cli.main(["run", *arguments]) == 0
     assert begun == ([tmp_path] if ahead else [])
