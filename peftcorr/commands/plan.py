@@ -30,18 +30,9 @@ def print_plan(plans: Sequence[Plan], terminal: Console | None) -> None:
             continue
         images = trained_images(plan.recipe.training)
         work = cost.train_flops * images
-        rows.append(
-            (
-                plan.run_id,
-                plan.title,
-                f"{cost.trainable:,}",
-                f"{cost.total:,}",
-                f"{images:,}",
-                f"{work / 1e12:,.1f}",
-                f"{cost.forward_flops / 1e9:,.1f}",
-                f"{work / speed / 60:,.1f}",
-            )
-        )
+        counts = (f"{count:,}" for count in (cost.trainable, cost.total, images))
+        amounts = (work / 1e12, cost.forward_flops / 1e9, work / speed / 60)
+        rows.append((plan.run_id, plan.title, *counts, *(f"{amount:,.1f}" for amount in amounts)))
     if terminal is None:
         return
     print_table(terminal, _HEADER, rows, text=(0, 1))

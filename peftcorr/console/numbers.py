@@ -44,7 +44,7 @@ def signed(points: float) -> str:
     return f"{round(points, 2) + 0.0:+.2f}"
 
 
-def limits(interval: tuple[float, float]) -> str:
+def limits(interval: Sequence[float]) -> str:
     """Return ``[70.1, 73.5]``: a second decimal would say nothing."""
     return f"[{interval[0]:.1f}, {interval[1]:.1f}]"
 

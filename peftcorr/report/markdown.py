@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from peftcorr.console import numbers
 from peftcorr.metrics.presets import Preset
-from peftcorr.report.configuration import backbone_label, image_size, is_trained, method, trained_on
+from peftcorr.report.configuration import backbone_label, image_size, is_trained, method, part, trained_on
 from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, protocol_label
 from peftcorr.report.pipes import escaped as _text
 from peftcorr.report.pipes import table as _table
@@ -207,9 +207,8 @@ def _runs(runs: Sequence[tuple[str, Record]]) -> str:
 def _learning_rate(record: Record) -> float | None:
     if not is_trained(record):
         return None
-    training = record.recipe.get("training")
-    rate = record.learning_rate or (training.get("learning_rate") if isinstance(training, dict) else None)
-    return rate if isinstance(rate, (int, float)) else None
+    rate: float | None = record.learning_rate or part(record, "training").get("learning_rate")
+    return rate
 
 
 def _commit(record: Record) -> str:

@@ -69,7 +69,9 @@ def transfer_matrices(leaderboard: Leaderboard) -> tuple[TransferMatrix, ...]:
         rows = _rows(sections, backbone, size, inputs)
         if any(cell and not cell.own for row in rows if not _is_frozen(row) for cell in row.cells):
             title = ", ".join(filter(None, (backbone, f"{size} px" if size else "", protocol)))
-            found.append(TransferMatrix(title, tuple(map(_column, sections)), rows))
+            boards = [(section.title, shown_board(section)) for section in sections]
+            columns = (f"{name}, {board.predictor}: PCK@{board.ranked_by}" for name, board in boards)
+            found.append(TransferMatrix(title, tuple(columns), rows))
     return tuple(found)
 
 
@@ -79,11 +81,6 @@ def transfer_section(leaderboard: Leaderboard) -> str:
     parts = [_INTRODUCTION] if matrices else []
     parts += [f"### Transfer of {escaped(matrix.title)}\n\n{_table(matrix)}\n" for matrix in matrices]
     return "\n".join(parts)
-
-
-def _column(section: Section) -> str:
-    board = shown_board(section)
-    return f"{section.title}, {board.predictor}: PCK@{board.ranked_by}"
 
 
 def _rows(

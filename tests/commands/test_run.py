@@ -51,7 +51,7 @@ def test_the_leaderboard_is_printed(commands: Commands, capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert out.index("frozen on small, photographs, seed 0") < out.index("lora on small")
     assert "PCK" in out
-    assert out.splitlines()[-1].startswith(f"Leaderboard: {commands.output / 'README.md'}; in parts: ")
+    assert out.splitlines()[-1].startswith(f"Leaderboard: {commands.output / 'README.md'}")
     assert "\x1b[" not in out, "colours in what is no terminal"
 
 
