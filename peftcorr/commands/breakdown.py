@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 
 from rich.console import Console
 
@@ -37,6 +36,7 @@ def run(parsed: argparse.Namespace) -> int:
         from peftcorr.report.breakdown import page, sheets
         from peftcorr.report.configuration import description
         from peftcorr.report.curve import draw_curve
+        from peftcorr.report.figure import file_name
         from peftcorr.results.runs import checked_predictions, find_predictions, record_beside
 
     path = find_predictions(parsed.run_id, parsed.output)
@@ -55,7 +55,7 @@ def run(parsed: argparse.Namespace) -> int:
     record = record_beside(path)
     title = path.stem if record is None else f"{path.stem}, {description(record)}"
     folder = parsed.output / "breakdowns"
-    figures = {split: f"{path.stem}-{_file_name(split)}.svg" for split in found}
+    figures = {split: f"{path.stem}-{file_name(split)}.svg" for split in found}
     for split, predictors in found.items():
         with atomic_path(folder / figures[split]) as temporary:
             temporary.write_bytes(draw_curve(split, predictors))
@@ -70,7 +70,3 @@ def run(parsed: argparse.Namespace) -> int:
                 console.print()
     print(folder / f"{path.stem}.md")
     return 0
-
-
-def _file_name(split: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", split.lower()).strip("-")

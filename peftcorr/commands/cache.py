@@ -29,14 +29,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One folder of the cache that can be deleted without harm to the others.
-
-    Attributes:
-        kind: one of `KINDS`.
-        folder: where it is.
-        what: what it holds, for people.
-        bytes: how much.
-    """
+    """One folder of the cache that can be deleted without harm to the others, and what of which kind it holds."""
 
     kind: str
     folder: Path
@@ -52,24 +45,6 @@ def entries(cache: Path) -> list[Entry]:
         for folder in sorted((cache / kind).glob("*"))
         if folder.is_dir()
     ]
-
-
-def clear(cache: Path, kinds: list[str]) -> tuple[int, int]:
-    """Delete every entry of some kinds; returns their number and size in bytes.
-
-    A run that has features of it mapped into memory goes on with them: their files vanish when it ends.
-
-    Raises:
-        PeftCorrError: if a folder cannot be deleted.
-    """
-    chosen = [entry for entry in entries(cache) if entry.kind in kinds]
-    try:
-        for kind in kinds:
-            if (cache / kind).is_dir():
-                shutil.rmtree(cache / kind)
-    except OSError as error:
-        raise PeftCorrError(f"Cannot delete {error.filename}: {error.strerror or error}.") from error
-    return len(chosen), sum(entry.bytes for entry in chosen)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -91,13 +66,20 @@ def run(parsed: argparse.Namespace) -> int:
     if unknown:
         raise PeftCorrError(f"The cache has no kind {unknown[0]!r}: its kinds are {', '.join(KINDS)}.")
     kinds = parsed.kind or list(KINDS)
-    if parsed.action == "clear":
-        number, size = clear(cache, kinds)
-        print(f"Deleted {number} entries of {', '.join(kinds)}, {memory(size)}, below {cache}.")
-        return 0
     found = [entry for entry in entries(cache) if entry.kind in kinds]
+    size = memory(sum(entry.bytes for entry in found))
+    if parsed.action == "clear":
+        # A run that has features of it mapped into memory goes on with them: their files vanish when it ends.
+        try:
+            for kind in kinds:
+                if (cache / kind).is_dir():
+                    shutil.rmtree(cache / kind)
+        except OSError as error:
+            raise PeftCorrError(f"Cannot delete {error.filename}: {error.strerror or error}.") from error
+        print(f"Deleted {len(found)} entries of {', '.join(kinds)}, {size}, below {cache}.")
+        return 0
     rows = [[entry.kind, entry.folder.name, entry.what, memory(entry.bytes)] for entry in found]
-    total = ["all", f"{len(found)}", "", memory(sum(entry.bytes for entry in found))]
+    total = ["all", f"{len(found)}", "", size]
     header = ["kind", "entry", "what it holds", "size"]
     print_table(Console(), header, [*rows, None, total], text=(0, 1, 2), title=f"{cache}")
     return 0

@@ -66,14 +66,8 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _listed(kind: str, entry: Entry[Any]) -> dict[str, Any]:
     size = _size(entry) if kind == "backbone" else None
-    return {
-        "kind": kind,
-        "name": entry.name,
-        "origin": entry.origin,
-        "summary": entry.summary,
-        "error": entry.error,
-        **({} if size is None else asdict(size)),
-    }
+    found = {key: value for key, value in vars(entry).items() if key != "target"}
+    return {"kind": kind, **found, **({} if size is None else asdict(size))}
 
 
 def _size(entry: Entry[Any]) -> Size | None:

@@ -20,6 +20,8 @@ _HEADER = (
 def print_plan(plans: Sequence[Plan], terminal: Console | None) -> None:
     """Print each cell with its cost, and which of them are impossible; nothing where there is no terminal."""
     speed = machine_speed()
+    # Every command takes the beginning of an id: a terminal is too narrow for the whole.
+    ids = slice(8) if terminal is not None and terminal.is_terminal else slice(None)
     rows: list[Sequence[str]] = []
     impossible = []
     for plan in plans:
@@ -27,25 +29,18 @@ def print_plan(plans: Sequence[Plan], terminal: Console | None) -> None:
             cost = estimate(plan.model)
         except PeftCorrError as error:
             impossible.append(f"{plan.title}: {error}")
-            rows.append((plan.run_id or MISSING, plan.title, "impossible"))
+            rows.append((plan.run_id[ids] or MISSING, plan.title, "impossible"))
             continue
         images = trained_images(plan.recipe.training)
         work = cost.train_flops * images
+        counts = (f"{count:,}" for count in (cost.trainable, cost.total, images))
+        amounts = (work / 1e12, cost.forward_flops / 1e9, work / speed / 60)
         rows.append(
-            (
-                plan.run_id or MISSING,
-                plan.title,
-                f"{cost.trainable:,}",
-                f"{cost.total:,}",
-                f"{images:,}",
-                f"{work / 1e12:,.1f}",
-                f"{cost.forward_flops / 1e9:,.1f}",
-                f"{work / speed / 60:,.1f}",
-            )
+            (plan.run_id[ids] or MISSING, plan.title, *counts, *(f"{amount:,.1f}" for amount in amounts))
         )
     if terminal is None:
         return
-    print_table(terminal, _HEADER, rows, text=(0, 1))
+    print_table(terminal, _HEADER, rows, text=(0, 1), whole=(0,))
     for reason in impossible:
         terminal.print(reason, highlight=False, markup=False, soft_wrap=True)
     terminal.print(

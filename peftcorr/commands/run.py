@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from peftcorr.commands.options import (
-    MANY,
-    add_data_root,
-    add_image_size,
-    add_output,
-    add_recipe,
-    add_weights,
-    cache_folder,
-    data_roots,
-)
+from peftcorr.commands import options
 from peftcorr.console.numbers import parse_bytes
 from peftcorr.machine.startup import importing
 
@@ -48,24 +39,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
     parser.epilog = EXAMPLES
     parser.set_defaults(announced=True)
-    parser.add_argument("--strategy", metavar="NAME", **MANY, help="how the backbone is adapted")
-    parser.add_argument("--backbone", metavar="NAME", **MANY, help="what is adapted")
-    parser.add_argument("--dataset", metavar="NAME", **MANY, help="what is trained on and scored")
+    parser.add_argument("--strategy", metavar="NAME", **options.MANY, help="how the backbone is adapted")
+    parser.add_argument("--backbone", metavar="NAME", **options.MANY, help="what is adapted")
+    parser.add_argument("--dataset", metavar="NAME", **options.MANY, help="what is trained on and scored")
     parser.add_argument(
-        "--eval-on", metavar="NAME", **MANY, help="more datasets to score the trained model on"
+        "--eval-on", metavar="NAME", **options.MANY, help="more datasets to score the trained model on"
     )
-    add_data_root(parser)
-    add_weights(parser)
-    add_image_size(parser)
-    parser.add_argument("--predictor", metavar="NAME", **MANY, help="how points are read off similarities")
+    options.add_data_root(parser)
+    options.add_weights(parser)
+    options.add_image_size(parser)
     parser.add_argument(
-        "--alphas", type=float, metavar="A", **MANY, help="thresholds of PCK, as shares of the object's size"
+        "--predictor", metavar="NAME", **options.MANY, help="how points are read off similarities"
     )
-    parser.add_argument("--seed", type=int, metavar="N", **MANY, help="seed of everything random")
+    parser.add_argument(
+        "--alphas",
+        type=float,
+        metavar="A",
+        **options.MANY,
+        help="thresholds of PCK, as shares of the object's size",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", **options.MANY, help="seed of everything random")
     parser.add_argument("--steps", type=int, metavar="N", help="how many steps are trained")
-    add_recipe(parser)
+    options.add_recipe(parser)
     parser.add_argument("--limit-pairs", type=int, metavar="N", help="score this many evenly spaced pairs")
-    add_output(parser, "where records, predictions, adapters and the leaderboard go")
+    options.add_output(parser, "where records, predictions, adapters and the leaderboard go")
     parser.add_argument(
         "--overwrite", choices=("missing", "failed", "always", "never"), default="missing",
         help="cells to run: those not done (missing), failed ones too, all, or only those without any record (never)",
@@ -99,7 +96,7 @@ def run(parsed: argparse.Namespace) -> int:
     from peftcorr.data.synthetic import SyntheticConfig
     from peftcorr.data.synthetic.rendered import rendering_ahead
 
-    with rendering_ahead(cache_folder(), SyntheticConfig()):  # takes about as long as the imports
+    with rendering_ahead(options.cache_folder(), SyntheticConfig()):  # takes about as long as the imports
         return _sweep(parsed)
 
 
@@ -123,7 +120,7 @@ def _sweep(parsed: argparse.Namespace) -> int:
     state = PartialState(cpu=on_cpu())
     terminal = Console() if state.is_main_process else None
     progress = Progress(terminal)
-    roots, cache = data_roots(parsed.data_root), cache_folder()
+    roots, cache = options.data_roots(parsed.data_root), options.cache_folder()
     bench = Workbench(
         roots, parsed.weights, parsed.output, cache, progress, parsed.memory, parsed.feature_cache,
         download=not parsed.dry_run,

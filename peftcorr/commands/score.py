@@ -56,11 +56,9 @@ def run(parsed: argparse.Namespace) -> int:
     path: Path = parsed.predictions
     output: Path | None = parsed.json
     scored = score_by_presets(path, chosen, thresholds)
-    console = Console()
     for where, predictors in scored.items():
         for predictor, by_preset in predictors.items():
-            _print(f"{where}, {predictor}", by_preset, chosen, thresholds, console)
-            console.print()
+            _print(f"{where}, {predictor}", by_preset, chosen, thresholds)
     if output is not None:
         presets = {preset.name: preset for preset in chosen}
         document = {"predictions": path.name, "presets": presets, "scores": scored}
@@ -98,11 +96,7 @@ def aggregate_title(aggregate: str) -> str:
 
 
 def _print(
-    title: str,
-    scored: Mapping[str, Scores],
-    presets: Sequence[Preset],
-    alphas: Sequence[float],
-    console: Console,
+    title: str, scored: Mapping[str, Scores], presets: Sequence[Preset], alphas: Sequence[float]
 ) -> None:
     from peftcorr.metrics.aggregate import alpha_key
     from peftcorr.metrics.presets import AGGREGATES
@@ -118,6 +112,7 @@ def _print(
             rows.append(row)
         rows.append(None)
     some = next(iter(scored.values()))
+    console = Console()
     print_table(
         console,
         ["preset", "alpha", *map(aggregate_title, AGGREGATES)],
@@ -126,3 +121,4 @@ def _print(
         caption=f"PCK in percent: {some.n_pairs:,} pairs, {some.n_keypoints:,} keypoints, "
         f"{len(some.per_category)} categories. *: what the preset's source reports.",
     )
+    console.print()

@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from peftcorr.commands.options import (
-    ALPHAS,
-    add_data_root,
-    add_image_size,
-    add_output,
-    add_recipe,
-    add_weights,
-    cache_folder,
-    data_roots,
-)
+from peftcorr.commands import options
 from peftcorr.console.table import print_table
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.startup import importing
@@ -41,15 +32,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strategy", metavar="NAME", help="one that trains nothing (default: frozen)")
     parser.add_argument("--backbone", metavar="NAME", help="whose window is chosen")
     parser.add_argument("--dataset", metavar="NAME", help="whose val split decides")
-    add_recipe(parser)
-    add_image_size(parser)
+    options.add_recipe(parser)
+    options.add_image_size(parser)
     parser.add_argument(
         "--run", dest="run_id", metavar="RUN",
         help="id of a finished run, or the beginning of one: its recipe and adapter are taken",
     )  # fmt: skip
-    add_data_root(parser)
-    add_weights(parser)
-    add_output(parser, "folder of the runs, where the choice is kept")
+    options.add_data_root(parser)
+    options.add_weights(parser)
+    options.add_output(parser, "folder of the runs, where the choice is kept")
     parser.add_argument(
         "--radius", type=int, nargs="+", metavar="R", help="cells on each side of the peak that are tried"
     )
@@ -60,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alpha",
         type=float,
-        choices=ALPHAS,
+        choices=options.ALPHAS,
         default=ALPHA,
         help=f"threshold that decides (default: {ALPHA})",
     )
@@ -86,11 +77,15 @@ def run(parsed: argparse.Namespace) -> int:
     use_all_cores()
     console = Console()
     bench = Workbench(
-        data_roots(parsed.data_root), parsed.weights, parsed.output, cache_folder(), Progress(console)
+        options.data_roots(parsed.data_root),
+        parsed.weights,
+        parsed.output,
+        options.cache_folder(),
+        Progress(console),
     )
     recipe, model, backbone, run_id = _model(parsed, bench)
     evaluator = scorer(recipe, backbone, bench, Accelerator(cpu=on_cpu()))
-    found = tune(bench.source(recipe.dataset), evaluator, bench, settings, ALPHAS)
+    found = tune(bench.source(recipe.dataset), evaluator, bench, settings, options.ALPHAS)
     best = found.best(parsed.alpha)
     weights = model.weights
     assert weights is not None
@@ -159,7 +154,7 @@ def print_tuning(found: Tuning, alpha: float, console: Console) -> None:
     from peftcorr.metrics.aggregate import alpha_key
 
     def row(name: str, pck: dict[str, float], mark: str = "") -> list[str]:
-        return [name, *(f"{pck[alpha_key(a)]:.2f}" for a in ALPHAS), mark]
+        return [name, *(f"{pck[alpha_key(a)]:.2f}" for a in options.ALPHAS), mark]
 
     rows: list[list[str] | None] = [row(name, pck) for name, pck in found.others.items()]
     rows.append(None)
@@ -170,8 +165,8 @@ def print_tuning(found: Tuning, alpha: float, console: Console) -> None:
         rows.append(row(name, found.windows[best], "chosen" if best == found.best(alpha) else ""))
     print_table(
         console,
-        ["predictor", *(f"PCK@{a:g}" for a in ALPHAS), ""],
+        ["predictor", *(f"PCK@{a:g}" for a in options.ALPHAS), ""],
         rows,
-        text=(0, len(ALPHAS) + 1),
+        text=(0, len(options.ALPHAS) + 1),
         title=f"{found.dataset}/val, {found.n_pairs:,} pairs, {found.n_keypoints:,} keypoints",
     )

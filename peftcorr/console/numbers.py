@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MISSING = "-"
@@ -15,6 +17,12 @@ class Spread:
     mean: float
     sd: float | None = None
     interval: tuple[float, float] | None = None  # 95 %, of a single seed
+
+    @classmethod
+    def over(cls, seeds: Sequence[float], interval: tuple[float, float] | None = None) -> Spread:
+        """Of one value a seed."""
+        sd = statistics.stdev(seeds) if len(seeds) > 1 else None
+        return cls(statistics.fmean(seeds), sd, interval)
 
 
 def percentage(value: Spread | None) -> str:
@@ -36,7 +44,7 @@ def signed(points: float) -> str:
     return f"{round(points, 2) + 0.0:+.2f}"
 
 
-def limits(interval: tuple[float, float]) -> str:
+def limits(interval: Sequence[float]) -> str:
     """Return ``[70.1, 73.5]``: a second decimal would say nothing."""
     return f"[{interval[0]:.1f}, {interval[1]:.1f}]"
 

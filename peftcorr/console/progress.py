@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
@@ -22,7 +22,7 @@ class Bar:
 
     def __init__(self, console: Console | None, description: str, total: int, unit: str, done: int = 0):
         self._console = console
-        self._description, self.total, self._unit = description, total, unit
+        self._description, self._total, self._unit = description, total, unit
         self._begun = self._line = time.monotonic()
         self._first = self._done = done
         self._rich: RichProgress | None = None
@@ -41,23 +41,24 @@ class Bar:
         text = f"{rate:,.1f} {self._unit}/s{', ' + note if note else ''}"
         if self._console.is_terminal:
             if self._rich is None:
-                columns = (
-                    TextColumn("{task.description}"),
-                    BarColumn(),
-                    MofNCompleteColumn(),
-                    TimeRemainingColumn(),
-                    TextColumn("{task.fields[text]}"),
+                columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), "{task.fields[text]}")
+                self._rich = RichProgress(
+                    "{task.description}", *columns, console=self._console, transient=True
                 )
-                self._rich = RichProgress(*columns, console=self._console, transient=True)
                 self._rich.start()
-                self._rich.add_task(self._description, total=self.total, text=text)
+                self._rich.add_task(self._description, total=self._total, text=text)
             self._rich.update(self._rich.task_ids[0], completed=done, text=text)
-        elif now - self._line >= _LINE_EVERY or done >= self.total:
+        elif now - self._line >= _LINE_EVERY or done >= self._total:
             self._line = now
-            left = (self.total - done) / rate if rate else 0.0
+            left = (self._total - done) / rate if rate else 0.0
             self._console.print(
-                f"{self._description}: {done:,}/{self.total:,}, {text}, {left:.0f} s left", highlight=False
+                f"{self._description}: {done:,}/{self._total:,}, {text}, {left:.0f} s left", highlight=False
             )
+
+    def report(self, done: int, total: int) -> None:
+        """As `update`, where the total is not known before."""
+        self._total = total
+        self.update(done)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -87,7 +88,7 @@ class Progress:
         def report(done: int, total: int) -> None:
             if not bars:
                 bars.append(Bar(self.console, description, total, unit))
-            bars[0].update(done)
+            bars[0].report(done, total)
             if done >= total:
                 bars.pop().close()
 
@@ -97,12 +98,7 @@ class Progress:
     def reporting(self, description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
         """As `callback`; the bar goes away however the block ends."""
         with self.track(description, 0, unit) as bar:
-
-            def report(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done)
-
-            yield report
+            yield bar.report
 
     def say(self, text: str) -> None:
         """Print one line."""

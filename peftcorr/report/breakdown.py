@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from peftcorr.console import numbers
@@ -27,14 +27,11 @@ def sheets(found: Breakdown) -> list[Sheet]:
     shown = min(range(len(found.alphas)), key=lambda index: abs(found.alphas[index] - _WIDE))
     names = [f"PCK@{alpha_key(alpha)} per keypoint" for alpha in found.alphas]
     header = ("pairs", "keypoints", *names, f"PCK@{alpha_key(found.alphas[shown])} per image")
-    tables = [
-        Sheet(
-            f"by {factor}" if factor != "keypoints" else "by number of keypoints",
-            (factor, *header),
-            tuple(_row(group, shown) for group in (*groups, found.whole)),
-        )
-        for factor, groups in found.factors.items()
-    ]
+    tables = []
+    for factor, groups in found.factors.items():
+        title = f"by {factor}" if factor != "keypoints" else "by number of keypoints"
+        rows = tuple(_row(group, shown) for group in (*groups, found.whole))
+        tables.append(Sheet(title, (factor, *header), rows))
     if found.sides:
         rows = tuple(
             (s.category, f"{s.mirrored:,}", f"{s.confused:,}", f"{100 * s.confused / s.mirrored:.2f} %")
@@ -47,14 +44,11 @@ def sheets(found: Breakdown) -> list[Sheet]:
 
 def curve_sheet(found: Breakdown) -> Sheet:
     """Return PCK over the threshold as a table."""
-    rows = tuple(
-        (
-            f"{alpha:g}",
-            *(_score(found.curve, found.curve_intervals, aggregate, index, True) for aggregate in (0, 1)),
-        )
-        for index, alpha in enumerate(CURVE)
-    )
-    return Sheet("PCK over the threshold", ("threshold", "PCK per keypoint", "PCK per image"), rows)
+    rows = []
+    for index, alpha in enumerate(CURVE):
+        scores = (_score(found.curve, found.curve_intervals, aggregate, index, True) for aggregate in (0, 1))
+        rows.append((f"{alpha:g}", *scores))
+    return Sheet("PCK over the threshold", ("threshold", "PCK per keypoint", "PCK per image"), tuple(rows))
 
 
 def page(run: str, found: Mapping[str, Mapping[str, Breakdown]], figures: Mapping[str, str]) -> str:
@@ -93,19 +87,16 @@ _LEFT_AND_RIGHT = (
 
 
 def _row(group: Group, shown: int) -> tuple[str, ...]:
-    alphas: Sequence[int] = range(group.scores.shape[1])
-    return (
-        group.value,
-        f"{group.n_pairs:,}",
-        f"{group.n_keypoints:,}",
-        *(_score(group.scores, group.intervals, 0, index, index == shown) for index in alphas),
-        _score(group.scores, group.intervals, 1, shown, True),
+    per_keypoint = (
+        _score(group.scores, group.intervals, 0, index, index == shown)
+        for index in range(group.scores.shape[1])
     )
+    per_image = _score(group.scores, group.intervals, 1, shown, True)
+    return (group.value, f"{group.n_pairs:,}", f"{group.n_keypoints:,}", *per_keypoint, per_image)
 
 
 def _score(scores: Floats, intervals: Floats | None, aggregate: int, index: int, wide: bool) -> str:
-    ends = None
-    if wide and intervals is not None:
-        low, high = intervals[aggregate, index]
-        ends = (float(low), float(high))
-    return numbers.with_interval(numbers.Spread(float(scores[aggregate, index]), interval=ends))
+    value = f"{scores[aggregate, index]:.2f}"
+    if not wide or intervals is None:
+        return value
+    return f"{value} {numbers.limits(intervals[aggregate, index])}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.files import atomic_path
 from peftcorr.report import markdown
 from peftcorr.report.configuration import method
-from peftcorr.report.figure import draw
+from peftcorr.report.figure import draw, file_name
 from peftcorr.report.leaderboard import build_leaderboard, shown_board
 from peftcorr.report.published import read_published
 from peftcorr.results.store import Store
@@ -50,7 +49,7 @@ def compile_leaderboard(root: Path) -> Path:
 
     figures: dict[str, str] = {}
     for section in leaderboard.sections:
-        name = f"pck-{re.sub(r'[^a-z0-9]+', '-', section.title.lower()).strip('-')}.svg"
+        name = f"pck-{file_name(section.title)}.svg"
         while f"{_FIGURES}/{name}" in figures.values():
             name = name.replace(".svg", "-2.svg")
         figures[section.title] = f"{_FIGURES}/{name}"

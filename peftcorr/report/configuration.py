@@ -42,8 +42,8 @@ def backbone_label(record: Record) -> str:
 
 def image_size(record: Record) -> int | None:
     """Side of the backbone's square input in pixels, if the recipe tells."""
-    size = _part(record, "backbone").get("image_size")
-    return size if isinstance(size, int) else None
+    size: int | None = part(record, "backbone").get("image_size")
+    return size
 
 
 def description(record: Record) -> str:
@@ -78,9 +78,10 @@ def pair_limit(record: Record) -> int | None:
     return limit if isinstance(limit, int) else None
 
 
-def _part(record: Record, name: str) -> dict[str, Any]:
-    part = record.recipe.get(name)
-    return part if isinstance(part, dict) else {}
+def part(record: Record, name: str) -> dict[str, Any]:
+    """A section of the recipe; empty where the record has none."""
+    section = record.recipe.get(name)
+    return section if isinstance(section, dict) else {}
 
 
 def _identity(record: Record, without: tuple[str, ...]) -> str:
@@ -141,19 +142,19 @@ def _name(configurations: Sequence[Configuration]) -> None:
 
 def method(record: Record) -> str:
     """What the strategy is called: of peft's tuners, which share a strategy, the tuner."""
-    return str(_part(record, "strategy").get("tuner", record.strategy))
+    return str(part(record, "strategy").get("tuner", record.strategy))
 
 
 def _strategy_options(record: Record) -> dict[str, Any]:
     hidden = ("name", "tuner")  # both are told by `method`
-    return {name: value for name, value in flatten(_part(record, "strategy")).items() if name not in hidden}
+    return {name: value for name, value in flatten(part(record, "strategy")).items() if name not in hidden}
 
 
 def _rest(record: Record) -> dict[str, Any]:
     """What can tell two rows apart that show the same strategy, backbone, image size and training data."""
     hidden = {"strategy", "seed", "limit_pairs", "preset", *(() if is_trained(record) else _TRAINING)}
     recipe = {key: value for key, value in record.recipe.items() if key not in hidden}
-    if (training := _part(record, "training")).get("search") is not None and "training" in recipe:
+    if (training := part(record, "training")).get("search") is not None and "training" in recipe:
         recipe["training"] = {**training, "learning_rate": "searched"}
     rest = flatten(recipe)
     rest = {key: value for key, value in rest.items() if not key.startswith("backbone.weights")}

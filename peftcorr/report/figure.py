@@ -75,6 +75,11 @@ def svg(make: Callable[[], Figure]) -> bytes:
     return " ".join(text.split()).replace("> <", "><").encode() + b"\n"
 
 
+def file_name(title: str) -> str:
+    """Return a title as a part of a file's name: small letters and digits, joined by hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
 def _figure(title: str, board: Board, strategies: Sequence[str]) -> Figure:
     rows = [row for row in board.rows if row.trainable is not None and board.ranked_by in row.per_keypoint]
     groups = groups_of((row.backbone, row.image_size) for row in rows) or [[]]

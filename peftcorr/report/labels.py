@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
-_ABSENT = object()
 _FIRST = ("learning_rate", "steps")  # what a reader looks for first when two rows differ in their training
 
 
@@ -22,12 +21,6 @@ def flatten(section: object, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def differing_keys(sections: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the keys that do not have one value in all of the flat `sections`, as they come."""
-    keys = dict.fromkeys(key for section in sections for key in section)
-    return [key for key in keys if len({_canonical(section.get(key, _ABSENT)) for section in sections}) > 1]
-
-
 def option_labels(sections: Sequence[dict[str, Any]], fewest: bool = False) -> list[str]:
     """Describe each of the flat `sections` by the options in which they differ.
 
@@ -38,23 +31,21 @@ def option_labels(sections: Sequence[dict[str, Any]], fewest: bool = False) -> l
     Returns:
         one text per section such as ``"rank 8, targets q v"``, empty where nothing differs or nothing is set.
     """
-    keys = sorted(differing_keys(sections), key=_importance)
+
+    def distinct(keys: Sequence[str]) -> int:
+        """How many of the sections some keys tell apart."""
+        return len({_canonical({key: one[key] for key in keys if key in one}) for one in sections})
+
+    known = dict.fromkeys(key for section in sections for key in section)
+    keys = sorted((key for key in known if distinct([key]) > 1), key=_importance)
     if fewest:
-        for count in range(len(keys)):
-            left = [{key: section.get(key, _ABSENT) for key in keys[:count]} for section in sections]
-            if len({_canonical(list(values.values())) for values in left}) == len(sections):
-                keys = keys[:count]
-                break
+        enough = (count for count in range(len(keys)) if distinct(keys[:count]) == len(sections))
+        keys = keys[: next(enough, len(keys))]
     last = [key.rpartition(".")[2] for key in keys]
-    names = [
-        (short if last.count(short) == 1 else key).replace("_", " ")
-        for key, short in zip(keys, last, strict=True)
-    ]
+    shown = {key: short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)}
     return [
-        ", ".join(
-            f"{name} {_value(section[key])}" for key, name in zip(keys, names, strict=True) if key in section
-        )
-        for section in sections
+        ", ".join(f"{shown[key].replace('_', ' ')} {_value(one[key])}" for key in keys if key in one)
+        for one in sections
     ]
 
 
@@ -78,7 +69,7 @@ def _importance(key: str) -> int:
 
 
 def _canonical(value: object) -> str:
-    return "absent" if value is _ABSENT else json.dumps(value, sort_keys=True, default=str)
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def _value(value: object) -> str:

@@ -61,15 +61,24 @@ class Board:
 
 
 @dataclass(frozen=True)
-class Section:
-    """One split of one dataset, or one subset of it, scored by one definition, with a board per predictor."""
+class Pairs:
+    """What was scored, and how; equal for the same pairs and the same definition alone.
 
-    dataset: str
-    title: str
+    So a subset is never ranked with its whole, nor what one preset calls correct with what another does.
+    """
+
     protocol: Preset
-    subset: bool
+    dataset: str
     n_pairs: int
     n_keypoints: int
+
+
+@dataclass(frozen=True)
+class Section(Pairs):
+    """One split of one dataset, or one subset of it, scored by one definition, with a board per predictor."""
+
+    title: str
+    subset: bool
     boards: tuple[Board, ...]
     traced: bool = True  # whether the records say what they were made from
 
@@ -81,19 +90,6 @@ class Leaderboard:
     sections: tuple[Section, ...]
     runs: tuple[tuple[str, Record], ...]  # label and record of every run that ended well
     failed: tuple[Record, ...]
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """What was scored, and how; equal for the same pairs and the same definition alone.
-
-    So a subset is never ranked with its whole, nor what one preset calls correct with what another does.
-    """
-
-    protocol: Preset
-    dataset: str
-    n_pairs: int
-    n_keypoints: int
 
 
 def build_leaderboard(records: Sequence[Record]) -> Leaderboard:
@@ -121,8 +117,8 @@ def build_leaderboard(records: Sequence[Record]) -> Leaderboard:
 
 def _scored(configurations: Sequence[Configuration]) -> tuple[Section, ...]:
     """The sections of some configurations."""
-    rows: dict[_Pairs, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
-    whole: dict[_Pairs, bool] = defaultdict(bool)
+    rows: dict[Pairs, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    whole: dict[Pairs, bool] = defaultdict(bool)
     for configuration in configurations:
         for (pairs, predictor), samples in _samples(configuration).items():
             rows[pairs][predictor].append(_row(configuration, samples, pairs.dataset, predictor))
@@ -134,37 +130,26 @@ def _scored(configurations: Sequence[Configuration]) -> tuple[Section, ...]:
     return _sections(rows, whole)
 
 
-def _sections(rows: dict[_Pairs, dict[str, list[Row]]], whole: dict[_Pairs, bool]) -> tuple[Section, ...]:
+def _sections(rows: dict[Pairs, dict[str, list[Row]]], whole: dict[Pairs, bool]) -> tuple[Section, ...]:
     full: dict[str, int] = {}
     for pairs in rows:
         if whole[pairs]:
             full[pairs.dataset] = max(full.get(pairs.dataset, 0), pairs.n_pairs)
+
+    def order(pairs: Pairs) -> tuple[str, str, int, int]:
+        return (pairs.dataset, protocol_label(pairs.protocol), -pairs.n_pairs, -pairs.n_keypoints)
+
     sections = []
-    for pairs in sorted(
-        rows, key=lambda p: (p.dataset, protocol_label(p.protocol), -p.n_pairs, -p.n_keypoints)
-    ):
+    for pairs in sorted(rows, key=order):
         subset = not whole[pairs] or pairs.n_pairs < full[pairs.dataset]
-        namesakes = [
-            other for other in rows if (other.dataset, other.protocol) == (pairs.dataset, pairs.protocol)
-        ]
-        title = ", ".join(filter(None, (pairs.dataset, protocol_label(pairs.protocol))))
+        title = ", ".join(filter(None, order(pairs)[:2]))
         if subset:
             of = f" of {full[pairs.dataset]:,}" if pairs.dataset in full else ""
             title += f", subset: {pairs.n_pairs:,}{of} pairs"
-        if len({other.n_keypoints for other in namesakes if other.n_pairs == pairs.n_pairs}) > 1:
+        if any(replace(other, n_keypoints=pairs.n_keypoints) == pairs != other for other in rows):
             title += f", {pairs.n_keypoints:,} keypoints"
-        boards = [_board(predictor, rows[pairs][predictor]) for predictor in sorted(rows[pairs])]
-        sections.append(
-            Section(
-                pairs.dataset,
-                title,
-                pairs.protocol,
-                subset,
-                pairs.n_pairs,
-                pairs.n_keypoints,
-                tuple(boards),
-            )
-        )
+        boards = tuple(_board(predictor, rows[pairs][predictor]) for predictor in sorted(rows[pairs]))
+        sections.append(Section(**vars(pairs), title=title, subset=subset, boards=boards))
     return tuple(sections)
 
 
@@ -209,14 +194,14 @@ def _board(predictor: str, rows: Sequence[Row]) -> Board:
     return Board(predictor, tuple(alphas), ranked_by, tuple(ranked))
 
 
-def _samples(configuration: Configuration) -> dict[tuple[_Pairs, str], list[tuple[Record, Scores]]]:
+def _samples(configuration: Configuration) -> dict[tuple[Pairs, str], list[tuple[Record, Scores]]]:
     """Return one scored run per seed for all that the configuration was scored on."""
-    found: dict[tuple[_Pairs, str], dict[int | None, tuple[Record, Scores]]] = defaultdict(dict)
+    found: dict[tuple[Pairs, str], dict[int | None, tuple[Record, Scores]]] = defaultdict(dict)
     for record in configuration.records:
         seed = record.seed if is_trained(record) else None
         for dataset, predictors in record.scores.items():
             for predictor, scores in predictors.items():
-                pairs = _Pairs(record.protocol, dataset, scores.n_pairs, scores.n_keypoints)
+                pairs = Pairs(record.protocol, dataset, scores.n_pairs, scores.n_keypoints)
                 per_seed = found[pairs, predictor]
                 kept = per_seed.get(seed)
                 if kept is None or _told(scores) > _told(kept[1]):
@@ -243,8 +228,8 @@ def _row(
         trained_on=trained_on(first),
         trainable=first.trainable_parameters,
         total=first.total_parameters,
-        per_keypoint=_spreads([scores.per_keypoint for _, scores in samples], samples, "per_keypoint"),
-        per_image=_spreads([scores.per_image for _, scores in samples], samples, "per_image"),
+        per_keypoint=_spreads([scores for _, scores in samples], "per_keypoint"),
+        per_image=_spreads([scores for _, scores in samples], "per_image"),
         train_seconds=statistics.fmean(cost.train_seconds for cost in costs) if costs else None,
         peak_memory=max((cost.peak_memory_bytes for cost in costs), default=None),
         seeds=tuple(sorted(record.seed for record in records)) if is_trained(first) else (),
@@ -253,17 +238,9 @@ def _row(
     )
 
 
-def _spreads(
-    by_seed: Sequence[dict[str, float]], samples: Sequence[tuple[Record, Scores]], aggregate: Aggregate
-) -> dict[str, Spread]:
+def _spreads(scores: Sequence[Scores], aggregate: Aggregate) -> dict[str, Spread]:
     """Mean and spread of every threshold that all seeds have; the interval of a single one."""
-    intervals = (samples[0][1].intervals or {}) if len(samples) == 1 else {}
-    shared = [alpha for alpha in by_seed[0] if all(alpha in scores for scores in by_seed)]
-    return {
-        alpha: Spread(
-            statistics.fmean(scores[alpha] for scores in by_seed),
-            statistics.stdev(scores[alpha] for scores in by_seed) if len(by_seed) > 1 else None,
-            intervals.get(aggregate, {}).get(alpha),
-        )
-        for alpha in shared
-    }
+    first, *others = by_seed = [one.aggregates()[aggregate] for one in scores]
+    intervals = (scores[0].intervals or {}).get(aggregate, {}) if not others else {}
+    shared = [alpha for alpha in first if all(alpha in other for other in others)]
+    return {alpha: Spread.over([one[alpha] for one in by_seed], intervals.get(alpha)) for alpha in shared}

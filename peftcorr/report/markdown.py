@@ -7,7 +7,7 @@ from itertools import groupby
 
 from peftcorr.console import numbers
 from peftcorr.metrics.presets import Preset
-from peftcorr.report.configuration import backbone_label, image_size, is_trained, method, trained_on
+from peftcorr.report.configuration import backbone_label, image_size, is_trained, method, part, trained_on
 from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, protocol_label
 from peftcorr.report.pipes import escaped as _text
 from peftcorr.report.pipes import table as _table
@@ -99,10 +99,8 @@ def _section(section: Section, figure: str | None) -> str:
     if section.subset:
         lines += ["**A subset of the split**: not comparable with results on all of it.", ""]
     if figure is not None:
-        alternative = (
-            f"PCK per keypoint against trainable parameters on {section.title}; the numbers are in the tables"
-        )
-        lines += [f"![{_text(alternative)}]({figure})", ""]
+        shown = f"PCK per keypoint against trainable parameters on {section.title}"
+        lines += [f"![{_text(shown)}; the numbers are in the tables]({figure})", ""]
     for board in section.boards:
         lines += [f"### {_text(section.title)}, {_text(board.predictor)}", "", _board(board), ""]
         if any(row.tracking for row in board.rows):
@@ -120,15 +118,13 @@ def _protocol(protocol: Preset) -> str:
 def _board(board: Board) -> str:
     header = ["", *_MODEL, "Trainable parameters"]
     columns = []
-    aggregates = {
-        "keypoint": [row.per_keypoint for row in board.rows],
-        "image": [row.per_image for row in board.rows],
-    }
-    for name, by_row in aggregates.items():
+    for name in ("keypoint", "image"):
         for alpha in board.alphas:
             header.append(f"PCK@{alpha} per {name}")
+            # With its interval at the threshold that ranks alone, or the table would be too wide to read.
+            written = numbers.with_interval if alpha == board.ranked_by else numbers.percentage
             columns.append(
-                _emphasise([_pck(scores.get(alpha), alpha == board.ranked_by) for scores in by_row])
+                _emphasise([written(getattr(row, f"per_{name}").get(alpha)) for row in board.rows])
             )
     header += ["Training time", "Peak memory", "Seed"]
     rows = [
@@ -174,21 +170,13 @@ def _model(label: str, backbone: str, size: int | None, trained_on: str) -> list
     return [_text(label), _text(backbone), f"{size} px" if size else numbers.MISSING, _text(trained_on)]
 
 
-def _pck(value: numbers.Spread | None, ranks: bool) -> str:
-    """A score; with its interval at the threshold that ranks alone, or the table would be too wide to read."""
-    return numbers.with_interval(value) if ranks else numbers.percentage(value)
-
-
 def _emphasise(column: Sequence[str]) -> list[str]:
     """Set the best of a column in bold, as far as its two decimals tell; nothing when there is one row."""
-    values = [float(cell.partition(" ")[0]) for cell in column if cell != numbers.MISSING]
-    if len(values) < 2:
+    values = {cell: float(cell.partition(" ")[0]) for cell in column if cell != numbers.MISSING}
+    if len(column) - column.count(numbers.MISSING) < 2:
         return list(column)
-    best = max(values)
-    return [
-        f"**{cell}**" if cell != numbers.MISSING and float(cell.partition(" ")[0]) == best else cell
-        for cell in column
-    ]
+    best = max(values.values())
+    return [f"**{cell}**" if values.get(cell) == best else cell for cell in column]
 
 
 def _seeds(row: Row) -> str:
@@ -229,9 +217,8 @@ def _runs(runs: Sequence[tuple[str, Record]]) -> str:
 def _learning_rate(record: Record) -> float | None:
     if not is_trained(record):
         return None
-    training = record.recipe.get("training")
-    rate = record.learning_rate or (training.get("learning_rate") if isinstance(training, dict) else None)
-    return rate if isinstance(rate, (int, float)) else None
+    rate: float | None = record.learning_rate or part(record, "training").get("learning_rate")
+    return rate
 
 
 def _commit(record: Record) -> str:

@@ -15,15 +15,10 @@ def pareto_front(parameters: Sequence[int | None], accuracy: Sequence[float | No
         accuracy: (N,) PCK in percent; more is better.
     """
     points = list(zip(parameters, accuracy, strict=True))
-
-    def beaten(count: int, score: float) -> bool:
-        return any(
-            other_count is not None
-            and other_score is not None
-            and other_count <= count
-            and other_score >= score
-            and (other_count, other_score) != (count, score)
-            for other_count, other_score in points
-        )
-
-    return [count is not None and score is not None and not beaten(count, score) for count, score in points]
+    whole = {(count, score) for count, score in points if count is not None and score is not None}
+    front = {
+        (count, score)
+        for count, score in whole
+        if not any(n <= count and pck >= score and (n, pck) != (count, score) for n, pck in whole)
+    }
+    return [point in front for point in points]

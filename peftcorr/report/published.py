@@ -95,19 +95,19 @@ def read_published(path: Path) -> Published | None:
 
 def published_section(published: Published) -> str:
     """Return the table as Markdown, under a heading that says whose figures they are."""
-    changes = any(row.relative is not None for row in published.rows)
-    header = ["Model", "Fine-tuning", "per keypoint", "per image"]
-    header += ["relative to its own frozen model"] if changes else []
-    rows = []
-    for row in published.rows:
-        cells = [escaped(row.model), escaped(row.tuning)]
-        cells += [row.per_keypoint or numbers.MISSING, row.per_image or numbers.MISSING]
-        if changes:
-            cells.append(numbers.MISSING if row.relative is None else f"{row.relative} %")
-        rows.append([*cells, _source(published.sources[row.source])])
-    left = (0, 1, len(header))
+    columns = {
+        "Model": [escaped(row.model) for row in published.rows],
+        "Fine-tuning": [escaped(row.tuning) for row in published.rows],
+        "per keypoint": [row.per_keypoint or numbers.MISSING for row in published.rows],
+        "per image": [row.per_image or numbers.MISSING for row in published.rows],
+    }
+    changes = [f"{row.relative} %" if row.relative else numbers.MISSING for row in published.rows]
+    if any(row.relative for row in published.rows):
+        columns["relative to its own frozen model"] = changes
+    columns["Source"] = [_source(published.sources[row.source]) for row in published.rows]
     introduction = _INTRODUCTION.format(measure=escaped(published.measure).rstrip("."))
-    return f"{introduction}\n{table([*header, 'Source'], rows, left=left)}\n"
+    left = (0, 1, len(columns) - 1)
+    return f"{introduction}\n{table(list(columns), list(zip(*columns.values(), strict=True)), left=left)}\n"
 
 
 def _source(source: Source) -> str:

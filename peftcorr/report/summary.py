@@ -27,7 +27,7 @@ from peftcorr.report.configuration import (
     trained_on,
     untrained_input,
 )
-from peftcorr.report.leaderboard import protocol_label, ranking_alpha
+from peftcorr.report.leaderboard import Pairs, protocol_label, ranking_alpha
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
 
@@ -38,21 +38,17 @@ _AGGREGATE = "per_keypoint"
 
 
 @dataclass(frozen=True)
-class _Split:
+class _Split(Pairs):
     """What the rows of one table have in common."""
 
-    dataset: str
     predictor: str
-    protocol: str
     backbone: str
     image_size: int | None
-    n_pairs: int
-    n_keypoints: int
 
     def title(self) -> str:
         backbone = f"{self.backbone} {self.image_size} px" if self.image_size else self.backbone
-        parts = (self.dataset, f"{self.n_pairs:,} pairs", backbone, self.predictor, self.protocol)
-        return ", ".join(filter(None, parts))
+        pairs, definition = f"{self.n_pairs:,} pairs", protocol_label(self.protocol)
+        return ", ".join(filter(None, (self.dataset, pairs, backbone, self.predictor, definition)))
 
 
 @dataclass(frozen=True)
@@ -89,9 +85,8 @@ def print_summary(root: Path, console: Console, run_ids: Sequence[str]) -> None:
     asked = [everything[run_id] for run_id in dict.fromkeys(run_ids) if run_id in everything]
     scored = [record for record in asked if record.status == "ok"]
     # The title of a table says how many pairs there were: its rows need not.
-    whole = [
-        record.model_copy(update={"recipe": {**record.recipe, "limit_pairs": None}}) for record in scored
-    ]
+    recipes = [{**record.recipe, "limit_pairs": None} for record in scored]
+    whole = [record.model_copy(update={"recipe": one}) for record, one in zip(scored, recipes, strict=True)]
     labels = {record.run_id: one.label for one in configurations_of(whole) for record in one.records}
     tables: dict[_Split, list[Record]] = defaultdict(list)
     for record in scored:
@@ -119,10 +114,6 @@ def print_summary(root: Path, console: Console, run_ids: Sequence[str]) -> None:
         if record.status == "failed":
             error = " ".join((record.error or "no error was recorded").split())
             print_line(console, f"Failed: {description(record)} ({record.run_id}): {error}")
-    _print_rest(root, console, scored)
-
-
-def _print_rest(root: Path, console: Console, scored: Sequence[Record]) -> None:
     line = f"Leaderboard: {root / 'README.md'}"
     if scored:
         output = "" if root == Path("runs") else f" --output {root}"
@@ -133,21 +124,22 @@ def _print_rest(root: Path, console: Console, scored: Sequence[Record]) -> None:
 
 def _split(record: Record, dataset: str, predictor: str) -> _Split:
     scores = record.scores[dataset][predictor]
-    return _Split(
-        dataset,
-        predictor,
-        protocol_label(record.protocol),
-        backbone_label(record),
-        image_size(record),
-        scores.n_pairs,
-        scores.n_keypoints,
-    )
+    pairs = (record.protocol, dataset, scores.n_pairs, scores.n_keypoints)
+    return _Split(*pairs, predictor, backbone_label(record), image_size(record))
+
+
+def _scores(record: Record, split: _Split) -> dict[str, float]:
+    """PCK per keypoint by threshold; empty where the record has none of that split."""
+    scores = record.scores.get(split.dataset, {}).get(split.predictor)
+    if scores is None or _split(record, split.dataset, split.predictor) != split:
+        return {}
+    return scores.per_keypoint
 
 
 def _columns(
     split: _Split, records: Sequence[Record], labels: dict[str, str], frozen: Sequence[Record], store: Store
 ) -> list[_Column]:
-    scores = [record.scores[split.dataset][split.predictor].per_keypoint for record in records]
+    scores = [_scores(record, split) for record in records]
     alphas = sorted({alpha for by_alpha in scores for alpha in by_alpha}, key=float)
     ranked_by = ranking_alpha(alphas)
     beside = [_beside_frozen(record, split, ranked_by, frozen, store) for record in records]
@@ -180,20 +172,12 @@ def _beside_frozen(
     record: Record, split: _Split, alpha: str, frozen: Sequence[Record], store: Store
 ) -> tuple[float | None, str]:
     """PCK of the frozen backbone that a run started from, and the gain over it with its interval."""
-    candidates = [
-        other
-        for other in frozen
-        if is_trained(record)
-        and untrained_input(other) == untrained_input(record)
-        and split.predictor in other.scores.get(split.dataset, {})
-        and _split(other, split.dataset, split.predictor) == split
-        and alpha in other.scores[split.dataset][split.predictor].per_keypoint
-    ]
-    own = record.scores[split.dataset][split.predictor].per_keypoint.get(alpha)
-    if own is None:
-        return None, numbers.MISSING
-    for other in sorted(candidates, key=lambda other: not store.predictions_path(other.run_id).is_file()):
-        base = other.scores[split.dataset][split.predictor].per_keypoint[alpha]
+    own = _scores(record, split).get(alpha)
+    for other in sorted(frozen, key=lambda other: not store.predictions_path(other.run_id).is_file()):
+        base = _scores(other, split).get(alpha)
+        same = is_trained(record) and untrained_input(other) == untrained_input(record)
+        if own is None or base is None or not same:
+            continue
         gain = numbers.signed(own - base)
         paths = [store.predictions_path(run.run_id) for run in (other, record)]
         if not all(path.is_file() for path in paths):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,15 +55,12 @@ def tracking_of(record: Record, dataset: str, predictor: str) -> TrackingScores 
 
 
 def _tracked(runs: Sequence[TrackingScores]) -> Tracked:
-    def spread(values: Sequence[float]) -> Spread:
-        return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
-
-    threshold = spread([run.occlusion_threshold for run in runs])
+    threshold = Spread.over([run.occlusion_threshold for run in runs])
     number = f"{threshold.mean:.3g}" if not threshold.sd else f"{threshold.mean:.3g} ± {threshold.sd:.2g}"
     return Tracked(
         threshold=f"{number} ({'chosen on val' if runs[0].threshold_chosen == 'val' else 'fixed'})",
-        delta_avg=spread([run.delta_avg for run in runs]),
-        occlusion_accuracy=spread([run.occlusion_accuracy for run in runs]),
-        average_jaccard=spread([run.average_jaccard for run in runs]),
+        delta_avg=Spread.over([run.delta_avg for run in runs]),
+        occlusion_accuracy=Spread.over([run.occlusion_accuracy for run in runs]),
+        average_jaccard=Spread.over([run.average_jaccard for run in runs]),
         seeds=len(runs),
     )

@@ -10,7 +10,6 @@ from peftcorr.console import numbers
 from peftcorr.report.configuration import untrained_input
 from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, protocol_label, shown_board
 from peftcorr.report.pipes import escaped, table
-from peftcorr.results.record import Record
 
 _SAME = 1e-9  # points of PCK
 
@@ -59,7 +58,7 @@ class TransferMatrix:
 
 def transfer_matrices(leaderboard: Leaderboard) -> tuple[TransferMatrix, ...]:
     """Return a matrix for each backbone with a run that was tested on something it was not trained on."""
-    records = {record.run_id: record for _, record in leaderboard.runs}
+    inputs = {record.run_id: untrained_input(record) for _, record in leaderboard.runs}
     groups: dict[tuple[str, str, int], list[Section]] = defaultdict(list)
     for section in leaderboard.sections:
         protocol = protocol_label(section.protocol)
@@ -67,10 +66,12 @@ def transfer_matrices(leaderboard: Leaderboard) -> tuple[TransferMatrix, ...]:
             groups[protocol, backbone, size].append(section)
     found = []
     for (protocol, backbone, size), sections in sorted(groups.items(), key=lambda group: group[0]):
-        rows = _rows(sections, backbone, size, records)
-        if any(_is_transfer(row) for row in rows):
+        rows = _rows(sections, backbone, size, inputs)
+        if any(cell and not cell.own for row in rows if not _is_frozen(row) for cell in row.cells):
             title = ", ".join(filter(None, (backbone, f"{size} px" if size else "", protocol)))
-            found.append(TransferMatrix(title, tuple(map(_column, sections)), rows))
+            boards = [(section.title, shown_board(section)) for section in sections]
+            columns = (f"{name}, {board.predictor}: PCK@{board.ranked_by}" for name, board in boards)
+            found.append(TransferMatrix(title, tuple(columns), rows))
     return tuple(found)
 
 
@@ -82,17 +83,8 @@ def transfer_section(leaderboard: Leaderboard) -> str:
     return "\n".join(parts)
 
 
-def _column(section: Section) -> str:
-    board = shown_board(section)
-    return f"{section.title}, {board.predictor}: PCK@{board.ranked_by}"
-
-
-def _is_transfer(row: TransferRow) -> bool:
-    return row.trained_on != numbers.MISSING and any(cell is not None and not cell.own for cell in row.cells)
-
-
 def _rows(
-    sections: Sequence[Section], backbone: str, size: int, records: dict[str, Record]
+    sections: Sequence[Section], backbone: str, size: int, inputs: dict[str, str]
 ) -> tuple[TransferRow, ...]:
     cells: dict[tuple[str, str], list[Transferred | None]] = defaultdict(lambda: [None] * len(sections))
     for index, section in enumerate(sections):
@@ -101,31 +93,24 @@ def _rows(
         for row in board.rows:
             score = row.per_keypoint.get(board.ranked_by)
             if (row.backbone, row.image_size or 0) == (backbone, size) and score is not None:
-                reference = None if _is_frozen(row) else _reference(row, board, records)
-                cells[row.label, row.trained_on][index] = Transferred(
-                    score,
-                    None if reference is None else score.mean - reference,
-                    row.trained_on == dataset,
-                    len(row.seeds),
-                )
+                reference = None if _is_frozen(row) else _reference(row, board, inputs)
+                difference = None if reference is None else score.mean - reference
+                cell = Transferred(score, difference, row.trained_on == dataset, len(row.seeds))
+                cells[row.label, row.trained_on][index] = cell
     ordered = sorted(cells, key=lambda key: (key[1] != numbers.MISSING, key))
     return tuple(TransferRow(*key, tuple(cells[key])) for key in ordered)
 
 
-def _is_frozen(row: Row) -> bool:
+def _is_frozen(row: Row | TransferRow) -> bool:
     return row.trained_on == numbers.MISSING
 
 
-def _reference(row: Row, board: Board, records: dict[str, Record]) -> float | None:
+def _reference(row: Row, board: Board, inputs: dict[str, str]) -> float | None:
     """PCK of the frozen backbone that `row` started from, on the same board."""
-    start = untrained_input(records[row.run_ids[0]])
-    found = [
-        other.per_keypoint[board.ranked_by].mean
-        for other in board.rows
-        if _is_frozen(other)
-        and board.ranked_by in other.per_keypoint
-        and untrained_input(records[other.run_ids[0]]) == start
-    ]
+    start = inputs[row.run_ids[0]]
+    same = [other for other in board.rows if _is_frozen(other) and inputs[other.run_ids[0]] == start]
+    scores = [other.per_keypoint.get(board.ranked_by) for other in same]
+    found = [score.mean for score in scores if score is not None]
     return found[0] if found and max(found) - min(found) < _SAME else None
 
 
@@ -139,9 +124,9 @@ def _table(matrix: TransferMatrix) -> str:
 
 
 def _seeds(row: TransferRow) -> str:
-    counts = sorted({cell.seeds for cell in row.cells if cell is not None})
-    if row.trained_on == numbers.MISSING:
+    if _is_frozen(row):
         return numbers.MISSING
+    counts = sorted({cell.seeds for cell in row.cells if cell is not None})
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 

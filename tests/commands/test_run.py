@@ -46,6 +46,18 @@ def test_a_dry_run_names_the_run(commands: Commands, capsys: pytest.CaptureFixtu
     assert commands.record().run_id in out
 
 
+def test_a_dry_run_fits_a_terminal_and_breaks_no_id(
+    commands: Commands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert commands.run("--strategy", "frozen", "--dry-run") == 0
+    out = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+    table = out[out.index("run  ") :].partition("Minutes")[0]
+    assert max(map(len, table.splitlines())) <= 80
+    assert re.search(r"^[0-9a-f]{8} +frozen on", table, re.MULTILINE)
+
+
 def test_the_leaderboard_is_printed(commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
     assert commands.run("--strategy", "frozen", "lora") == 0
     out = capsys.readouterr().out
