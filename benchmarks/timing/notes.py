@@ -22,9 +22,8 @@ NOTES = {
 - Synthetic pictures in SPair-71k's layout (481 images in 18 categories, 12,234 pairs, 88,328 keypoints), DINOv2
   ViT-S/14 at 224 px with random weights. The longer lists repeat every pair. Each figure is the median of five fresh
   processes, which take the lists in turn.
-- *until the last image is encoded*, correspondences, plan and predictions wait in temporary files between two batches.
-  After it, a row of predictions for each keypoint and predictor is kept and scored: 1.6 million with nine times the
-  pairs.
+- *until the last image is encoded*: correspondences, plan and predictions are arrays in memory. After it, a row of
+  predictions for each keypoint and predictor is kept and scored: 1.6 million with nine times the pairs.
 - *everything but the encoder*: the whole pipeline with an encoder that costs next to nothing and gives maps of
   ViT-B/14's shape at 518 px: decoding, matching, predicting, scoring, writing. Its peak memory is *without an
   encoder*.
