@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def lines(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _lines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The dataset that the docs print, as a plugin."""
     path = tmp_path_factory.mktemp("plugin") / "lines.py"
     path.write_text(printed_plugins(PLUGINS)["lines.py"], encoding="utf-8")
-    if DATASETS.find("lines") is None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DATASETS, "_entries", dict(DATASETS._entries))
         load_plugin_file(path)
+        yield
 
 
 class Case:
