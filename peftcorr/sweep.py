@@ -129,11 +129,11 @@ def _since(plan: Plan, bench: Workbench) -> list[str]:
 def _named(ingredient: str, plan: Plan) -> str:
     """An ingredient as people call it: ``annotation of cvat/test``."""
     what, _, place = ingredient.partition(" ")
+    if what == "plugin":
+        return f"the code of the {place}"
     where, slash, split = place.rpartition("/")
     if not slash:
-        return {"plugin": f"the code of the {place}", "commit": "the revision of the weights"}.get(
-            what, f"the {what}"
-        )
+        return "the revision of the weights" if what == "commit" else f"the {what}"
     index = where.removeprefix("eval_on.")
     source = plan.eval_on[int(index)] if index.isdigit() and int(index) < len(plan.eval_on) else plan.dataset
     return f"{what} of {source.name}/{split}"

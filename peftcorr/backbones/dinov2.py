@@ -51,6 +51,8 @@ class Dinov2(DinoViT):
             "patch_size": variant.patch,
             "use_swiglu_ffn": variant.gated_mlp,
             "mlp_ratio": 4,
+            "hidden_act": "gelu",
+            "layer_norm_eps": 1e-6,
         }
         if not variant.registers:
             return transformers.Dinov2Model, settings

@@ -15,16 +15,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from peftcorr.data.base import PairDataset
+from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.errors import PeftCorrError
 from peftcorr.files import digest, read_json, sha256, write_json
 from peftcorr.machine.processors import processors
 
 
 def annotation_digest(dataset: PairDataset) -> str:
-    """Hash of every column of a split, whatever file its table came from and however that is cut into chunks."""
+    """Hash of every column of a split that means something.
+
+    Neither the file that its table came from counts, nor how that is cut into chunks, nor the width of its numbers.
+    """
     table = dataset.table.with_format("arrow")[:]
+    schema = pa.schema([field for field in PAIR_FEATURES.arrow_schema if field.name in table.column_names])
+    table = table.select(schema.names).cast(schema)
     found = hashlib.sha256()
-    for name in sorted(table.column_names):
+    for name in sorted(schema.names):
         found.update(f"{name}\0{len(table)}\0".encode())
         column = table.column(name).combine_chunks()
         _feed(found, column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from peftcorr.backbones import BACKBONES, Weights
@@ -81,17 +80,27 @@ def _plugins(registry: Registry[Any], section: Section) -> Iterator[tuple[str, s
         if entry is None or not isinstance(entry.target, type):
             continue
         modules = {cls.__module__ for cls in entry.target.__mro__}
-        own = sorted(m for m in modules if m.partition(".")[0] not in _LIBRARIES | sys.stdlib_module_names)
+        own = [m for m in modules if m.partition(".")[0] not in _LIBRARIES | sys.stdlib_module_names]
         if own:
-            yield registry.kind, name, digest([*map(_code, own), _version(entry.origin)])
+            yield registry.kind, name, digest([*sorted(map(_code, own)), _version(entry.origin)])
 
 
 def _code(name: str) -> list[list[str]]:
-    """The files of a module: itself, or all of the package that it is in, by their names there."""
-    top: ModuleType = sys.modules[name.partition(".")[0]]
-    file = Path(top.__file__ or "")
-    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
-    return [[path.relative_to(file.parent).as_posix(), sha256(path)] for path in files if path.is_file()]
+    """Digests of a module's file, or of all files of the package that it is in, by their names there.
+
+    What the file or the package is called, and where it lies, is not told.
+    """
+    parts = name.split(".")
+    above = (".".join(parts[: count + 1]) for count in range(len(parts)))
+    # A folder without an __init__.py, which several distributions may share, has no file.
+    files = (getattr(sys.modules.get(module), "__file__", None) for module in above)
+    top = next((Path(file) for file in files if file is not None), None)
+    if top is None or not top.is_file():
+        return []
+    if top.name != "__init__.py":
+        return [["", sha256(top)]]
+    folder = top.parent
+    return [[path.relative_to(folder).as_posix(), sha256(path)] for path in sorted(folder.rglob("*.py"))]
 
 
 def _version(distribution: str) -> str:

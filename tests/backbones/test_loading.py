@@ -127,6 +127,14 @@ def test_another_mlp_ratio_is_another_architecture(tmp_path: Path) -> None:
     assert "mlp_ratio" in refusal(Small, tmp_path)
 
 
+@pytest.mark.parametrize(("key", "value"), [("hidden_act", "relu"), ("layer_norm_eps", 1e-3)])
+def test_what_no_tensor_gives_away_is_another_architecture(tmp_path: Path, key: str, value: object) -> None:
+    """The hash of the tensors, which names a run, does not tell it."""
+    save_weights(Small, tmp_path)
+    change_config(tmp_path, **{key: value})
+    assert f"config.json has {key} {value}" in refusal(Small, tmp_path)
+
+
 def test_a_tensor_of_another_shape(tmp_path: Path) -> None:
     save_weights(Wide, tmp_path)
     change_config(tmp_path, hidden_size=32)

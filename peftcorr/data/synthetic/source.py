@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
 
 from peftcorr.data.base import DatasetSource, PairDataset
 from peftcorr.data.layouts.spair import SPLITS, SpairFolder
@@ -43,6 +45,10 @@ class Synthetic(DatasetSource):
             PeftCorrError: if the split is empty or the cache cannot be written.
         """
         self.require_split(split)
-        root = rendered(self.cache, self.config, self.progress)
-        folder = SpairFolder(SpairFolder.Config(), root, self.cache, self.progress)
+        folder = SpairFolder(SpairFolder.Config(), self._rendered, self.cache, self.progress)
         return replace(folder.load(split), name=self.name)
+
+    @cached_property
+    def _rendered(self) -> Path:
+        """The folder, looked through once for all splits."""
+        return rendered(self.cache, self.config, self.progress)
