@@ -21,12 +21,19 @@ from peftcorr.machine.processors import processors
 
 
 def annotation_digest(dataset: PairDataset) -> str:
-    """Hash of every column of a split, whatever file its table came from and however that is cut into chunks."""
-    table = dataset.table.with_format("arrow")[:]
+    """Hash of every column of a split, whatever file its table came from."""
+    return table_digest(dataset.table.with_format("arrow")[:])
+
+
+def table_digest(table: pa.Table) -> str:
+    """Hash of every column, however the table is cut into chunks and whether texts are kept in a dictionary."""
     found = hashlib.sha256()
     for name in sorted(table.column_names):
         found.update(f"{name}\0{len(table)}\0".encode())
-        column = table.column(name).combine_chunks()
+        column = table.column(name)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        column = column.combine_chunks()
         _feed(found, column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
     return found.hexdigest()
 

@@ -44,7 +44,8 @@ def rendered(cache: Path, config: SyntheticConfig, progress: Progress | None = N
     try:
         if folder.is_dir():
             with _lock(folder):
-                if folder.is_dir() and unsealed(folder) is not None:  # no other process has made it anew meanwhile
+                # Another process may have made it anew by now.
+                if folder.is_dir() and unsealed(folder) is not None:
                     shutil.rmtree(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         while not _render(folder, config, progress):
