@@ -1,4 +1,7 @@
-"""Every prediction of a run in one Parquet file: any threshold, aggregate or preset is scored from it alone."""
+"""Every prediction of a run in one Parquet file: any threshold, aggregate or preset is scored from it alone.
+
+The file carries the digest of its columns, so that it can be told from a changed one without the run's record.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from peftcorr.data.identity import table_digest
 from peftcorr.errors import PeftCorrError
-from peftcorr.files import atomic_path
+from peftcorr.files import SEAL, atomic_path
 
 PREDICTION_SCHEMA = pa.schema(
     [
@@ -49,21 +53,25 @@ LATER_COLUMNS = PREDICTION_SCHEMA.names[PREDICTION_SCHEMA.get_field_index("targe
 
 def write_predictions(table: pa.Table, path: Path) -> None:
     """Write `table` (columns of `PREDICTION_SCHEMA`) to `path`, whole or not at all."""
+    table = table.cast(PREDICTION_SCHEMA)
+    table = table.replace_schema_metadata({SEAL: table_digest(table)})
     with atomic_path(path) as temporary:
-        pq.write_table(table.cast(PREDICTION_SCHEMA), temporary, compression="zstd", write_page_checksum=True)
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_predictions(path: Path) -> pa.Table:
     """Read what `write_predictions` wrote; the `LATER_COLUMNS` are null where an older file lacks them.
 
     Raises:
-        PeftCorrError: if the file is missing or no Parquet, or a column is missing, of another type or has gaps.
+        PeftCorrError: if the file is missing or no Parquet, was changed since it was written, or a column is missing,
+            of another type or has gaps.
     """
     if not path.is_file():
         raise PeftCorrError(f"{path}: there is no such file of predictions.")
     try:
-        names = pq.read_schema(path).names
-    except (pa.ArrowException, OSError) as error:
+        schema = pq.read_schema(path)
+        names, seal = schema.names, (schema.metadata or {}).get(SEAL.encode())
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise PeftCorrError(f"{path} is no readable Parquet file ({_first_line(error)}).") from error
     needed = [name for name in PREDICTION_SCHEMA.names if name not in LATER_COLUMNS]
     missing = [name for name in needed if name not in names]
@@ -76,11 +84,15 @@ def read_predictions(path: Path) -> pa.Table:
         table = pq.read_table(
             path, schema=PREDICTION_SCHEMA, partitioning=None, page_checksum_verification=True
         )
+        there = table.select([name for name in PREDICTION_SCHEMA.names if name in names])
+        sound = seal is None or seal == table_digest(there).encode()
     except (pa.ArrowException, OSError) as error:
         raise PeftCorrError(
             f"{path} cannot be read as predictions ({_first_line(error)}): it is damaged, or a column has "
             "another type."
         ) from error
+    if not sound:
+        raise PeftCorrError(f"{path} was changed after it was written: bring back the file, or run it again.")
     gaps = [name for name in needed if table.column(name).null_count]
     if gaps:
         raise PeftCorrError(f"{path}: the column {gaps[0]} has empty values, so it cannot be scored.")

@@ -97,3 +97,33 @@ def test_files_that_are_no_predictions(tmp_path: Path) -> None:
     damaged[20:200] = b"\xff" * 180
     path.write_bytes(bytes(damaged))
     refused("cannot be read")
+
+
+def test_a_flipped_bit_is_named_or_means_nothing(tmp_path: Path) -> None:
+    """Checksums of Parquet's pages do not cover the names and places of columns, which are at the file's end."""
+    path = tmp_path / "p.parquet"
+    write_predictions(old_table(), path)
+    content, rows = path.read_bytes(), read_predictions(path).to_pylist()
+    said = []
+    for place in range(len(content) - 1, 0, -len(content) // 400):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        try:
+            found = read_predictions(path).to_pylist()
+        except PeftCorrError as error:
+            said.append(str(error))
+        else:
+            assert found == rows
+    assert len(said) > 100
+    assert all(str(path) in text for text in said)
+
+
+def test_a_file_that_was_written_anew_with_another_value_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write_predictions(old_table(), path)
+    table = pq.read_table(path)
+    column = table.schema.get_field_index("prediction_x")
+    pq.write_table(table.set_column(column, "prediction_x", pa.array([7.0, 7.0, 7.5])), path)
+    with pytest.raises(PeftCorrError, match="was changed after it was written"):
+        read_predictions(path)

@@ -24,12 +24,13 @@ KINDS = {
     "pairs": "annotation tables",
     "synthetic": "rendered pictures",
     "tapvid": "frames of videos",
+    "digests": "hashes of images",
 }
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One folder of the cache that can be deleted without harm to the others, and what of which kind it holds."""
+    """One folder or file of the cache that can be deleted without harm to the others, and what it holds."""
 
     kind: str
     folder: Path
@@ -43,7 +44,7 @@ def entries(cache: Path) -> list[Entry]:
         Entry(kind, folder, _what(kind, folder), sum(_sizes(folder)))
         for kind in KINDS
         for folder in sorted((cache / kind).glob("*"))
-        if folder.is_dir()
+        if not folder.name.startswith(".")
     ]
 
 
@@ -96,7 +97,7 @@ def _what(kind: str, folder: Path) -> str:
 
 
 def _sizes(folder: Path) -> Iterator[int]:
-    for path in folder.rglob("*"):
+    for path in (folder, *folder.rglob("*")):
         with suppress(FileNotFoundError):  # another process tidied up
             if path.is_file():
                 yield path.stat().st_size

@@ -25,7 +25,7 @@ def run(parsed: argparse.Namespace) -> int:
     """Carry out the subcommand.
 
     Returns:
-        0 where every file is whole, 1 where one is changed, missing or foreign.
+        0 where every file is whole; 1 where one is changed, missing or foreign, or nothing sealed says how it was.
 
     Raises:
         PeftCorrError: if there is no such folder.

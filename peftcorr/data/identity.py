@@ -28,11 +28,18 @@ def annotation_digest(dataset: PairDataset) -> str:
     """
     table = dataset.table.with_format("arrow")[:]
     schema = pa.schema([field for field in PAIR_FEATURES.arrow_schema if field.name in table.column_names])
-    table = table.select(schema.names).cast(schema)
+    return table_digest(table.select(schema.names).cast(schema))
+
+
+def table_digest(table: pa.Table) -> str:
+    """Hash of every column, however the table is cut into chunks and whether texts are kept in a dictionary."""
     found = hashlib.sha256()
-    for name in sorted(schema.names):
+    for name in sorted(table.column_names):
         found.update(f"{name}\0{len(table)}\0".encode())
-        column = table.column(name).combine_chunks()
+        column = table.column(name)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        column = column.combine_chunks()
         _feed(found, column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column)
     return found.hexdigest()
 

@@ -73,9 +73,13 @@ def record_beside(predictions: Path) -> Record | None:
     """Return the record of the run that wrote a file of predictions; None where the file was taken elsewhere.
 
     Raises:
-        PeftCorrError: if the record is not valid.
+        PeftCorrError: if the record is not valid, or there is none of this name and another one is not valid.
     """
     folder = predictions.absolute().parent
-    if folder != Store(folder.parent).predictions_path(predictions.stem).parent:
+    store = Store(folder.parent)
+    if folder != store.predictions_path(predictions.stem).parent:
         return None
-    return Store(folder.parent).read(predictions.stem)
+    record = store.read(predictions.stem)
+    if record is None:
+        store.records()  # it may stand there under another name, which this refuses
+    return record

@@ -89,17 +89,6 @@ class Store:
         found = digest(manifest(path)) if path.is_dir() else sha256(path)
         return {path.relative_to(self.root).as_posix(): found}
 
-    def damage(self, record: Record) -> list[str]:
-        """What of the files that a record names is not as the run wrote it, each in a few words."""
-        found = []
-        for name, written in record.files.items():
-            path = self.root / name
-            if not path.exists():
-                found.append(f"{name} is missing")
-            elif self.file_digest(path)[name] != written:
-                found.append(f"{name} was changed since its run wrote it")
-        return found
-
     def require_whole(self, record: Record, path: Path) -> None:
         """Refuse one of a run's files if it is not as the run wrote it; what version 1 recorded cannot be told.
 
@@ -134,7 +123,8 @@ def read_record(path: Path) -> Record:
         record = Record.model_validate(document if first and SEAL not in document else read_json(path))
         if first and (record.ingredients or record.files):
             raise ValueError("version 1 has neither ingredients nor files")
-        if not first and not record.run_id == run_id(record.recipe, record.ingredients) == path.stem:
+        named = record.run_id if first else run_id(record.recipe, record.ingredients)
+        if not record.run_id == named == path.stem:
             raise ValueError("its name, its run_id and its recipe do not agree")
     except (ValueError, RecursionError) as error:  # those of JSON, of UTF-8 and of pydantic among them
         raise PeftCorrError(

@@ -15,6 +15,8 @@ from peftcorr.results.store import Store, read_record
 WHOLE: Literal["whole"] = "whole"
 State = Literal["whole", "changed", "missing", "foreign", "unsealed"]
 
+_READ = ("records/*", "predictions/*", "adapters/*", "state/*/*", "predictors/*")  # what runs read again
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -22,8 +24,8 @@ class Checked:
 
     Attributes:
         name: path below the output folder.
-        state: ``whole``, ``changed``, ``missing``, ``foreign`` (no record names it), or ``unsealed`` (a record of
-            version 1, which nothing ties to what made it).
+        state: ``whole``, ``changed``, ``missing``, ``foreign`` (no run left it), or ``unsealed``: a record of version
+            1, which nothing ties to what made it, or a file whose record does not say how it was.
         why: more about it, in a few words.
     """
 
@@ -41,43 +43,48 @@ def verify(root: Path) -> list[Checked]:
     if not root.is_dir():
         raise PeftCorrError(f"There is no folder {root}: give the output folder of runs.")
     store = Store(root)
-    return [*_records(store), *_states(store), *_choices(store)]
+    found = [*_records(store), *_states(store), *_choices(store)]
+    known = {one.name for one in found}
+    there = (path for pattern in _READ for path in sorted(root.glob(pattern)))
+    names = (path.relative_to(root).as_posix() for path in there if not path.name.startswith("."))
+    return found + [Checked(name, "foreign", "no run left it here") for name in names if name not in known]
 
 
 def _records(store: Store) -> Iterator[Checked]:
-    known: set[str] = set()
     for path in sorted((store.root / "records").glob("*.json")):
         name = f"records/{path.name}"
         try:
             record = read_record(path)
         except PeftCorrError as error:
             yield Checked(name, "changed", str(error))
-            # Its files cannot be told from foreign ones, but they are not.
-            known |= {
-                f"predictions/{path.stem}.parquet",
-                f"adapters/{path.stem}.safetensors",
-                f"adapters/{path.stem}",
-            }
+            yield from _untold(store, path.stem)
             continue
-        first = record.schema_version == 1
-        yield Checked(name, "unsealed", "a record of version 1") if first else Checked(name, WHOLE)
-        known |= {f"predictions/{path.stem}.parquet"} if first else set()
-        for file, state in _files(store, record):
-            known.add(file)
-            yield Checked(file, state)
-    for folder, pattern in (("predictions", "*.parquet"), ("adapters", "*")):
-        for path in sorted((store.root / folder).glob(pattern)):
-            if f"{folder}/{path.name}" not in known:
-                yield Checked(f"{folder}/{path.name}", "foreign", "no record names it")
+        if record.schema_version == 1:
+            yield Checked(name, "unsealed", "a record of version 1")
+            yield from _untold(store, path.stem)
+        else:
+            yield Checked(name, WHOLE)
+            yield from _files(store, record)
 
 
-def _files(store: Store, record: Record) -> Iterator[tuple[str, State]]:
+def _files(store: Store, record: Record) -> Iterator[Checked]:
     for file, written in record.files.items():
         path = store.root / file
         if not path.exists():
-            yield file, "missing"
+            yield Checked(file, "missing", f"the run {record.run_id} left it")
+        elif store.file_digest(path)[file] != written:
+            yield Checked(file, "changed", f"since the run {record.run_id} wrote it")
         else:
-            yield file, WHOLE if store.file_digest(path)[file] == written else "changed"
+            yield Checked(file, WHOLE)
+
+
+def _untold(store: Store, run_id: str) -> Iterator[Checked]:
+    """Files of a run whose record has no digests that hold."""
+    for path in (store.predictions_path(run_id), store.adapter_path(run_id), store.peft_path(run_id)):
+        if path.exists():
+            yield Checked(
+                path.relative_to(store.root).as_posix(), "unsealed", "its record does not say how it was"
+            )
 
 
 def _states(store: Store) -> Iterator[Checked]:

@@ -54,6 +54,21 @@ def test_clear_deletes_what_peftcorr_wrote_and_nothing_else(cache: Path) -> None
     assert [path.name for path in cache.iterdir()] == ["notes.txt"]
 
 
+def test_remembered_digests_are_listed_and_cleared(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file a folder of images, not a folder; locks are no entries."""
+    (cache / "digests").mkdir()
+    (cache / "digests" / "ab.json").write_bytes(b"0" * 7_000_000)
+    (cache / "synthetic" / ".bb.lock").touch()
+    assert [(entry.kind, entry.bytes) for entry in entries(cache)][-2:] == [
+        ("synthetic", 10),
+        ("digests", 7_000_000),
+    ]
+    assert main(["cache", "clear", "digests"]) == 0
+    assert "Deleted 1 entries of digests, 7 MB" in capsys.readouterr().out
+    assert not (cache / "digests").exists()
+    assert len(entries(cache)) == 3
+
+
 def test_an_unknown_kind_and_an_empty_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,9 +42,11 @@ def rendered(cache: Path, config: SyntheticConfig, progress: Progress | None = N
     if folder.is_dir() and unsealed(folder) is None:
         return folder
     try:
-        if folder.is_dir():  # it was changed since, or a disk lost a bit
+        if folder.is_dir():
             with _lock(folder):
-                shutil.rmtree(folder)
+                # Another process may have made it anew by now.
+                if folder.is_dir() and unsealed(folder) is not None:
+                    shutil.rmtree(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         while not _render(folder, config, progress):
             _report(folder, config, progress)

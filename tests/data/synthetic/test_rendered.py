@@ -148,3 +148,13 @@ def test_only_a_run_of_the_default_benchmark_renders_ahead(
     monkeypatch.setattr("peftcorr.commands.run._sweep", lambda *_: 0)
     assert cli.main(["run", *arguments]) == 0
     assert begun == ([tmp_path] if ahead else [])
+
+
+def test_what_another_process_made_anew_meanwhile_is_left_alone(
+    tmp_path: Path, renderings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered(tmp_path, CONFIG)
+    looks = iter(["synthetic.json is not as it was written", None])
+    monkeypatch.setattr(module, "unsealed", lambda folder: next(looks))
+    rendered(tmp_path, CONFIG)
+    assert len(renderings) == 1

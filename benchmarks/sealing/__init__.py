@@ -1,0 +1,1 @@
+"""What `benchmarks/flips.py` changes, and what reads it."""
