@@ -9,7 +9,7 @@ from rich.console import Console
 
 from peftcorr.commands.options import RUN, add_alphas, add_output
 from peftcorr.console.table import print_table
-from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.errors import PeftCorrError, did_you_mean, shown
 from peftcorr.machine.startup import importing
 
 SUMMARY = "Break one run's scores down by what makes pairs hard."
@@ -50,7 +50,7 @@ def run(parsed: argparse.Namespace) -> int:
             found.setdefault(f"{dataset}/{split}", {})[predictor] = breakdown(dataset, rows, parsed.alphas)
     if not found:
         raise PeftCorrError(
-            f"The run has no predictor {parsed.predictor!r}.{did_you_mean(parsed.predictor, there)}"
+            f"The run has no predictor {shown(parsed.predictor)}.{did_you_mean(parsed.predictor, there)}"
         )
     record = record_beside(path)
     title = path.stem if record is None else f"{path.stem}, {description(record)}"

@@ -15,7 +15,7 @@ from rich.console import Console
 from peftcorr.commands.options import cache_folder
 from peftcorr.console.numbers import memory
 from peftcorr.console.table import print_table
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 
 SUMMARY = "List or delete what the cache folder holds."
 
@@ -89,7 +89,7 @@ def run(parsed: argparse.Namespace) -> int:
     cache = cache_folder()
     unknown = [kind for kind in parsed.kind if kind not in KINDS]
     if unknown:
-        raise PeftCorrError(f"The cache has no kind {unknown[0]!r}: its kinds are {', '.join(KINDS)}.")
+        raise PeftCorrError(f"The cache has no kind {shown(unknown[0])}: its kinds are {', '.join(KINDS)}.")
     kinds = parsed.kind or list(KINDS)
     if parsed.action == "clear":
         number, size = clear(cache, kinds)

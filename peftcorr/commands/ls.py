@@ -14,7 +14,7 @@ from peftcorr.backbones import BACKBONES
 from peftcorr.backbones.sizes import Size, known, measure
 from peftcorr.console.table import print_line, print_table
 from peftcorr.data import DATASETS
-from peftcorr.errors import PeftCorrError, nearest
+from peftcorr.errors import PeftCorrError, nearest, shown
 from peftcorr.machine.startup import importing
 from peftcorr.matching import PREDICTORS
 from peftcorr.registry import OURS, Entry, Registry
@@ -136,7 +136,7 @@ def _find(name: str) -> list[tuple[str, Entry[Any]]]:
         raise refused
     near = nearest(name, {known for registry in REGISTRIES for known in registry.names()})
     raise PeftCorrError(
-        f"There is nothing called {name!r}.{near or ' peftcorr ls, without a name, lists what there is.'}"
+        f"There is nothing called {shown(name)}.{near or ' peftcorr ls, without a name, lists what there is.'}"
     )
 
 

@@ -19,7 +19,7 @@ from peftcorr.commands.options import (
     data_roots,
 )
 from peftcorr.console.table import print_table
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 from peftcorr.machine.startup import importing
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ def _model(parsed: argparse.Namespace, bench: Workbench) -> tuple[Recipe, Model,
     model = Model.of(recipe, bench.weights_of)
     if model.strategy().trains():
         raise PeftCorrError(
-            f"The strategy {recipe.strategy['name']!r} trains, so it needs an adapter: name a finished run with --run, "
-            "or tune the backbone as it comes with --strategy frozen."
+            f"The strategy {shown(recipe.strategy['name'])} trains, so it needs an adapter: name a finished run with "
+            "--run, or tune the backbone as it comes with --strategy frozen."
         )
     return recipe, model, model.build()[0], None
 

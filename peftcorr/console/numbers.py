@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from peftcorr.errors import shown
+
 MISSING = "-"
 
 
@@ -85,4 +87,4 @@ def parse_bytes(text: str) -> int:
     try:
         return TypeAdapter(ByteSize).validate_python(text)
     except ValidationError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: write it like 512MiB or 2GB") from error
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no size: write it like 512MiB or 2GB") from error

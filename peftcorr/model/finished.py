@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from peftcorr.backbones import Backbone
 from peftcorr.engine.plan import Model
-from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.errors import PeftCorrError, did_you_mean, shortened
 from peftcorr.recipe import Recipe
 from peftcorr.results.record import Record
 from peftcorr.results.runs import complete
@@ -32,7 +32,7 @@ def finished_run(run_id: str, store: Store) -> Record:
     found = complete(run_id, list(records))
     if found is None:
         raise PeftCorrError(
-            f"There is no finished run {run_id} in {store.root}.{did_you_mean(run_id, records)}"
+            f"There is no finished run {shortened(run_id)} in {store.root}.{did_you_mean(run_id, records)}"
         )
     return records[found]
 

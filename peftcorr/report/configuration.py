@@ -113,7 +113,7 @@ def _agree(records: Sequence[Record]) -> bool:
             for predictor, scores in predictors.items():
                 for alpha, value in scores.per_keypoint.items():
                     key = (seed, record.protocol, dataset, predictor, alpha)
-                    if abs(seen.setdefault(key, value) - value) > _SCORE_TOLERANCE:
+                    if not abs(seen.setdefault(key, value) - value) <= _SCORE_TOLERANCE:
                         return False
     return True
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from typing_extensions import Self
 
 from peftcorr.console import numbers
-from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.errors import PeftCorrError, did_you_mean, shown
 from peftcorr.report.pipes import escaped, table
 
 # As printed in the source: a figure keeps its digits, 64.0 is not 64.00.
@@ -87,7 +87,7 @@ def read_published(path: Path) -> Published | None:
     for number, row in enumerate(found.rows):
         if row.source not in found.sources:
             raise PeftCorrError(
-                f"{path}: rows.{number}.source: there is no source {row.source!r} under sources."
+                f"{path}: rows.{number}.source: there is no source {shown(row.source)} under sources."
                 + did_you_mean(row.source, found.sources)
             )
     return found

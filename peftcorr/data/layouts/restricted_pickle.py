@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from peftcorr.data.layouts.fields import reason
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 
 LARGEST = 16 << 30  # bytes of a file; what it holds comes to memory whole
 _KINDS = "buif"  # truth values and real numbers; above all no objects
