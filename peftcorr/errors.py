@@ -30,7 +30,7 @@ def visible(text: str) -> str:
 def shortened(text: str, most: int = 60) -> str:
     """A text without control characters, cut after `most` letters, the last of which then say so."""
     text = visible(text[: most + 1])
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def shown(value: object) -> str:

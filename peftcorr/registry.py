@@ -126,9 +126,7 @@ class Registry(Generic[T]):
                 entry.summary = entry.summary or _first_line(entry.target)
             except KeyboardInterrupt:
                 raise
-            except (
-                BaseException
-            ) as error:  # a plugin may fail in any way, sys.exit among them, and take nothing with it
+            except BaseException as error:  # a plugin may fail in any way and must take nothing with it
                 entry.error = _in_a_line(error)
         return entry
 
@@ -180,8 +178,7 @@ def load_plugin_file(path: Path) -> None:
         PeftCorrError: if the file is missing or fails to import.
     """
     if not os.path.isfile(path):
-        what = "this is no file" if os.path.exists(path) else "there is no such file"
-        raise PeftCorrError(f"--plugin {shortened(str(path), 200)}: {what}.")
+        raise PeftCorrError(f"--plugin {shortened(str(path), 200)}: there is no such file.")
     name = f"peftcorr_plugin_{path.stem}"  # a file json.py must not become everybody's json
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import re
 
 from rich.console import Console
 
 from peftcorr.commands.options import RUN, add_alphas, add_output
-from peftcorr.console.table import print_table
+from peftcorr.console.table import print_table, print_whole
 from peftcorr.errors import PeftCorrError, did_you_mean, shown
 from peftcorr.machine.startup import importing
 
@@ -37,6 +36,7 @@ def run(parsed: argparse.Namespace) -> int:
         from peftcorr.report.breakdown import page, sheets
         from peftcorr.report.configuration import description
         from peftcorr.report.curve import draw_curve
+        from peftcorr.report.file_names import file_name
         from peftcorr.results.runs import checked_predictions, find_predictions, record_beside
 
     path = find_predictions(parsed.run_id, parsed.output)
@@ -55,11 +55,14 @@ def run(parsed: argparse.Namespace) -> int:
     record = record_beside(path)
     title = path.stem if record is None else f"{path.stem}, {description(record)}"
     folder = parsed.output / "breakdowns"
-    figures = {split: f"{path.stem}-{_file_name(split)}.svg" for split in found}
+    figures: dict[str, str] = {}
+    for split in found:
+        figures[split] = file_name(f"{path.stem} {split}", ".svg", figures.values())
+    written = folder / file_name(path.stem, ".md")
     for split, predictors in found.items():
         with atomic_path(folder / figures[split]) as temporary:
             temporary.write_bytes(draw_curve(split, predictors))
-    with atomic_path(folder / f"{path.stem}.md") as temporary:
+    with atomic_path(written) as temporary:
         temporary.write_text(page(title, found, figures), encoding="utf-8", newline="\n")
     console = Console()
     for split, predictors in found.items():
@@ -68,9 +71,5 @@ def run(parsed: argparse.Namespace) -> int:
                 title = f"{split}, {predictor}: {sheet.title}"
                 print_table(console, sheet.header, sheet.rows, title=title)
                 console.print()
-    print(folder / f"{path.stem}.md")
+    print_whole(console, str(written))
     return 0
-
-
-def _file_name(split: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", split.lower()).strip("-")

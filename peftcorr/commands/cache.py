@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,8 +13,9 @@ from rich.console import Console
 
 from peftcorr.commands.options import cache_folder
 from peftcorr.console.numbers import memory
-from peftcorr.console.table import print_table
-from peftcorr.errors import PeftCorrError, shown
+from peftcorr.console.table import print_table, print_whole
+from peftcorr.errors import PeftCorrError, reason, shortened, shown
+from peftcorr.files.reading import parse_json, read_bytes
 
 SUMMARY = "List or delete what the cache folder holds."
 
@@ -68,7 +68,9 @@ def clear(cache: Path, kinds: list[str]) -> tuple[int, int]:
             if (cache / kind).is_dir():
                 shutil.rmtree(cache / kind)
     except OSError as error:
-        raise PeftCorrError(f"Cannot delete {error.filename}: {error.strerror or error}.") from error
+        raise PeftCorrError(
+            f"Cannot delete {error.filename or cache}: {error.strerror or reason(error)}."
+        ) from error
     return len(chosen), sum(entry.bytes for entry in chosen)
 
 
@@ -93,7 +95,8 @@ def run(parsed: argparse.Namespace) -> int:
     kinds = parsed.kind or list(KINDS)
     if parsed.action == "clear":
         number, size = clear(cache, kinds)
-        print(f"Deleted {number} entries of {', '.join(kinds)}, {memory(size)}, below {cache}.")
+        deleted = f"Deleted {number} entries of {', '.join(kinds)}, {memory(size)}, below {cache}."
+        print_whole(Console(), deleted)
         return 0
     found = [entry for entry in entries(cache) if entry.kind in kinds]
     rows = [[entry.kind, entry.folder.name, entry.what, memory(entry.bytes)] for entry in found]
@@ -107,9 +110,10 @@ def _what(kind: str, folder: Path) -> str:
     if kind != "features":
         return KINDS[kind]
     try:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        return f"{about['backbone']}, {about['weights']}, {about['image_size']} px {about['resize']}"
-    except (OSError, ValueError, KeyError, TypeError):
+        about = parse_json(read_bytes(folder / "about.json"))
+        what = f"{about['backbone']}, {about['weights']}, {about['image_size']} px {about['resize']}"
+        return shortened(what, 200)
+    except (PeftCorrError, ValueError, KeyError, TypeError):
         return f"{KINDS[kind]}, of which nothing is written down"
 
 

@@ -18,7 +18,7 @@ from peftcorr.commands.options import (
     cache_folder,
     data_roots,
 )
-from peftcorr.console.table import print_table
+from peftcorr.console.table import print_table, print_whole
 from peftcorr.errors import PeftCorrError, shown
 from peftcorr.machine.startup import importing
 
@@ -111,11 +111,10 @@ def run(parsed: argparse.Namespace) -> int:
         bench.store,
     )
     print_tuning(found, parsed.alpha, console)
-    console.print(
+    print_whole(
+        console,
         f"Chosen by PCK@{parsed.alpha:g} on {found.dataset}/val: window_softargmax with radius {best.radius} and "
         f"temperature {best.temperature:g}, kept in {path}; --predictor tuned uses it.",
-        highlight=False,
-        soft_wrap=True,
     )
     return 0
 

@@ -15,6 +15,7 @@ from peftcorr.results.record import Record
 _ASKED = ("eval_on", "predictors", "alphas", "preset")
 _TRAINING = ("dataset", "training")
 _SCORE_TOLERANCE = 1e-9
+_LARGEST_IMAGE = 1_000_000  # pixels a side; more is a mistake
 
 
 @dataclass
@@ -43,7 +44,7 @@ def backbone_label(record: Record) -> str:
 def image_size(record: Record) -> int | None:
     """Side of the backbone's square input in pixels, if the recipe tells."""
     size = _part(record, "backbone").get("image_size")
-    return size if isinstance(size, int) else None
+    return size if type(size) is int and 0 < size < _LARGEST_IMAGE else None
 
 
 def description(record: Record) -> str:
@@ -75,7 +76,7 @@ def untrained_input(record: Record) -> str:
 def pair_limit(record: Record) -> int | None:
     """The recipe's `limit_pairs`."""
     limit = record.recipe.get("limit_pairs")
-    return limit if isinstance(limit, int) else None
+    return limit if type(limit) is int and 0 < limit < 2**63 else None
 
 
 def _part(record: Record, name: str) -> dict[str, Any]:
