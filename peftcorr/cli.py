@@ -66,16 +66,16 @@ def main(arguments: Sequence[str]) -> int:
                 for plugin in parsed.plugin:
                     load_plugin_file(plugin)
         code: int = parsed.run(parsed)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # where it was closed before the start
+            sys.stdout.flush()
     except PeftCorrError as error:
         return _refuse(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at its end
         return _UNREAD
     except OSError as error:
-        return _refuse(
-            f"Cannot read or write {error.filename or 'a file'}: {error.strerror or reason(error)}."
-        )
+        what = shortened(str(error.filename or "a file"), 200)
+        return _refuse(f"Cannot read or write {what}: {error.strerror or reason(error)}.")
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # rich's answer to it
             return _UNREAD
@@ -88,8 +88,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _refuse(sentence: str) -> int:
-    """Say what is to be mended."""
-    print_whole(Console(stderr=True), f"peftcorr: {shortened(sentence, _LONGEST)}", style="red")
+    """Say what is to be mended, which stands at a sentence's end, however long the names in it are."""
+    if len(sentence) > _LONGEST:
+        sentence = f"{sentence[: _LONGEST // 2]} … {sentence[-_LONGEST // 2 :]}"
+    print_whole(Console(stderr=True), f"peftcorr: {sentence}", style="red")
     return 2
 
 

@@ -20,5 +20,5 @@ def escaped(text: str) -> str:
     Underscores inside words are safe and stay.
     """
     text = visible(re.sub("[\\t\\r\\n]+", " ", text))
-    text = text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"[|`*\[\]~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
