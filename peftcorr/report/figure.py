@@ -29,7 +29,7 @@ _COLOURS = (
 )  # fmt: skip
 
 _FONT = 9.5
-_LONGEST = 120  # letters of a text
+_LONGEST = 120  # letters of a title
 _DASHES = (0, (5, 2))
 _SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "peftcorr",
@@ -81,12 +81,12 @@ def svg(make: Callable[[], Figure]) -> bytes:
     return found
 
 
-def label_of(name: str) -> str:
+def label_of(name: str, most: int = 60) -> str:
     """A name as a figure has it: control characters, of which XML has none, written out, and not too long to be drawn.
 
     Matplotlib leaves what begins with an underscore out of a legend; a space before it keeps it in.
     """
-    text = shortened(" ".join(name.split()), _LONGEST)
+    text = shortened(" ".join(name.split()), most)
     return f" {text}" if text.startswith("_") else text
 
 
@@ -98,7 +98,11 @@ def _figure(title: str, board: Board, strategies: Sequence[str]) -> Figure:
     figure = Figure(figsize=(9, 1.2 + 4.6 * lines), dpi=72, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(
-        label_of(f"{title}, {board.predictor}"), x=0.01, ha="left", weight="bold", fontsize=_FONT + 2
+        label_of(f"{title}, {board.predictor}", _LONGEST),
+        x=0.01,
+        ha="left",
+        weight="bold",
+        fontsize=_FONT + 2,
     )
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axes in panels.flat[len(groups) :]:
@@ -155,7 +159,8 @@ def _label_front(axes: Any, rows: Sequence[Row], alpha: str) -> None:
     front = [(row.trainable or 0, row.per_keypoint[alpha].mean, row) for row in rows if row.on_front]
     for x, y, row in sorted(front, key=lambda point: point[:2]):
         label = axes.annotate(
-            label_of(row.label), (x, y), xytext=(-7, 3), textcoords="offset points", ha="right", va="bottom", zorder=5,
+            label_of(row.label, _LONGEST), (x, y), xytext=(-7, 3), textcoords="offset points", ha="right",
+            va="bottom", zorder=5,
         )  # fmt: skip
         if label.get_window_extent(renderer).x0 < frame.x0:
             label.set_text(label_of(row.strategy))
