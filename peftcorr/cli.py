@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -26,13 +28,17 @@ from peftcorr.commands import (
     validate,
     verify,
 )
-from peftcorr.errors import PeftCorrError
+from peftcorr.console.table import print_whole
+from peftcorr.errors import PeftCorrError, reason, shortened, shown
 from peftcorr.machine.startup import announce, importing, is_main_process, quiet_libraries
 
 COMMANDS = (
     run, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, export, validate, cache,
     completion,
 )  # fmt: skip
+
+_LONGEST = 2_000  # letters of a sentence
+_UNREAD = 141  # as a shell has it of a command that SIGPIPE ended
 
 
 def console() -> None:
@@ -44,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command.
 
     Returns:
-        Exit code: 0, 1 if a cell of a sweep failed, 2 if the user has something to mend, 130 if it was stopped.
+        Exit code: 0, 1 if a cell of a sweep failed, 2 if the user has something to mend, 130 if it was stopped, 141 if
+        nobody reads what it prints any more.
     """
     quiet_libraries()
     parser = make_parser()
@@ -59,11 +66,20 @@ def main(arguments: Sequence[str]) -> int:
                 for plugin in parsed.plugin:
                     load_plugin_file(plugin)
         code: int = parsed.run(parsed)
+        if sys.stdout is not None:  # where it was closed before the start
+            sys.stdout.flush()
     except PeftCorrError as error:
-        Console(stderr=True).print(
-            f"peftcorr: {error}", style="red", highlight=False, markup=False, soft_wrap=True
-        )
-        return 2
+        return _refuse(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at its end
+        return _UNREAD
+    except OSError as error:
+        what = shortened(str(error.filename or "a file"), 200)
+        return _refuse(f"Cannot read or write {what}: {error.strerror or reason(error)}.")
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # rich's answer to it
+            return _UNREAD
+        return _refuse(f"A plugin or a library ended the command, with {shown(stop.code)}.")
     except KeyboardInterrupt as stop:
         if is_main_process():
             print(f"peftcorr: stopped; {str(stop) or 'nothing was saved yet'}.", file=sys.stderr)
@@ -71,9 +87,24 @@ def main(arguments: Sequence[str]) -> int:
     return code
 
 
+def _refuse(sentence: str) -> int:
+    """Say what is to be mended, which stands at a sentence's end, however long the names in it are."""
+    if len(sentence) > _LONGEST:
+        sentence = f"{sentence[: _LONGEST // 2]} … {sentence[-_LONGEST // 2 :]}"
+    print_whole(Console(stderr=True), f"peftcorr: {sentence}", style="red")
+    return 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line as short as with anything else."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(shortened(message, _LONGEST))
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands; a parsed command line has the command's function as ``run``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="peftcorr", description="Parameter-efficient fine-tuning on semantic correspondence."
     )
     parser.add_argument("--version", action="version", version=f"peftcorr {__version__}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.errors import PeftCorrError, did_you_mean, shortened, shown
 from peftcorr.registry import Registry
 
 Section = dict[str, Any]
@@ -27,12 +27,16 @@ def complete(registry: Registry[Any], value: object) -> Section:
     """Turn a name, or a name with options, into the full section with every option written out."""
     section = {"name": value} if isinstance(value, str) else value
     if not isinstance(section, dict) or not isinstance(section.get("name"), str):
-        raise PeftCorrError(f"A {registry.kind} must be a name, or a mapping with a name: got {value!r}.")
+        raise PeftCorrError(
+            f"A {registry.kind} must be a name, or a mapping with a name: got {shown(value)}."
+        )
     cls: Any = registry.get(section["name"])
     try:
         config = cls.Config.model_validate(options(section))
     except ValidationError as error:
-        raise PeftCorrError(f"{registry.kind} {section['name']!r}: {explain(error, cls.Config)}") from error
+        raise PeftCorrError(
+            f"{registry.kind} {shown(section['name'])}: {explain(error, cls.Config)}"
+        ) from error
     return {"name": section["name"], **config.model_dump(mode="json")}
 
 
@@ -47,8 +51,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         for part in first["loc"][:-1]:
             field = parent.model_fields.get(part)
             parent = _model_of(field.annotation) if field is not None else parent
-        return f"there is no key {where!r}.{did_you_mean(str(first['loc'][-1]), parent.model_fields)}"
-    return f"{where or 'value'} is {first['input']!r}: {first['msg'].lower()}."
+        return f"there is no key {shown(where)}.{did_you_mean(str(first['loc'][-1]), parent.model_fields)}"
+    where = shortened(where) or "value"
+    return f"{where} is {shown(first['input'])}: {shortened(first['msg'].lower(), 200)}."
 
 
 def _model_of(annotation: Any) -> Any:

@@ -1,9 +1,14 @@
-"""The errors a user can mend; the command line prints them as one sentence and exits with 2."""
+"""The errors a user can mend; the command line prints them as one sentence and exits with 2.
+
+What a sentence quotes of others is shown: on one line, without a control character, and not longer than it need be.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+_NAMED = 60  # names that a message lists
 
 
 class PeftCorrError(Exception):
@@ -14,13 +19,42 @@ class TrainingDiverged(PeftCorrError):
     """The loss is no longer finite; nothing after that step can be trusted."""
 
 
+def visible(text: str) -> str:
+    """A text with its control characters written out, so that none takes effect wherever it is shown.
+
+    Line breaks, invisible characters, marks that turn the direction of writing and halves of characters count as such.
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """A text without control characters, cut after `most` letters, the last of which then say so."""
+    text = visible(text[: most + 1])
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def shown(value: object) -> str:
+    """A value as a message gives it: on one line, cut after 60 letters."""
+    try:
+        return shortened(repr(value[:80] if isinstance(value, (str, bytes)) else value))
+    except (ValueError, RecursionError):  # thousands of digits, or of levels
+        return f"a huge {type(value).__name__}"
+
+
+def reason(error: BaseException) -> str:
+    """What a library's error says, on one line of at most 200 letters; the error's kind where it says nothing."""
+    return shortened(" ".join(str(error).split()), 200) or type(error).__name__
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the nearest known name; nothing where none is near."""
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    near = difflib.get_close_matches(name[:200], sorted(known), n=1, cutoff=0.5)
+    return f" Did you mean {shown(near[0])}?" if near else ""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return what `nearest` does, or the list of what there is."""
     known = sorted(known)
-    return nearest(name, known) or f" Known: {', '.join(known) or 'nothing'}."
+    more = f" and {len(known) - _NAMED:,} more" if len(known) > _NAMED else ""
+    listed = ", ".join(shortened(one) for one in known[:_NAMED])
+    return nearest(name, known) or f" Known: {listed or 'nothing'}{more}."

@@ -6,17 +6,18 @@ Precedence, in `resolve` and nowhere else: command line, then ``--set``, then th
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from peftcorr.backbones import BACKBONES
 from peftcorr.config import Section, complete, explain, merge
 from peftcorr.data import DATASETS
-from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.errors import PeftCorrError, did_you_mean, shortened
 from peftcorr.files import digest
+from peftcorr.files.reading import parse_yaml, read_text
 from peftcorr.matching import PREDICTORS
 from peftcorr.matching.loss import LossConfig
 from peftcorr.metrics.presets import preset_named
@@ -27,6 +28,9 @@ DEFAULT_SECTIONS: Section = {
     "backbone": {"name": "tiny"},
     "dataset": {"name": "synthetic"},
 }
+
+_LONGEST = 32  # recipes that extend one another
+_DEEPEST = 16  # parts of a key
 
 
 class Search(BaseModel):
@@ -100,7 +104,7 @@ class Recipe(BaseModel):
         description="when a test keypoint is correct (peftcorr/metrics/presets.py); val is scored by peftcorr's always",
     )
     training: Training = Training()
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     precision: Literal["no", "bf16", "fp16"] = "no"
     score_precision: Literal["fp32", "bf16"] = Field(
         default="fp32",
@@ -185,42 +189,53 @@ def shipped(name: str) -> Path:
     found = known.get(name.removesuffix(".yaml"))
     if found is None:
         raise PeftCorrError(
-            f"--recipe {name}: there is no such file, nor such a recipe in the package."
+            f"--recipe {shortened(name, 200)}: there is no such file, nor such a recipe in the package."
             f"{did_you_mean(name.removesuffix('.yaml'), known)}"
         )
     return found
 
 
-def read(path: Path, _seen: tuple[Path, ...] = ()) -> Section:
+def read(path: Path) -> Section:
     """Read a YAML recipe and what it extends, nearest values winning.
 
     Args:
         path: a file, which wins, or the name of a recipe that is `shipped`.
 
     Raises:
-        PeftCorrError: if there is no such recipe, or one is no YAML mapping or extends itself.
+        PeftCorrError: if there is no such recipe, or one is no YAML mapping, extends itself or goes on too long.
     """
-    if not _seen and not path.exists():
-        path = shipped(path.as_posix())
-    path = path.resolve()
-    if path in _seen:
-        raise PeftCorrError(f"{path.name} extends itself, by way of {', '.join(p.name for p in _seen)}.")
+    found: dict[Path, Section] = {}
+    following: Path | None = path if os.path.exists(path) else shipped(path.as_posix())
+    while following is not None:
+        path = Path(os.path.realpath(following))
+        if path in found:
+            raise PeftCorrError(f"{path.name} extends itself, by way of {', '.join(p.name for p in found)}.")
+        if len(found) == _LONGEST:
+            raise PeftCorrError(f"--recipe {path}: no recipe extends more than {_LONGEST - 1} others.")
+        values = _mapping(path)
+        parent = values.pop("extends", None)
+        if parent is not None and not isinstance(parent, str):
+            raise PeftCorrError(f"--recipe {path}: extends must be the path of one recipe.")
+        found[path] = values
+        following = None if parent is None else path.parent / parent
+    merged: Section = {}
+    for values in reversed(found.values()):
+        merged = merge(merged, values)
+    return merged
+
+
+def _mapping(path: Path) -> Section:
+    if not os.path.exists(path):
+        raise PeftCorrError(f"--recipe {shortened(str(path), 200)}: there is no such file.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PeftCorrError(f"--recipe {path}: there is no such file.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PeftCorrError(
-            f"--recipe {path}: not readable as YAML ({' '.join(str(error).split())})."
-        ) from error
+        values = parse_yaml(read_text(path))
+    except ValueError as error:
+        raise PeftCorrError(f"--recipe {path}: not readable as YAML ({error}).") from error
+    except PeftCorrError as error:
+        raise PeftCorrError(f"--recipe is not readable: {error}") from error
     if not isinstance(values, dict):
         raise PeftCorrError(f"--recipe {path}: a recipe is a mapping of keys to values.")
-    parent = values.pop("extends", None)
-    if parent is None:
-        return values
-    if not isinstance(parent, str):
-        raise PeftCorrError(f"--recipe {path}: extends must be the path of one recipe.")
-    return merge(read(path.parent / parent, (*_seen, path)), values)
+    return values
 
 
 def parse_set(assignments: list[str]) -> Section:
@@ -229,14 +244,18 @@ def parse_set(assignments: list[str]) -> Section:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
-            raise PeftCorrError(f"--set {assignment}: write it as key=value, for example training.steps=100.")
+            raise PeftCorrError(
+                f"--set {shortened(assignment)}: write it as key=value, for example training.steps=100."
+            )
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise PeftCorrError(f"--set {assignment}: the value is no YAML.") from None
+            value = parse_yaml(text)
+        except ValueError as error:
+            raise PeftCorrError(f"--set {shortened(assignment)}: the value is no YAML ({error}).") from error
         nested: Section = {}
         inner = nested
         *path, last = key.split(".")
+        if len(path) >= _DEEPEST:
+            raise PeftCorrError(f"--set {shortened(assignment)}: no key has more than {_DEEPEST} parts.")
         for part in path:
             inner = inner.setdefault(part, {})
         inner[last] = value

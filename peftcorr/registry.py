@@ -8,6 +8,7 @@ one that fails to load stays in the list with its error and stops nobody else.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Generic, TypeVar
 
-from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.errors import PeftCorrError, did_you_mean, reason, shortened, shown
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -79,7 +80,7 @@ class Registry(Generic[T]):
         known = self._entries.get(entry.name)
         if known is not None and known.error is None:
             raise PeftCorrError(
-                f"The {self.kind} {entry.name!r} of {entry.origin} has the name of one that {known.origin} "
+                f"The {self.kind} {shown(entry.name)} of {entry.origin} has the name of one that {known.origin} "
                 "registered already: rename it."
             )
         self._entries[entry.name] = entry
@@ -101,9 +102,11 @@ class Registry(Generic[T]):
         """
         entry = self.find(name)
         if entry is None:
-            raise PeftCorrError(f"Unknown {self.kind} {name!r}.{did_you_mean(name, self.names())}")
+            raise PeftCorrError(f"Unknown {self.kind} {shown(name)}.{did_you_mean(name, self.names())}")
         if entry.error is not None:
-            raise PeftCorrError(f"The {self.kind} {name!r} of {entry.origin} cannot be loaded: {entry.error}")
+            raise PeftCorrError(
+                f"The {self.kind} {shown(name)} of {entry.origin} cannot be loaded: {entry.error}"
+            )
         assert not isinstance(entry.target, str)
         return entry.target
 
@@ -121,7 +124,9 @@ class Registry(Generic[T]):
             try:
                 entry.target = self._checked(resolve_name(entry.target), name)
                 entry.summary = entry.summary or _first_line(entry.target)
-            except Exception as error:  # a plugin may fail in any way, and must not take the rest with it
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a plugin may fail in any way and must take nothing with it
                 entry.error = _in_a_line(error)
         return entry
 
@@ -154,7 +159,7 @@ class Registry(Generic[T]):
     def _checked(self, found: object, name: str) -> type[T]:
         base = resolve_name(self.base)
         if not (isinstance(found, type) and issubclass(found, base)):
-            raise TypeError(f"{name}: {found!r} is no subclass of {base.__module__}.{base.__qualname__}")
+            raise TypeError(f"{name}: {shown(found)} is no subclass of {base.__module__}.{base.__qualname__}")
         return found
 
 
@@ -162,8 +167,8 @@ def _first_line(cls: type) -> str:
     return (cls.__doc__ or "").strip().partition("\n")[0]
 
 
-def _in_a_line(error: Exception) -> str:
-    return str(error) if isinstance(error, PeftCorrError) else f"{type(error).__name__}: {error}"
+def _in_a_line(error: BaseException) -> str:
+    return str(error) if isinstance(error, PeftCorrError) else f"{type(error).__name__}: {reason(error)}"
 
 
 def load_plugin_file(path: Path) -> None:
@@ -172,8 +177,8 @@ def load_plugin_file(path: Path) -> None:
     Raises:
         PeftCorrError: if the file is missing or fails to import.
     """
-    if not path.is_file():
-        raise PeftCorrError(f"--plugin {path}: there is no such file.")
+    if not os.path.isfile(path):
+        raise PeftCorrError(f"--plugin {shortened(str(path), 200)}: there is no such file.")
     name = f"peftcorr_plugin_{path.stem}"  # a file json.py must not become everybody's json
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -182,8 +187,8 @@ def load_plugin_file(path: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the plugin's own code raises is reported as the plugin's
+    except BaseException as error:  # whatever the plugin's own code raises is reported as the plugin's
         del sys.modules[name]
-        if isinstance(error, PeftCorrError):
+        if isinstance(error, (PeftCorrError, KeyboardInterrupt)):
             raise
         raise PeftCorrError(f"--plugin {path} cannot be imported: {_in_a_line(error)}") from error

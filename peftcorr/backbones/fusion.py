@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from peftcorr.backbones import BACKBONES
 from peftcorr.backbones.base import Backbone, BlockSites, TokenState
 from peftcorr.backbones.identity import Weights, joined
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 from peftcorr.matching.similarity import normalise
 
 Part = dict[str, Any]
@@ -233,15 +233,15 @@ def _completed(given: Any, index: int, resize: str) -> Part:
     part = _options_of(given)
     where = f"backbone.parts[{index}]"
     if not isinstance(part, dict) or not isinstance(part.get("name"), str):
-        raise PeftCorrError(f"{where} must be a name, or a mapping with a name: got {given!r}.")
+        raise PeftCorrError(f"{where} must be a name, or a mapping with a name: got {shown(given)}.")
     for key in _SHARED:
         if key in part:
             raise PeftCorrError(f"{where}.{key}: write it for the whole backbone, as backbone.{key}.")
     weight, weights = part.get("weight", 1.0), part.get("weights")
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-        raise PeftCorrError(f"{where}.weight is {weight!r}: it must be a number above 0.")
+        raise PeftCorrError(f"{where}.weight is {shown(weight)}: it must be a number above 0.")
     if weights is not None and not isinstance(weights, str):
-        raise PeftCorrError(f"{where}.weights is {weights!r}: it must be the path of a folder.")
+        raise PeftCorrError(f"{where}.weights is {shown(weights)}: it must be the path of a folder.")
     options = _backbone_of(part, index, resize)[1].model_dump(mode="json", exclude=set(_SHARED))
     return {"name": part["name"], "weight": float(weight), "weights": weights, **options}
 
@@ -259,7 +259,7 @@ def _backbone_of(part: Part, index: int, resize: str) -> tuple[type[Backbone], B
     try:
         return cls, cls.Config.model_validate({**options, "resize": resize})
     except ValidationError as error:
-        raise PeftCorrError(f"{where} {part['name']!r}: {explain(error, cls.Config)}") from error
+        raise PeftCorrError(f"{where} {shown(part['name'])}: {explain(error, cls.Config)}") from error
 
 
 def _below(prefix: str, site: BlockSites) -> BlockSites:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.files import sha256
+from peftcorr.files.reading import parse_json, read_bytes
 
 EMBEDDED = Path(__file__).parent / "weights"
 
@@ -67,7 +67,7 @@ def _tensor_files(folder: Path) -> list[Path]:
     if whole.is_file() or not index.is_file():
         return [whole]
     try:
-        return [folder / name for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))]
+        return [folder / name for name in sorted(set(parse_json(read_bytes(index))["weight_map"].values()))]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PeftCorrError(
             f"--weights {folder}: {index.name} cannot be read ({type(error).__name__}): fetch the file again."

@@ -12,7 +12,7 @@ from torch import nn
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.backbones.identity import PUBLISHED, Weights, joined
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 
 T = TypeVar("T")
 
@@ -114,7 +114,7 @@ def read_configuration(folder: Path, read: Callable[..., T]) -> T:
     try:
         return read(folder, local_files_only=True)
     except Exception as error:
-        raise PeftCorrError(f"--weights {folder}: config.json cannot be read ({one_line(error)}).") from error
+        raise PeftCorrError(f"--weights {folder}: config.json cannot be read ({reason(error)}).") from error
 
 
 def check_settings(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -151,7 +151,7 @@ def load_whole(model_class: type[Any], folder: Path, file: str, **options: Any) 
         )
     except Exception as error:
         raise PeftCorrError(
-            f"--weights {folder}: {file} does not fit its config.json ({one_line(error)}): fetch the file again, or "
+            f"--weights {folder}: {file} does not fit its config.json ({reason(error)}): fetch the file again, or "
             "choose the --backbone that it was made for."
         ) from error
     missing = set(report["missing_keys"]) - {"embeddings.mask_token"}  # only masked pretraining reads it
@@ -174,9 +174,3 @@ def check_tensor_names(file: str, missing: Iterable[str], unexpected: Iterable[s
             f"{file} has {len(odd)} tensors that the model has no place for, {odd[0]} among them: choose the "
             "--backbone that it was made for."
         )
-
-
-def one_line(error: Exception) -> str:
-    """An error's text as part of a sentence, at most 200 characters."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else text[:197] + "..."

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from peftcorr.backbones.identity import Weights
-from peftcorr.backbones.loading import check_tensor_names, one_line
-from peftcorr.errors import PeftCorrError
+from peftcorr.backbones.loading import check_tensor_names
+from peftcorr.errors import PeftCorrError, reason
 from peftcorr.files import sha256
 
 _PART = "image_encoder."
@@ -109,7 +109,7 @@ def _state_dict(file: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # torch raises many kinds: a truncated archive, an empty file, no permission
         raise PeftCorrError(
-            f"--weights {file} cannot be read as a checkpoint ({one_line(error)}): fetch the file again."
+            f"--weights {file} cannot be read as a checkpoint ({reason(error)}): fetch the file again."
         ) from error
     if not isinstance(content, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()

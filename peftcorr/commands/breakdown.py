@@ -7,8 +7,8 @@ import argparse
 from rich.console import Console
 
 from peftcorr.commands.options import RUN, add_alphas, add_output
-from peftcorr.console.table import print_table
-from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.console.table import print_table, print_whole
+from peftcorr.errors import PeftCorrError, did_you_mean, shown
 from peftcorr.machine.startup import importing
 
 SUMMARY = "Break one run's scores down by what makes pairs hard."
@@ -36,7 +36,7 @@ def run(parsed: argparse.Namespace) -> int:
         from peftcorr.report.breakdown import page, sheets
         from peftcorr.report.configuration import description
         from peftcorr.report.curve import draw_curve
-        from peftcorr.report.figure import file_name
+        from peftcorr.report.file_names import file_name
         from peftcorr.results.runs import checked_predictions, find_predictions, record_beside
 
     path = find_predictions(parsed.run_id, parsed.output)
@@ -50,16 +50,19 @@ def run(parsed: argparse.Namespace) -> int:
             found.setdefault(f"{dataset}/{split}", {})[predictor] = breakdown(dataset, rows, parsed.alphas)
     if not found:
         raise PeftCorrError(
-            f"The run has no predictor {parsed.predictor!r}.{did_you_mean(parsed.predictor, there)}"
+            f"The run has no predictor {shown(parsed.predictor)}.{did_you_mean(parsed.predictor, there)}"
         )
     record = record_beside(path)
     title = path.stem if record is None else f"{path.stem}, {description(record)}"
     folder = parsed.output / "breakdowns"
-    figures = {split: f"{path.stem}-{file_name(split)}.svg" for split in found}
+    figures: dict[str, str] = {}
+    for split in found:
+        figures[split] = file_name(f"{path.stem} {split}", ".svg", figures.values())
+    written = folder / file_name(path.stem, ".md")
     for split, predictors in found.items():
         with atomic_path(folder / figures[split]) as temporary:
             temporary.write_bytes(draw_curve(split, predictors))
-    with atomic_path(folder / f"{path.stem}.md") as temporary:
+    with atomic_path(written) as temporary:
         temporary.write_text(page(title, found, figures), encoding="utf-8", newline="\n")
     console = Console()
     for split, predictors in found.items():
@@ -68,5 +71,5 @@ def run(parsed: argparse.Namespace) -> int:
                 title = f"{split}, {predictor}: {sheet.title}"
                 print_table(console, sheet.header, sheet.rows, title=title)
                 console.print()
-    print(folder / f"{path.stem}.md")
+    print_whole(console, str(written))
     return 0

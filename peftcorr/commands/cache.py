@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,8 +13,9 @@ from rich.console import Console
 
 from peftcorr.commands.options import cache_folder
 from peftcorr.console.numbers import memory
-from peftcorr.console.table import print_table
-from peftcorr.errors import PeftCorrError
+from peftcorr.console.table import print_table, print_whole
+from peftcorr.errors import PeftCorrError, reason, shortened, shown
+from peftcorr.files.reading import parse_json, read_bytes
 
 SUMMARY = "List or delete what the cache folder holds."
 
@@ -65,7 +65,7 @@ def run(parsed: argparse.Namespace) -> int:
     cache = cache_folder()
     unknown = [kind for kind in parsed.kind if kind not in KINDS]
     if unknown:
-        raise PeftCorrError(f"The cache has no kind {unknown[0]!r}: its kinds are {', '.join(KINDS)}.")
+        raise PeftCorrError(f"The cache has no kind {shown(unknown[0])}: its kinds are {', '.join(KINDS)}.")
     kinds = parsed.kind or list(KINDS)
     found = [entry for entry in entries(cache) if entry.kind in kinds]
     size = memory(sum(entry.bytes for entry in found))
@@ -76,8 +76,10 @@ def run(parsed: argparse.Namespace) -> int:
                 if (cache / kind).is_dir():
                     shutil.rmtree(cache / kind)
         except OSError as error:
-            raise PeftCorrError(f"Cannot delete {error.filename}: {error.strerror or error}.") from error
-        print(f"Deleted {len(found)} entries of {', '.join(kinds)}, {size}, below {cache}.")
+            raise PeftCorrError(
+                f"Cannot delete {error.filename or cache}: {error.strerror or reason(error)}."
+            ) from error
+        print_whole(Console(), f"Deleted {len(found)} entries of {', '.join(kinds)}, {size}, below {cache}.")
         return 0
     rows = [[entry.kind, entry.folder.name, entry.what, memory(entry.bytes)] for entry in found]
     total = ["all", f"{len(found)}", "", size]
@@ -90,9 +92,10 @@ def _what(kind: str, folder: Path) -> str:
     if kind != "features":
         return KINDS[kind]
     try:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        return f"{about['backbone']}, {about['weights']}, {about['image_size']} px {about['resize']}"
-    except (OSError, ValueError, KeyError, TypeError):
+        about = parse_json(read_bytes(folder / "about.json"))
+        what = f"{about['backbone']}, {about['weights']}, {about['image_size']} px {about['resize']}"
+        return shortened(what, 200)
+    except (PeftCorrError, ValueError, KeyError, TypeError):
         return f"{KINDS[kind]}, of which nothing is written down"
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rich.console import Console
+
 from peftcorr.commands.options import OUTPUT
+from peftcorr.console.table import print_whole
 from peftcorr.machine.startup import importing
 
 SUMMARY = "Rewrite the leaderboard from the records."
@@ -28,5 +31,5 @@ def run(parsed: argparse.Namespace) -> int:
     with importing():
         from peftcorr.report.compile import compile_leaderboard
 
-    print(compile_leaderboard(parsed.output))
+    print_whole(Console(), str(compile_leaderboard(parsed.output)))
     return 0

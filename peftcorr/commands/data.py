@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from peftcorr.commands.options import cache_folder
+from peftcorr.commands.options import cache_folder, expanded
 from peftcorr.console.numbers import count
 from peftcorr.console.progress import Progress
 from peftcorr.console.table import print_table
@@ -59,7 +59,7 @@ def run(parsed: argparse.Namespace) -> int:
     Raises:
         PeftCorrError: if the dataset is unknown, or cannot be prepared or opened.
     """
-    root = None if parsed.data_root is None else parsed.data_root.expanduser()
+    root = None if parsed.data_root is None else expanded(parsed.data_root)
     action = _prepare if parsed.action == "prepare" else _check
     return action(parsed, root, cache_folder(), Progress(Console()))
 
@@ -70,7 +70,7 @@ def _prepare(parsed: argparse.Namespace, root: Path | None, cache: Path, progres
 
     dataset = published(parsed.name)
     folder = prepared_folder(cache, dataset.name) if root is None else root
-    archives = [path.expanduser() for path in parsed.archive]
+    archives = [expanded(path) for path in parsed.archive]
     new = prepare(dataset, folder, archives, parsed.sha256, progress)
     progress.say(f"{dataset.name} is {'prepared' if new else 'there already: delete it to prepare it anew'}.")
     without = "; runs find it without, too" if root is None else ""

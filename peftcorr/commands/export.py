@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rich.console import Console
+
 from peftcorr.commands.options import add_output, add_weights
+from peftcorr.console.table import print_whole
 from peftcorr.machine.startup import importing
 
 SUMMARY = "Write a trained model for its own library, the adapter merged into it."
@@ -28,5 +31,5 @@ def run(parsed: argparse.Namespace) -> int:
     with importing():
         from peftcorr.model.export import export
 
-    print(export(parsed.run_id, parsed.folder, parsed.output, parsed.weights))
+    print_whole(Console(), export(parsed.run_id, parsed.folder, parsed.output, parsed.weights))
     return 0

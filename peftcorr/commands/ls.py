@@ -12,9 +12,9 @@ from rich.console import Console
 
 from peftcorr.backbones import BACKBONES
 from peftcorr.backbones.sizes import Size, known, measure
-from peftcorr.console.table import print_line, print_table
+from peftcorr.console.table import print_line, print_table, print_whole
 from peftcorr.data import DATASETS
-from peftcorr.errors import PeftCorrError, nearest
+from peftcorr.errors import PeftCorrError, nearest, shown
 from peftcorr.machine.startup import importing
 from peftcorr.matching import PREDICTORS
 from peftcorr.registry import OURS, Entry, Registry
@@ -130,7 +130,7 @@ def _find(name: str) -> list[tuple[str, Entry[Any]]]:
         raise refused
     near = nearest(name, {known for registry in REGISTRIES for known in registry.names()})
     raise PeftCorrError(
-        f"There is nothing called {name!r}.{near or ' peftcorr ls, without a name, lists what there is.'}"
+        f"There is nothing called {shown(name)}.{near or ' peftcorr ls, without a name, lists what there is.'}"
     )
 
 
@@ -173,7 +173,7 @@ def _print_one(console: Console, one: dict[str, Any]) -> None:
     if one["paper"] is not None:
         print_line(console, f"paper: {one['paper']}")
     print_line(console, f"module: {one['module']}")
-    console.print(f"example: {one['example']}", soft_wrap=True, markup=False, highlight=False)
+    print_whole(console, f"example: {one['example']}")
 
 
 def _option_row(option: dict[str, Any]) -> Sequence[str]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from peftcorr.errors import PeftCorrError
+
 OUTPUT = Path("runs")
 """Where runs go unless ``--output`` says otherwise; the repository's own leaderboard is ``--output leaderboard``."""
 
@@ -72,12 +74,33 @@ def data_roots(given: Sequence[str]) -> dict[str, Path]:
     roots = {}
     for text in given:
         name, equals, path = text.partition("=")
-        roots[name if equals else ""] = Path(path if equals else text).expanduser()
+        roots[name if equals else ""] = expanded(Path(path if equals else text))
     return roots
 
 
+def expanded(path: Path) -> Path:
+    """A path whose ``~`` is written out.
+
+    Raises:
+        PeftCorrError: if nobody knows that home folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise PeftCorrError(f"There is no home folder for {path}: write the whole path.") from error
+
+
 def cache_folder() -> Path:
-    """Where annotation tables and renderings are kept: $PEFTCORR_CACHE, or the user's cache folder."""
+    """Where annotation tables and renderings are kept: $PEFTCORR_CACHE, or the user's cache folder.
+
+    Raises:
+        PeftCorrError: if neither is set and the user has no home folder.
+    """
     own = os.environ.get("PEFTCORR_CACHE")
     base = os.environ.get("XDG_CACHE_HOME")
-    return Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "peftcorr"
+    try:
+        return Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "peftcorr"
+    except RuntimeError as error:
+        raise PeftCorrError(
+            "There is no home folder to keep a cache in: set PEFTCORR_CACHE to a folder that can be written."
+        ) from error

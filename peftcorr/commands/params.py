@@ -10,7 +10,7 @@ from rich.console import Console
 
 from peftcorr.commands.options import MANY
 from peftcorr.console.progress import Progress
-from peftcorr.console.table import print_table
+from peftcorr.console.table import print_table, print_whole
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.startup import importing
 
@@ -60,7 +60,7 @@ def run(parsed: argparse.Namespace) -> int:
     console = Console()
     print_table(console, ("backbone", "strategy", "trainable", "total", "%"), rows, text=(0, 1))
     for reason in impossible:
-        console.print(reason, highlight=False, markup=False, soft_wrap=True)
+        print_whole(console, reason)
     return 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from peftcorr.console.numbers import MISSING
-from peftcorr.console.table import print_table
+from peftcorr.console.table import print_line, print_table, print_whole
 from peftcorr.engine.cost import estimate, machine_speed, trained_images
 from peftcorr.engine.plan import Plan
 from peftcorr.errors import PeftCorrError
@@ -42,8 +42,5 @@ def print_plan(plans: Sequence[Plan], terminal: Console | None) -> None:
         return
     print_table(terminal, _HEADER, rows, text=(0, 1), whole=(0,))
     for reason in impossible:
-        terminal.print(reason, highlight=False, markup=False, soft_wrap=True)
-    terminal.print(
-        f"Minutes at the {speed / 1e9:,.0f} GFLOP/s that a matrix product reached just now.",
-        highlight=False,
-    )
+        print_whole(terminal, reason)
+    print_line(terminal, f"Minutes at the {speed / 1e9:,.0f} GFLOP/s that a matrix product reached just now.")

@@ -56,14 +56,14 @@ def run(parsed: argparse.Namespace) -> int:
     path: Path = parsed.predictions
     output: Path | None = parsed.json
     scored = score_by_presets(path, chosen, thresholds)
-    for where, predictors in scored.items():
-        for predictor, by_preset in predictors.items():
-            _print(f"{where}, {predictor}", by_preset, chosen, thresholds)
     if output is not None:
         presets = {preset.name: preset for preset in chosen}
         document = {"predictions": path.name, "presets": presets, "scores": scored}
         with atomic_path(output) as temporary:
             temporary.write_text(json.dumps(to_jsonable_python(document), indent=1) + "\n", encoding="utf-8")
+    for where, predictors in scored.items():
+        for predictor, by_preset in predictors.items():
+            _print(f"{where}, {predictor}", by_preset, chosen, thresholds)
     return 0
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from peftcorr.commands import options
-from peftcorr.console.table import print_table
-from peftcorr.errors import PeftCorrError
+from peftcorr.console.table import print_table, print_whole
+from peftcorr.errors import PeftCorrError, shown
 from peftcorr.machine.startup import importing
 
 if TYPE_CHECKING:
@@ -106,11 +106,10 @@ def run(parsed: argparse.Namespace) -> int:
         bench.store,
     )
     print_tuning(found, parsed.alpha, console)
-    console.print(
+    print_whole(
+        console,
         f"Chosen by PCK@{parsed.alpha:g} on {found.dataset}/val: window_softargmax with radius {best.radius} and "
         f"temperature {best.temperature:g}, kept in {path}; --predictor tuned uses it.",
-        highlight=False,
-        soft_wrap=True,
     )
     return 0
 
@@ -133,8 +132,8 @@ def _model(parsed: argparse.Namespace, bench: Workbench) -> tuple[Recipe, Model,
     model = Model.of(recipe, bench.weights_of)
     if model.strategy().trains():
         raise PeftCorrError(
-            f"The strategy {recipe.strategy['name']!r} trains, so it needs an adapter: name a finished run with --run, "
-            "or tune the backbone as it comes with --strategy frozen."
+            f"The strategy {shown(recipe.strategy['name'])} trains, so it needs an adapter: name a finished run with "
+            "--run, or tune the backbone as it comes with --strategy frozen."
         )
     return recipe, model, model.build()[0], None
 

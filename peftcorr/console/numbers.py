@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from peftcorr.errors import shown
+
 MISSING = "-"
 
 
@@ -93,4 +95,4 @@ def parse_bytes(text: str) -> int:
     try:
         return TypeAdapter(ByteSize).validate_python(text)
     except ValidationError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: write it like 512MiB or 2GB") from error
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no size: write it like 512MiB or 2GB") from error

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
-from rich.text import Text
 
-from peftcorr.console.table import printable
+from peftcorr.console.table import print_whole, printable
 
 _SHOW_AFTER = 2.0  # seconds
 _LINE_EVERY = 15.0  # seconds between plain lines
@@ -22,7 +21,8 @@ class Bar:
 
     def __init__(self, console: Console | None, description: str, total: int, unit: str, done: int = 0):
         self._console = console
-        self._description, self._total, self._unit = description, total, unit
+        self._description = description if console is None else printable(description, console)
+        self._total, self._unit = total, unit
         self._begun = self._line = time.monotonic()
         self._first = self._done = done
         self._rich: RichProgress | None = None
@@ -35,25 +35,28 @@ class Bar:
         """Set how much is done."""
         self._done = done
         now = time.monotonic()
-        if self._console is None or now - self._begun < _SHOW_AFTER:
+        if self._console is None or self._console.quiet or now - self._begun < _SHOW_AFTER:
             return
         rate = (done - self._first) / max(now - self._begun, 1e-9)
-        text = f"{rate:,.1f} {self._unit}/s{', ' + note if note else ''}"
+        text = printable(f"{rate:,.1f} {self._unit}/s{', ' + note if note else ''}", self._console)
         if self._console.is_terminal:
             if self._rich is None:
-                columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), "{task.fields[text]}")
-                self._rich = RichProgress(
-                    "{task.description}", *columns, console=self._console, transient=True
+                columns = (
+                    TextColumn("{task.description}", markup=False),
+                    BarColumn(),
+                    MofNCompleteColumn(),
+                    TimeRemainingColumn(),
+                    TextColumn("{task.fields[text]}", markup=False),
                 )
+                self._rich = RichProgress(*columns, console=self._console, transient=True)
                 self._rich.start()
                 self._rich.add_task(self._description, total=self._total, text=text)
             self._rich.update(self._rich.task_ids[0], completed=done, text=text)
         elif now - self._line >= _LINE_EVERY or done >= self._total:
             self._line = now
             left = (self._total - done) / rate if rate else 0.0
-            self._console.print(
-                f"{self._description}: {done:,}/{self._total:,}, {text}, {left:.0f} s left", highlight=False
-            )
+            said = f"{self._description}: {done:,}/{self._total:,}, {text}, {left:.0f} s left"
+            _say(self._console, said)
 
     def report(self, done: int, total: int) -> None:
         """As `update`, where the total is not known before."""
@@ -103,4 +106,10 @@ class Progress:
     def say(self, text: str) -> None:
         """Print one line."""
         if self.console is not None:
-            self.console.print(Text(printable(text, self.console)), soft_wrap=True)
+            _say(self.console, text)
+
+
+def _say(console: Console, text: str) -> None:
+    """Print a line; where nobody reads any more, the work goes on without a word."""
+    with suppress(SystemExit):  # rich's answer to a closed pipe, after which the console is quiet
+        print_whole(console, text)

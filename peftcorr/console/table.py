@@ -12,6 +12,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from peftcorr.errors import visible
+
 _PLAIN = str.maketrans({"★": "*", "±": "+-", "…": "...", "≠": "!=", "→": "->"})
 _ANY_WIDTH = 1_000_000
 
@@ -69,9 +71,14 @@ def print_line(console: Console, text: str, style: str = "") -> None:
         console.print(Text(printable(text, console), style), soft_wrap=not console.is_terminal)
 
 
+def print_whole(console: Console, text: str, style: str = "") -> None:
+    """Print a text on one line, however long it is: what may be copied is not broken."""
+    console.print(Text(printable(text, console), style), soft_wrap=True)
+
+
 def printable(text: str, console: Console) -> str:
     """Return a text without control characters, in letters that the console's encoding has."""
-    visible = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    text = visible(text)
     if console.encoding.lower().startswith("utf"):
-        return visible
-    return visible.translate(_PLAIN).encode(console.encoding, "backslashreplace").decode(console.encoding)
+        return text
+    return text.translate(_PLAIN).encode(console.encoding, "backslashreplace").decode(console.encoding)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from peftcorr.data.guard import require_open
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 
 if TYPE_CHECKING:  # its import takes longer than a renderer's process has to live
     import datasets
@@ -100,7 +100,7 @@ class DatasetSource(ABC):
         """
         if split not in self.splits():
             raise PeftCorrError(
-                f"{self.name} has no split {split!r}: it has {', '.join(self.splits()) or 'none'}."
+                f"{self.name} has no split {shown(split)}: it has {', '.join(self.splits()) or 'none'}."
             )
 
     def require_name(self, recorded: str | None) -> None:
@@ -111,8 +111,8 @@ class DatasetSource(ABC):
         """
         if recorded is not None and recorded != self.name:
             raise PeftCorrError(
-                f"The recipe was made for the dataset {recorded!r}, but the data root {self.root} holds "
-                f"{self.name!r}: give the right --data-root."
+                f"The recipe was made for the dataset {shown(recorded)}, but the data root {self.root} holds "
+                f"{shown(self.name)}: give the right --data-root."
             )
 
     @abstractmethod

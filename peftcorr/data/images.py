@@ -16,7 +16,8 @@ from PIL import Image, ImageOps
 
 from peftcorr.data.frame import Frame, ResizeMode, resize
 from peftcorr.data.scratch import ScratchRows
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
+from peftcorr.files.reading import opened
 
 __all__ = ["Frame", "ImageStore", "ResizeMode", "decode", "resize"]
 
@@ -63,7 +64,7 @@ def stored_size(path: Path) -> tuple[int, int]:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open an image; what goes wrong in the block is told as one sentence about it."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as stream, Image.open(stream) as image:
             yield image
     except PeftCorrError:
         raise
@@ -74,8 +75,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             f"The image {path} is too large to be a photograph ({error}): limit {MAX_PIXELS} pixels."
         ) from error
     except Exception as error:  # damaged files make PIL's decoders raise errors of many kinds
-        reason = str(error) or type(error).__name__
-        raise PeftCorrError(f"The image {path} cannot be decoded ({reason}): copy it again.") from error
+        raise PeftCorrError(
+            f"The image {path} cannot be decoded ({reason(error)}): copy it again."
+        ) from error
 
 
 def _oriented(image: Image.Image, annotated_size: tuple[int, int] | None, path: Path) -> Image.Image:

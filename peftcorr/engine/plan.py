@@ -14,7 +14,7 @@ from peftcorr.config import Section, make, options
 from peftcorr.data.base import DatasetSource
 from peftcorr.engine.ingredients import ingredients
 from peftcorr.engine.workbench import Workbench
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 from peftcorr.matching import PREDICTORS
 from peftcorr.matching.predictors import Predictor, label
 from peftcorr.metrics.presets import Preset, preset_named
@@ -181,7 +181,7 @@ def _require(source: DatasetSource, section: Section, split: str, mend: str) -> 
     found = source.splits()
     if split not in found:
         raise PeftCorrError(
-            f"The dataset {section['name']!r} has no {split} split (it has {', '.join(found) or 'none'}): {mend}"
+            f"The dataset {shown(section['name'])} has no {split} split (it has {', '.join(found) or 'none'}): {mend}"
         )
 
 

@@ -13,7 +13,7 @@ from peftcorr.data.guard import selecting
 from peftcorr.engine.evaluate import Evaluator, Split
 from peftcorr.engine.validation import split_pck
 from peftcorr.engine.workbench import Workbench
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 from peftcorr.matching import PREDICTORS
 from peftcorr.matching.predictors import Predictor, WindowSoftargmax, label
 from peftcorr.matching.window_grid import WindowGrid
@@ -92,7 +92,7 @@ def tune(
     with selecting("the tuning of the predictor"):
         if "val" not in source.splits():
             raise PeftCorrError(
-                f"The dataset {source.name!r} has no val split to choose a predictor on (it has "
+                f"The dataset {shown(source.name)} has no val split to choose a predictor on (it has "
                 f"{', '.join(source.splits()) or 'none'}): choose another --dataset."
             )
         val = bench.split(source, "val", evaluator.encoder.backbone.config)

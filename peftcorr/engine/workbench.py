@@ -16,7 +16,7 @@ from peftcorr.data.guard import require_open
 from peftcorr.data.images import ImageStore
 from peftcorr.data.published.catalogue import CATALOGUE, prepared_folder
 from peftcorr.engine.evaluate import MEMORY, Split
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 from peftcorr.results.store import Store
 
 
@@ -63,7 +63,7 @@ class Workbench:
         if cls.needs_root and root is None:
             root = prepared_folder(self.cache, name)
             if not root.is_dir():
-                raise PeftCorrError(f"The dataset {name!r} needs its folder: {self._how_to_get(name)}.")
+                raise PeftCorrError(f"The dataset {shown(name)} needs its folder: {self._how_to_get(name)}.")
         return cls(
             cls.Config(**options(section)),
             root if cls.needs_root else None,

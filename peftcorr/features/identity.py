@@ -19,6 +19,7 @@ from peftcorr.data.images import ImageStore
 from peftcorr.errors import PeftCorrError
 from peftcorr.features import encode
 from peftcorr.features.encode import Encoder
+from peftcorr.files import sha256
 from peftcorr.matching import similarity
 
 Stamp = tuple[int, int, int]
@@ -120,7 +121,7 @@ def image_keys(data: Correspondences, store: ImageStore, numbers: Ints) -> dict[
     for number in numbers.tolist():
         path = store.image_root / data.images[number]
         try:
-            stamp, content = file_stamp(path), hashlib.sha256(path.read_bytes()).hexdigest()
+            stamp, content = file_stamp(path), sha256(path)
         except OSError as error:
             raise PeftCorrError(f"Cannot read the image {path}: {error.strerror or error}.") from error
         about = [data.categories[number], data.images[number], list(data.sizes[number]), content]

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 from peftcorr.metrics.presets import PEFTCORR, Preset
 from peftcorr.metrics.rows import Floats, Integers, codes, frame_sizes, groups, points, sums, visible
 from peftcorr.metrics.scores import CategoryMean, CategoryScores, Scores
@@ -57,7 +57,7 @@ def aggregate(
     _check_alphas(alphas)
     predicted, truth = _array(predictions, "predictions", 2), _array(references, "references", 2)
     if preset.needs_sizes and sizes is None:
-        raise PeftCorrError(f"The preset {preset.name!r} needs sizes.")
+        raise PeftCorrError(f"The preset {shown(preset.name)} needs sizes.")
     frame = None if sizes is None or not preset.needs_sizes else _array(sizes, "sizes", 4)
     lengths = np.asarray(reference_lengths, dtype=np.float64).reshape(-1)
     pair_of = np.asarray(pairs).reshape(-1)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.errors import PeftCorrError, did_you_mean, shown
 from peftcorr.metrics.aggregate import alpha_key, score_predictions
 from peftcorr.metrics.bootstrap import (
     LEVEL,
@@ -172,7 +172,7 @@ def _pairing(
         for run, name, there in ((names[0], asked[0], ours), (names[1], asked[-1], theirs)):
             if name not in there:
                 raise PeftCorrError(
-                    f"{split} of {run} was not scored with {name!r}.{did_you_mean(name, there)}"
+                    f"{split} of {run} was not scored with {shown(name)}.{did_you_mean(name, there)}"
                 )
         return [(asked[0], asked[-1])]
     shared = [(name, name) for name in ours if name in theirs]

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.errors import PeftCorrError, did_you_mean, shown
 
 Floats = NDArray[np.float64]
 Aggregate = Literal["per_keypoint", "per_image", "category_mean_per_keypoint", "category_mean_per_image"]
@@ -153,5 +153,5 @@ def preset_named(name: object) -> Preset:
         PeftCorrError: if there is none, with the nearest name.
     """
     if not isinstance(name, str) or name not in PRESETS:
-        raise PeftCorrError(f"Unknown preset {name!r}.{did_you_mean(str(name), PRESETS)}")
+        raise PeftCorrError(f"Unknown preset {shown(name)}.{did_you_mean(str(name), PRESETS)}")
     return PRESETS[name]

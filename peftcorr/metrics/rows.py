@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 from peftcorr.metrics.presets import PRESETS, Preset
 from peftcorr.predictions import SIZE_COLUMNS
 
@@ -65,8 +65,8 @@ def frame_sizes(rows: pa.Table, preset: Preset, where: str) -> Floats | None:
         if any(name not in rows.column_names or rows.column(name).null_count for name in names):
             others = [name for name, other in PRESETS.items() if not other.needs_sizes]
             raise PeftCorrError(
-                f"The preset {preset.name!r} needs {names[0]} and {names[1]}, but the predictions of {where} {reason}: "
-                f"score them with {', '.join(others)}"
+                f"The preset {shown(preset.name)} needs {names[0]} and {names[1]}, but the predictions of {where} "
+                f"{reason}: score them with {', '.join(others)}"
                 + (", or run again to write them." if kind == "target" else ".")
             )
     return np.stack([rows.column(name).to_numpy() for name in SIZE_COLUMNS], axis=1).astype(np.float64)

@@ -8,14 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from peftcorr.metrics.presets import Aggregate
 
-Threshold = Annotated[str, StringConstraints(pattern=r"^[0-9.]+(e[-+]?[0-9]+)?$")]
+Threshold = Annotated[
+    str, StringConstraints(max_length=32, pattern=r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?$")
+]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Amount = Annotated[float, Field(ge=0)]  # of seconds, say
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class Strict(BaseModel):
     """A model that refuses keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Scores(Strict):
@@ -31,8 +35,8 @@ class Scores(Strict):
     per_image: dict[Threshold, Percent]
     per_category: dict[str, CategoryScores]
     category_mean: CategoryMean
-    n_pairs: int
-    n_keypoints: int
+    n_pairs: Count
+    n_keypoints: Count
     intervals: dict[Aggregate, dict[Threshold, tuple[Percent, Percent]]] | None = Field(
         default=None, exclude_if=lambda value: value is None
     )
@@ -52,8 +56,8 @@ class CategoryScores(Strict):
 
     per_keypoint: dict[Threshold, Percent]
     per_image: dict[Threshold, Percent]
-    n_pairs: int
-    n_keypoints: int
+    n_pairs: Count
+    n_keypoints: Count
 
 
 class CategoryMean(Strict):
@@ -87,6 +91,6 @@ class TrackingScores(Strict):
     per_video: dict[str, VideoTracking]
     occlusion_threshold: float
     threshold_chosen: Literal["fixed", "val"]
-    n_pairs: int
-    n_points: int
-    n_visible: int
+    n_pairs: Count
+    n_points: Count
+    n_visible: Count

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from peftcorr.backbones import Backbone
 from peftcorr.engine.plan import Model
-from peftcorr.errors import PeftCorrError, did_you_mean
-from peftcorr.recipe import Recipe
+from peftcorr.errors import PeftCorrError, did_you_mean, shortened
+from peftcorr.recipe import Recipe, validate
 from peftcorr.results.record import Record
 from peftcorr.results.runs import complete
 from peftcorr.results.store import Store
@@ -32,7 +32,7 @@ def finished_run(run_id: str, store: Store) -> Record:
     found = complete(run_id, list(records))
     if found is None:
         raise PeftCorrError(
-            f"There is no finished run {run_id} in {store.root}.{did_you_mean(run_id, records)}"
+            f"There is no finished run {shortened(run_id)} in {store.root}.{did_you_mean(run_id, records)}"
         )
     return records[found]
 
@@ -65,9 +65,9 @@ def load_finished(record: Record, store: Store, given: Path | None) -> Finished:
         given: weights that the run was trained from (``--weights``).
 
     Raises:
-        PeftCorrError: if the weights are others, or the adapter cannot be read.
+        PeftCorrError: if the recipe is none of this version, the weights are others, or the adapter cannot be read.
     """
-    recipe = Recipe.model_validate(record.recipe)
+    recipe = validate(record.recipe, f"The record {record.run_id}")
     model = Model.of(recipe, lambda backbone, config: backbone.find_weights(config, given))
     weights = model.weights
     assert weights is not None

@@ -8,7 +8,8 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.files import atomic_path
 from peftcorr.report import markdown
 from peftcorr.report.configuration import method
-from peftcorr.report.figure import draw, file_name
+from peftcorr.report.figure import draw
+from peftcorr.report.file_names import file_name
 from peftcorr.report.leaderboard import build_leaderboard, shown_board
 from peftcorr.report.published import read_published
 from peftcorr.results.store import Store
@@ -49,9 +50,8 @@ def compile_leaderboard(root: Path) -> Path:
 
     figures: dict[str, str] = {}
     for section in leaderboard.sections:
-        name = f"pck-{file_name(section.title)}.svg"
-        while f"{_FIGURES}/{name}" in figures.values():
-            name = name.replace(".svg", "-2.svg")
+        taken = {Path(figure).name for figure in figures.values()}
+        name = file_name(f"pck-{section.title}", ".svg", taken)
         figures[section.title] = f"{_FIGURES}/{name}"
         with atomic_path(root / _FIGURES / name) as temporary:
             temporary.write_bytes(draw(section.title, shown_board(section), strategies))

@@ -15,6 +15,7 @@ from peftcorr.results.record import Record
 _ASKED = ("eval_on", "predictors", "alphas", "preset")
 _TRAINING = ("dataset", "training")
 _SCORE_TOLERANCE = 1e-9
+_LARGEST_IMAGE = 1_000_000  # pixels a side; more is a mistake
 
 
 @dataclass
@@ -42,8 +43,8 @@ def backbone_label(record: Record) -> str:
 
 def image_size(record: Record) -> int | None:
     """Side of the backbone's square input in pixels, if the recipe tells."""
-    size: int | None = part(record, "backbone").get("image_size")
-    return size
+    size = part(record, "backbone").get("image_size")
+    return size if type(size) is int and 0 < size < _LARGEST_IMAGE else None
 
 
 def description(record: Record) -> str:
@@ -75,7 +76,7 @@ def untrained_input(record: Record) -> str:
 def pair_limit(record: Record) -> int | None:
     """The recipe's `limit_pairs`."""
     limit = record.recipe.get("limit_pairs")
-    return limit if isinstance(limit, int) else None
+    return limit if type(limit) is int and 0 < limit < 2**63 else None
 
 
 def part(record: Record, name: str) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def _agree(records: Sequence[Record]) -> bool:
             for predictor, scores in predictors.items():
                 for alpha, value in scores.per_keypoint.items():
                     key = (seed, record.protocol, dataset, predictor, alpha)
-                    if abs(seen.setdefault(key, value) - value) > _SCORE_TOLERANCE:
+                    if not abs(seen.setdefault(key, value) - value) <= _SCORE_TOLERANCE:
                         return False
     return True
 

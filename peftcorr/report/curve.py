@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from peftcorr.metrics.breakdown import CURVE, Breakdown
-from peftcorr.report.figure import svg
+from peftcorr.report.figure import label_of, svg
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito's palette
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
@@ -35,13 +35,17 @@ def _figure(title: str, found: Mapping[str, Breakdown]) -> Figure:
             low, high = np.moveaxis(parts.curve_intervals[0], -1, 0)
             axes.fill_between(CURVE, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(
-            CURVE, parts.curve[0], color=colour, linestyle=_DASHES[number % len(_DASHES)], label=predictor
+            CURVE,
+            parts.curve[0],
+            color=colour,
+            linestyle=_DASHES[number % len(_DASHES)],
+            label=label_of(predictor),
         )
     axes.set_xlim(0, CURVE[-1])
     axes.set_ylim(0, 100)
     axes.set_xlabel("threshold, as a share of the reference length")
     axes.set_ylabel("PCK per keypoint (%)")
-    axes.set_title(title, weight="bold")
+    axes.set_title(label_of(title), weight="bold")
     axes.grid()
     axes.legend(loc="lower right")
     return figure

@@ -6,6 +6,7 @@ import io
 import itertools
 import math
 import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 from matplotlib.transforms import Bbox
 
+from peftcorr.errors import shortened
 from peftcorr.report.labels import groups_of
 from peftcorr.report.leaderboard import Board, Row
 
@@ -27,6 +29,7 @@ _COLOURS = (
 )  # fmt: skip
 
 _FONT = 9.5
+_LONGEST = 120  # letters of a title
 _DASHES = (0, (5, 2))
 _SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "peftcorr",
@@ -37,6 +40,7 @@ _SETTINGS: dict[str, Any] = {
         "Verdana",
         "Arial",
     ],  # the second is as wide where the first is missing
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "axes.unicode_minus": False,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -72,7 +76,18 @@ def svg(make: Callable[[], Figure]) -> bytes:
         make().savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = _COMMENT.sub("", stream.getvalue().decode())
     text = _DECIMALS.sub(lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), text)
-    return " ".join(text.split()).replace("> <", "><").encode() + b"\n"
+    found = " ".join(text.split()).replace("> <", "><").encode() + b"\n"
+    ElementTree.fromstring(found)  # a reader would show nothing of what is not well-formed
+    return found
+
+
+def label_of(name: str, most: int = 60) -> str:
+    """A name as a figure has it: control characters, of which XML has none, written out, and not too long to be drawn.
+
+    Matplotlib leaves what begins with an underscore out of a legend; a space before it keeps it in.
+    """
+    text = shortened(" ".join(name.split()), most)
+    return f" {text}" if text.startswith("_") else text
 
 
 def file_name(title: str) -> str:
@@ -87,7 +102,13 @@ def _figure(title: str, board: Board, strategies: Sequence[str]) -> Figure:
     lines = math.ceil(len(groups) / columns)
     figure = Figure(figsize=(9, 1.2 + 4.6 * lines), dpi=72, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{title}, {board.predictor}", x=0.01, ha="left", weight="bold", fontsize=_FONT + 2)
+    figure.suptitle(
+        label_of(f"{title}, {board.predictor}", _LONGEST),
+        x=0.01,
+        ha="left",
+        weight="bold",
+        fontsize=_FONT + 2,
+    )
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axes in panels.flat[len(groups) :]:
         axes.set_axis_off()
@@ -110,7 +131,9 @@ def _figure(title: str, board: Board, strategies: Sequence[str]) -> Figure:
         axes.grid(axis="y")
         if group:
             row = rows[group[0]]
-            axes.set_title(f"{row.backbone}, {row.image_size} px" if row.image_size else row.backbone)
+            axes.set_title(
+                label_of(f"{row.backbone}, {row.image_size} px" if row.image_size else row.backbone)
+            )
         if front:
             steps = zip(*front, (most, front[-1][1]), strict=True)
             axes.step(*steps, where="post", color="0.45", linewidth=1.2, linestyle=_DASHES, zorder=1)
@@ -141,10 +164,11 @@ def _label_front(axes: Any, rows: Sequence[Row], alpha: str) -> None:
     front = [(row.trainable or 0, row.per_keypoint[alpha].mean, row) for row in rows if row.on_front]
     for x, y, row in sorted(front, key=lambda point: point[:2]):
         label = axes.annotate(
-            row.label, (x, y), xytext=(-7, 3), textcoords="offset points", ha="right", va="bottom", zorder=5,
+            label_of(row.label, _LONGEST), (x, y), xytext=(-7, 3), textcoords="offset points", ha="right",
+            va="bottom", zorder=5,
         )  # fmt: skip
         if label.get_window_extent(renderer).x0 < frame.x0:
-            label.set_text(row.strategy)
+            label.set_text(label_of(row.strategy))
         if label.get_window_extent(renderer).x0 < frame.x0:
             label.set(x=-5, y=7, ha="left")
         while any(label.get_window_extent(renderer).overlaps(other) for other in taken):
@@ -158,7 +182,7 @@ def _label_front(axes: Any, rows: Sequence[Row], alpha: str) -> None:
 
 def _legend(figure: Figure, style: dict[str, tuple[str, str]]) -> None:
     handles = [
-        Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=7, label=name)
+        Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=7, label=label_of(name))
         for name, (marker, colour) in style.items()
     ]
     handles.append(Line2D([], [], color="0.45", linestyle=_DASHES, label="Pareto front (filled markers)"))

@@ -224,4 +224,4 @@ def _learning_rate(record: Record) -> float | None:
 def _commit(record: Record) -> str:
     if record.environment is None or record.environment.commit is None:
         return numbers.MISSING
-    return record.environment.commit[:8] + (" (changed since)" if record.environment.dirty else "")
+    return _text(record.environment.commit[:8]) + (" (changed since)" if record.environment.dirty else "")

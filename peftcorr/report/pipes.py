@@ -1,8 +1,11 @@
-"""Markdown tables."""
+"""Text of others in Markdown, which stays text; and tables."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+from peftcorr.errors import visible
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
@@ -12,8 +15,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[i
 
 
 def escaped(text: str) -> str:
-    """Escape what Markdown or HTML would take for markup; underscores inside words are safe and stay."""
-    escaped = text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
-    for character in "|`*[]":
-        escaped = escaped.replace(character, f"\\{character}")
-    return escaped
+    """Escape what Markdown, HTML or GitHub's mathematics would take for markup, and write control characters out.
+
+    Underscores inside words are safe and stay.
+    """
+    text = visible(re.sub("[\\t\\r\\n]+", " ", text))
+    text = text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"[|`*\[\]~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from typing_extensions import Self
 
 from peftcorr.console import numbers
-from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.errors import PeftCorrError, did_you_mean, shortened, shown
+from peftcorr.files.reading import parse_yaml, read_text
 from peftcorr.report.pipes import escaped, table
 
 # As printed in the source: a figure keeps its digits, 64.0 is not 64.00.
@@ -77,17 +78,18 @@ def read_published(path: Path) -> Published | None:
         return None
     try:
         # The base loader leaves every scalar as it was written.
-        found = Published.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader))
+        found = Published.model_validate(parse_yaml(read_text(path), yaml.BaseLoader))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "file"
-        raise PeftCorrError(f"{path}: {where}: {first['msg']}; mend it or delete the file.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PeftCorrError(f"{path} is not readable as YAML ({' '.join(str(error).split())}).") from error
+        told = shortened(first["msg"], 200)
+        raise PeftCorrError(f"{path}: {shortened(where)}: {told}; mend it or delete the file.") from error
+    except ValueError as error:
+        raise PeftCorrError(f"{path} is not readable as YAML ({error}).") from error
     for number, row in enumerate(found.rows):
         if row.source not in found.sources:
             raise PeftCorrError(
-                f"{path}: rows.{number}.source: there is no source {row.source!r} under sources."
+                f"{path}: rows.{number}.source: there is no source {shown(row.source)} under sources."
                 + did_you_mean(row.source, found.sources)
             )
     return found

@@ -91,7 +91,8 @@ def print_summary(root: Path, console: Console, run_ids: Sequence[str]) -> None:
     tables: dict[_Split, list[Record]] = defaultdict(list)
     for record in scored:
         for dataset, predictors in record.scores.items():
-            tables[_split(record, dataset, next(iter(predictors)))].append(record)
+            if predictors:
+                tables[_split(record, dataset, next(iter(predictors)))].append(record)
     frozen = [record for record in everything.values() if record.status == "ok" and not is_trained(record)]
     found = [(split, _columns(split, records, labels, frozen, store)) for split, records in tables.items()]
     if found:
@@ -206,7 +207,8 @@ def _fitted(columns: list[_Column], console: Console) -> list[_Column]:
     if not console.is_terminal:
         return columns
     labels = columns[0]
-    fewest = max(cell_len(words[0]) for words in map(str.split, [labels.header, *labels.cells])) + _GAP
+    words = [text.split() for text in (labels.header, *labels.cells)]
+    fewest = max(cell_len(some[0]) for some in words if some) + _GAP
 
     def room(shown: Sequence[_Column]) -> int:
         return console.width - sum(column.width() + _GAP for column in shown[1:])

@@ -81,7 +81,7 @@ def agreed_alphas(records: Records, names: Names) -> list[float] | None:
 
 
 def _shared(first: Record, second: Record) -> list[str]:
-    return [split for split in first.scores if split in second.scores]
+    return [split for split, scores in first.scores.items() if scores and second.scores.get(split)]
 
 
 def _counts(record: Record, split: str) -> str:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from peftcorr.data.leakage import Leakage
 from peftcorr.metrics.presets import PEFTCORR, Preset
-from peftcorr.metrics.scores import Scores, Strict, TrackingScores
+from peftcorr.metrics.scores import Amount, Count, Percent, Scores, Strict, TrackingScores
 
 SCHEMA_VERSION: Literal[2] = 2
+
+# Part of the names of a run's files; a digest, but for what was made by hand.
+RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
+# Of a file below the output folder, and no way out of it.
+Inside = Annotated[
+    str, StringConstraints(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9_.-]*/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*$")
+]
 
 
 class Cost(Strict):
     """What a run took. `encoder_forwards` counts images that went through the encoder in evaluation."""
 
-    train_seconds: float
-    eval_seconds: float
-    peak_memory_bytes: int
-    encoder_forwards: int
-    steps: int
+    train_seconds: Amount
+    eval_seconds: Amount
+    peak_memory_bytes: Count
+    encoder_forwards: Count
+    steps: Count
 
 
 class Environment(Strict):
@@ -41,9 +48,9 @@ class Environment(Strict):
 class ValidationPoint(Strict):
     """Validation PCK@0.1 per keypoint (percent) after `step` steps, `seconds` into training."""
 
-    step: int
-    seconds: float
-    pck: float
+    step: Count
+    seconds: Amount
+    pck: Percent
 
 
 class SearchPoint(Strict):
@@ -65,14 +72,14 @@ class Record(BaseModel):
     `protocol` is the definition that `scores` follow; the learning rate and step were chosen by peftcorr's.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     schema_version: Literal[1, 2] = SCHEMA_VERSION
-    run_id: str
+    run_id: RunId
     status: Literal["ok", "failed"]
     error: str | None = None
     recipe: dict[str, Any]
     ingredients: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
-    files: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
+    files: dict[Inside, str] = Field(default={}, exclude_if=lambda value: not value)
     strategy: str
     backbone: str
     weights_id: str
@@ -82,13 +89,13 @@ class Record(BaseModel):
     dataset: str
     seed: int
     protocol: Preset = PEFTCORR
-    trainable_parameters: int | None = None
-    total_parameters: int | None = None
-    adapter_bytes: int | None = None
+    trainable_parameters: Count | None = None
+    total_parameters: Count | None = None
+    adapter_bytes: Count | None = None
     scores: dict[str, dict[str, Scores]] = {}
     tracking: dict[str, dict[str, TrackingScores]] = Field(default={}, exclude_if=lambda value: not value)
     validation: list[ValidationPoint] = []
-    best_step: int | None = None
+    best_step: Count | None = None
     learning_rate: float | None = None
     learning_rate_search: list[SearchPoint] = []
     leakage: dict[str, Leakage] | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
-from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.errors import PeftCorrError, did_you_mean, shortened, shown
 from peftcorr.predictions import read_predictions
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
@@ -24,7 +25,7 @@ def complete(run: str, known: Sequence[str]) -> str | None:
     found = [one for one in known if run and one.startswith(run)]
     if len(found) > 1:
         raise PeftCorrError(
-            f"{len(found)} runs begin with {run!r} ({', '.join(found[:4])}): give more of it."
+            f"{len(found)} runs begin with {shown(run)} ({', '.join(found[:4])}): give more of it."
         )
     return found[0] if found else None
 
@@ -41,8 +42,8 @@ def find_predictions(run: str, output: Path) -> Path:
     """
     given = Path(run)
     if given.suffix == ".parquet" or len(given.parts) > 1:
-        if not given.is_file():
-            raise PeftCorrError(f"There is no predictions file {given}.")
+        if not os.path.isfile(given):
+            raise PeftCorrError(f"There is no predictions file {shortened(run, 200)}.")
         return given
     folder = Store(output).predictions_path(run).parent
     there = sorted(path.stem for path in folder.glob("*.parquet"))
@@ -53,7 +54,7 @@ def find_predictions(run: str, output: Path) -> Path:
         raise PeftCorrError(
             f"There are no predictions in {folder}: give --output, or the path of a predictions file."
         )
-    raise PeftCorrError(f"No predictions of a run {run!r} in {folder}.{did_you_mean(run, there)}")
+    raise PeftCorrError(f"No predictions of a run {shown(run)} in {folder}.{did_you_mean(run, there)}")
 
 
 def checked_predictions(path: Path) -> pa.Table:

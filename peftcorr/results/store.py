@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason, shortened
 from peftcorr.files import SEAL, digest, manifest, read_json, sha256, write_json
+from peftcorr.files.reading import opened, parse_json
 from peftcorr.results.identity import run_id
 from peftcorr.results.record import Record
 
@@ -57,13 +58,15 @@ class Store:
 
     def predictor_path(self, backbone: str, weights_id: str, image_size: int) -> Path:
         """Predictor chosen for a backbone with some weights at one input size, whose maps a radius in cells fits."""
-        name = re.sub(r"[^\w.+-]", "_", f"{backbone}-{weights_id}-{image_size}px")
+        name = re.sub(r"[^\w.+-]", "_", f"{backbone}-{weights_id}-{image_size}px", flags=re.ASCII)
+        if len(name) > 200:  # a file's name has 255 bytes at most
+            name = f"{name[:180]}-{digest(name)[:8]}"
         return self.root / "predictors" / f"{name}.json"
 
     def read(self, run_id: str) -> Record | None:
         """The record of a run, or None if there is none."""
         path = self.record_path(run_id)
-        return read_record(path) if path.is_file() else None
+        return read_record(path) if os.path.lexists(path) else None
 
     def is_whole(self, run_id: str) -> bool:
         """Whether a run ended well and all it made is there; a record alone may have come with the repository."""
@@ -118,7 +121,8 @@ def read_record(path: Path) -> Record:
         PeftCorrError: if the file is no valid record.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        with opened(path) as stream:
+            document = parse_json(stream.read())
         first = isinstance(document, dict) and document.get("schema_version") == 1
         record = Record.model_validate(document if first and SEAL not in document else read_json(path))
         if first and (record.ingredients or record.files):
@@ -126,7 +130,7 @@ def read_record(path: Path) -> Record:
         named = record.run_id if first else run_id(record.recipe, record.ingredients)
         if not record.run_id == named == path.stem:
             raise ValueError("its name, its run_id and its recipe do not agree")
-    except (ValueError, RecursionError) as error:  # those of JSON, of UTF-8 and of pydantic among them
+    except (OSError, ValueError) as error:  # those of JSON, of UTF-8 and of pydantic among them
         raise PeftCorrError(
             f"{path} is no valid record ({_first_problem(error)}): delete it and run it again, or bring back the file."
         ) from error
@@ -136,5 +140,5 @@ def read_record(path: Path) -> Record:
 def _first_problem(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}"
-    return str(error)
+        return f"{shortened('.'.join(map(str, first['loc']))) or 'file'}: {shortened(first['msg'], 200)}"
+    return (isinstance(error, OSError) and error.strerror) or reason(error)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 from peftcorr.files import read_json, unsealed
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store, read_record
@@ -106,5 +106,5 @@ def _sealed(store: Store, path: Path) -> Checked:
     try:
         read_json(path)
     except (OSError, ValueError) as error:
-        return Checked(name, "changed", str(error))
+        return Checked(name, "changed", reason(error))
     return Checked(name, WHOLE)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, create_model
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 from peftcorr.strategies import STRATEGIES
 from peftcorr.strategies.base import Strategy
 from peftcorr.strategies.frozen import Frozen
@@ -130,11 +130,11 @@ def combined(name: str) -> type[Strategy]:
     names = name.split("+")
     if "" in names or len(set(names)) < len(names):
         raise PeftCorrError(
-            f"The strategy {name!r} must be names joined by a plus, each once: for example lora+norm."
+            f"The strategy {shown(name)} must be names joined by a plus, each once: for example lora+norm."
         )
     classes = {part: STRATEGIES.get(part) for part in names}
     if any(issubclass(cls, Frozen) for cls in classes.values()):
-        raise PeftCorrError(f"The strategy {name!r} has a part that trains nothing: leave frozen out.")
+        raise PeftCorrError(f"The strategy {shown(name)} has a part that trains nothing: leave frozen out.")
     sections: dict[str, Any] = {part: (cls.Config, _default(cls.Config)) for part, cls in classes.items()}
     config = create_model(
         "Config", __base__=Strategy.Config, __doc__=f"Options of ``{name}``, by part.", **sections

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ import transformers
 from peftcorr.backbones import BACKBONES, Backbone
 from peftcorr.cli import main
 from peftcorr.config import make, options
+from peftcorr.errors import PeftCorrError
+from peftcorr.model.finished import load_finished
 from peftcorr.recipe import Recipe
-from peftcorr.strategies import STRATEGIES
+from peftcorr.strategies import STRATEGIES, Strategy
 from peftcorr.strategies.base import apply_checked
 from tests.commanding import PLAIN, PLUGIN, Commands
 from tests.small_models import SIZE, Small, SmallRegisters, images, save_weights
@@ -91,6 +94,28 @@ def test_what_cannot_be_merged_is_not_written(
     assert export(commands, run_of(commands, "adapter"), tmp_path / "model") == 2
     assert "no exact merge" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()
+
+
+def test_features_that_are_no_numbers_are_not_written(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spoil(self: Strategy, backbone: Backbone) -> None:
+        for parameter in backbone.parameters():
+            parameter.data.fill_(math.nan)
+
+    monkeypatch.setattr(STRATEGIES.get("last_k"), "merge", spoil)
+    assert export(commands, run_of(commands, "last_k"), tmp_path / "model") == 2
+    assert "differ from the run's by nan" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_record_whose_recipe_is_none_is_refused(commands: Commands, tmp_path: Path) -> None:
+    record = commands.store.read(run_of(commands, "last_k"))
+    assert record is not None
+    odd = record.model_copy(update={"recipe": {**record.recipe, "strategy": {"name": "\x1b" * 5000}}})
+    with pytest.raises(PeftCorrError, match=f"The record {record.run_id}: Unknown strategy") as caught:
+        load_finished(odd, commands.store, commands.weights)
+    assert len(str(caught.value)) < 1000
 
 
 def test_an_unknown_run(commands: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

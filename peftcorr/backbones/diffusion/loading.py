@@ -17,10 +17,9 @@ from peftcorr.backbones.loading import (
     check_settings,
     load_transformers,
     load_whole,
-    one_line,
     read_configuration,
 )
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 from peftcorr.files import sha256
 
 _HASHED = (
@@ -84,6 +83,6 @@ def load_text_encoder(settings: Mapping[str, Any], folder: Path) -> tuple[nn.Mod
         tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except Exception as error:
         raise PeftCorrError(
-            f"--weights {folder / 'tokenizer'}: the tokenizer cannot be read ({one_line(error)})."
+            f"--weights {folder / 'tokenizer'}: the tokenizer cannot be read ({reason(error)})."
         ) from error
     return model, tokenizer

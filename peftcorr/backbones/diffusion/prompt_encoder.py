@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 
 CATEGORY = "{category}"
 
@@ -67,7 +67,7 @@ class PromptEncoder(nn.Module):
         tokens: list[int] = self._tokenizer(prompt).input_ids
         if len(tokens) > length:
             raise PeftCorrError(
-                f"backbone.prompt gives {prompt!r}, which is {len(tokens)} tokens, but the text encoder reads "
+                f"backbone.prompt gives {shown(prompt)}, which is {len(tokens)} tokens, but the text encoder reads "
                 f"{length}: shorten it."
             )
         tokens += [self._tokenizer.convert_tokens_to_ids(self._pad_token)] * (length - len(tokens))

@@ -23,7 +23,7 @@ from peftcorr.backbones.diffusion.prompt_encoder import CATEGORY, PromptEncoder,
 from peftcorr.backbones.diffusion.unet_blocks import TappedUNet
 from peftcorr.backbones.identity import Weights
 from peftcorr.backbones.loading import place_of
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 
 try:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -214,7 +214,7 @@ class StableDiffusion(Backbone):
         if self._categories is None or len(self._categories) != count:
             said = 0 if self._categories is None else len(self._categories)
             raise PeftCorrError(
-                f"backbone.prompt {prompt!r} needs the category of each of {count} images, but condition() named "
+                f"backbone.prompt {shown(prompt)} needs the category of each of {count} images, but condition() named "
                 f"{said}: call it before each batch, or choose a prompt without {CATEGORY}."
             )
         return self.prompts([fill(prompt, category) for category in self._categories])  # type: ignore[no-any-return]

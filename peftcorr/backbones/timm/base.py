@@ -12,10 +12,9 @@ from typing_extensions import Self
 
 from peftcorr.backbones.base import Backbone, BlockRow
 from peftcorr.backbones.identity import Weights
-from peftcorr.backbones.loading import one_line
 from peftcorr.backbones.saving import save_timm
 from peftcorr.backbones.timm.layers import plain_state
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 
 HEADS = frozenset({"head", "head_dist", "fc_norm", "attn_pool"})
 """Children of timm's plain vision transformers that lie behind the features."""
@@ -107,7 +106,7 @@ def create(name: str, image_size: int, meta: bool = False, **options: Any) -> An
             return timm.create_model(name, num_classes=0, **options).eval()
     except Exception as error:  # each family has its own conditions on sizes, and its own kinds of error
         raise PeftCorrError(
-            f"timm cannot build {name} for --image-size {image_size} ({one_line(error)}): choose another image size or "
+            f"timm cannot build {name} for --image-size {image_size} ({reason(error)}): choose another image size or "
             "model."
         ) from error
 

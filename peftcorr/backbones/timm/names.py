@@ -7,7 +7,7 @@ import difflib
 import timm
 from timm.models import PretrainedCfg
 
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 
 
 def published(name: str) -> PretrainedCfg:
@@ -19,11 +19,11 @@ def published(name: str) -> PretrainedCfg:
     architecture, dot, tag = name.partition(".")
     models = timm.list_models()
     if architecture not in models:
-        raise PeftCorrError(f"Unknown timm model {name!r}.{_near(architecture, models)}")
+        raise PeftCorrError(f"Unknown timm model {shown(name)}.{_near(architecture, models)}")
     tags = timm.list_pretrained(f"{architecture}.*")
     if dot and name not in tags:
         raise PeftCorrError(
-            f"timm's {architecture} has no pretrained weights {tag!r}.{_near(name, tags, cutoff=0.0)}"
+            f"timm's {architecture} has no pretrained weights {shown(tag)}.{_near(name, tags, cutoff=0.0)}"
         )
     return timm.get_pretrained_cfg(name) or PretrainedCfg()
 

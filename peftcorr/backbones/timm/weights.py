@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from peftcorr.backbones.identity import Weights
-from peftcorr.backbones.loading import check_tensor_names, one_line, place_of
+from peftcorr.backbones.loading import check_tensor_names, place_of
 from peftcorr.backbones.timm.base import HEADS
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 from peftcorr.files import sha256
+from peftcorr.files.reading import parse_json, read_bytes
 
 # Pooling and classifiers, whatever model saved them: a file may hold them, and may lack them.
 _HEADS = {*HEADS, "fc", "classifier", "last_linear", "pre_logits"}
@@ -45,10 +45,10 @@ def find_weights(folder: Path, name: str) -> Weights:
 
 def _architecture(folder: Path) -> str | None:
     try:
-        configuration = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        configuration = parse_json(read_bytes(folder / "config.json"))
         found = configuration.get("architecture")
-    except (OSError, ValueError, AttributeError) as error:
-        raise PeftCorrError(f"--weights {folder}: config.json cannot be read ({one_line(error)}).") from error
+    except (PeftCorrError, ValueError, AttributeError) as error:
+        raise PeftCorrError(f"--weights {folder}: config.json cannot be read ({reason(error)}).") from error
     return found if isinstance(found, str) else None
 
 
@@ -78,7 +78,7 @@ def load(model: nn.Module, name: str, weights: Weights, removed: Collection[str]
         left = model.load_state_dict(state, strict=False)
     except Exception as error:  # truncated files, shapes, and whatever timm's own conversion stumbles over
         raise PeftCorrError(
-            f"--weights {folder}: model.safetensors does not fit timm's {name} ({one_line(error)}): fetch the file "
+            f"--weights {folder}: model.safetensors does not fit timm's {name} ({reason(error)}): fetch the file "
             "again, or choose the model that it was made for."
         ) from error
     loose = {*_HEADS, *removed, *_classifiers(model)}

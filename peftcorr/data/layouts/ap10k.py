@@ -32,10 +32,10 @@ from peftcorr.data.arrow import stamp
 from peftcorr.data.base import Progress, given_folder
 from peftcorr.data.layouts.coco_annotation import Instance, read_instances
 from peftcorr.data.layouts.drawn_source import DrawnPair, DrawnSource
-from peftcorr.data.layouts.fields import read_text, shown
 from peftcorr.data.layouts.pair_draw import sharing, some, stream, turned
 from peftcorr.data.layouts.spair import SPLITS
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
+from peftcorr.files.reading import read_text
 
 _LOADER = "ap10k-1"  # raise it when the reader gives other values for the same files
 _ARCHIVE_FOLDER = "ap-10k"
@@ -194,7 +194,7 @@ def _read_crowds(path: Path) -> set[int]:
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         text = line.strip()
         if not re.fullmatch(r"[0-9]{0,12}", text):
-            raise PeftCorrError(f"{path}, line {number}: {text[:40]!r} is no image id, like 000000022657.")
+            raise PeftCorrError(f"{path}, line {number}: {shown(text)} is no image id, like 000000022657.")
         if text:
             images.add(int(text))
     return images

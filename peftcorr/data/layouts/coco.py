@@ -18,7 +18,7 @@ from peftcorr.data.layouts.coco_annotation import Instance, read_instances
 from peftcorr.data.layouts.drawn_source import DrawnPair, DrawnSource
 from peftcorr.data.layouts.pair_draw import sharing, some, stream
 from peftcorr.data.layouts.spair import SPLITS, WORDS
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 
 _LOADER = "coco-1"  # raise it when the reader gives other values for the same files
 _MOST_IMAGES = 2048  # of one group that are paired with each other; of more, this many are drawn first
@@ -119,8 +119,8 @@ class Coco(DrawnSource):
             found = found[found[:, 0] != found[:, 1]]
             if options.pairs is None and len(found) > _MOST_PAIRS:
                 raise PeftCorrError(
-                    f"{path}: {name!r} has {len(found):,} pairs among {len(enough):,} images alone: choose how many "
-                    "are drawn with the option pairs (--set dataset.pairs=1000)."
+                    f"{path}: {shown(name)} has {len(found):,} pairs among {len(enough):,} images alone: choose how "
+                    "many are drawn with the option pairs (--set dataset.pairs=1000)."
                 )
             chosen = some(len(found), options.pairs, stream(options.seed, split, name, "pairs"))
             pairs += [(name, enough[i], enough[j]) for i, j in found[chosen].tolist()]

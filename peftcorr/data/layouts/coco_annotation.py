@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from peftcorr.data.layouts.fields import LARGEST, Coordinate, Side, distinct, read_json, shown, single_name
-from peftcorr.errors import PeftCorrError
+from peftcorr.data.layouts.fields import LARGEST, Coordinate, Side, distinct, read_json, single_name
+from peftcorr.errors import PeftCorrError, shown
 
 _LONGEST_PATH = 1000  # letters; systems differ in what they take beside the folder's own path
 _ABSENT, _VISIBLE = 0, 2  # v of a keypoint: 0 not labelled, 1 labelled but hidden, 2 visible

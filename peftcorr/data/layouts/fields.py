@@ -9,29 +9,14 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
+from peftcorr.files.reading import read_bytes
 
 M = TypeVar("M", bound=BaseModel)
 
 LARGEST = 1_000_000  # pixels; beyond it a number is a mistake, and squared distances stay exact below it
 _LONGEST_NAME = 255  # bytes, as file systems have it
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # the last are no characters at all
-
-
-def shown(value: object) -> str:
-    """A value as a message gives it: on one line, cut after 60 letters."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # thousands of digits, or of levels
-        return f"a huge {type(value).__name__}"
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def reason(error: Exception) -> str:
-    """What a library's error says, on one line of at most 200 letters; the error's kind where it says nothing."""
-    text = " ".join(str(error).split())
-    printable = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-    return printable[:200] or type(error).__name__
 
 
 def single_name(name: str) -> str | None:
@@ -79,30 +64,6 @@ def require_equal_counts(where: str, counts: Mapping[str, int]) -> None:
 Coordinate = Annotated[float, Field(allow_inf_nan=False, ge=-LARGEST, le=LARGEST)]  # pixels
 Side = Annotated[int, Field(ge=1, le=LARGEST)]  # of an image, pixels
 Name = Annotated[str, AfterValidator(_plain)]  # of one file or folder
-
-
-def read_bytes(path: Path) -> bytes:
-    """What a file holds.
-
-    Raises:
-        PeftCorrError: if it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PeftCorrError(f"Cannot read {path}: {error.strerror or error}.") from error
-
-
-def read_text(path: Path) -> str:
-    """The text of a file, without the mark that some editors put before it.
-
-    Raises:
-        PeftCorrError: if it cannot be read or is not UTF-8.
-    """
-    try:
-        return read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise PeftCorrError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
 
 
 def read_json(model: type[M], path: Path) -> M:

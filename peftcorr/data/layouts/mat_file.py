@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat, whosmat
 
-from peftcorr.data.layouts.fields import reason
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
+from peftcorr.files.reading import read_bytes
 
 _INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _NUMBERS = {"double", "single", "logical"} | _INTEGERS
@@ -31,16 +32,17 @@ def read_numbers(path: Path, variable: str) -> NDArray[np.float64]:
     Raises:
         PeftCorrError: if the file is no MATLAB file, has no such variable, or it holds no real numbers.
     """
+    if not path.exists():
+        raise PeftCorrError(f"The annotation {path} is missing.")
+    raw = read_bytes(path)
     try:
         # The headers alone first: scipy follows cells in cells without a limit, and the interpreter dies of deep ones.
-        kinds = {kind for name, _, kind in whosmat(path) if name == variable}
+        kinds = {kind for name, _, kind in whosmat(io.BytesIO(raw)) if name == variable}
         if kinds and kinds <= _NUMBERS:
-            _check_types(path.read_bytes(), variable)
-            content = loadmat(path, variable_names=[variable])
+            _check_types(raw, variable)
+            content = loadmat(io.BytesIO(raw), variable_names=[variable])
         else:
             content = {}
-    except FileNotFoundError:
-        raise PeftCorrError(f"The annotation {path} is missing.") from None
     except Exception as error:  # scipy raises errors of a dozen kinds on damaged files
         raise PeftCorrError(f"{path} is no readable MATLAB file ({reason(error)}).") from error
     if kinds - _NUMBERS:

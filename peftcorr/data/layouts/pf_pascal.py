@@ -20,11 +20,12 @@ from peftcorr.data.arrow import Row, cached_table, scan, stamp, told
 from peftcorr.data.base import DatasetSource, PairDataset, Progress, given_folder
 from peftcorr.data.image_files import ImageFiles
 from peftcorr.data.images import stored_size
-from peftcorr.data.layouts.fields import LARGEST, read_bytes
+from peftcorr.data.layouts.fields import LARGEST
 from peftcorr.data.layouts.mat_file import read_numbers, shape_of
 from peftcorr.data.layouts.pf_pascal_list import COORDINATES, ListedPair, find_list, read_list
 from peftcorr.data.layouts.spair import SPLITS
 from peftcorr.errors import PeftCorrError
+from peftcorr.files.reading import read_bytes
 
 _LOADER = "pf-pascal-1"  # raise it when the reader gives other values for the same files
 _ARCHIVE_FOLDER = "PF-dataset-PASCAL"

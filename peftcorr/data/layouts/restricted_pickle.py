@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from peftcorr.data.layouts.fields import reason
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
+from peftcorr.files.reading import opened
 
 LARGEST = 16 << 30  # bytes of a file; what it holds comes to memory whole
 _KINDS = "buif"  # truth values and real numbers; above all no objects
@@ -53,7 +53,7 @@ def load_arrays(path: Path, largest: int = LARGEST) -> Any:
                 f"{path} has {size:,} bytes, more than the {largest:,} that are read: is it the file that was "
                 "published?"
             )
-        with path.open("rb") as stream:
+        with opened(path) as stream:
             return _ArrayUnpickler(stream, size).load()
     except OSError as error:
         raise PeftCorrError(f"Cannot read {path}: {error.strerror or error}.") from error

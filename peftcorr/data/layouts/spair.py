@@ -16,9 +16,10 @@ from pydantic import BaseModel, Field
 from peftcorr.data.arrow import Row, cached_table, scan, stamp, told
 from peftcorr.data.base import FACTORS, DatasetSource, PairDataset, Progress, given_folder
 from peftcorr.data.image_files import ImageFiles
-from peftcorr.data.layouts.fields import read_bytes, read_text, single_name
+from peftcorr.data.layouts.fields import single_name
 from peftcorr.data.layouts.spair_annotation import PairAnnotation, read_annotation
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
+from peftcorr.files.reading import read_bytes, read_text
 
 SPLITS = ("trn", "val", "test")
 WORDS = {"trn": ("trn", "train"), "val": ("val",), "test": ("test",)}  # what files of other layouts call them
@@ -92,7 +93,7 @@ class SpairFolder(DatasetSource):
             pair = read_annotation(path)
             folder = self._images.root / pair.category
             if not self._images.has_folder(pair.category):
-                raise PeftCorrError(f"{path}: category {pair.category!r} has no folder {folder}.")
+                raise PeftCorrError(f"{path}: category {shown(pair.category)} has no folder {folder}.")
             for field in ("src_imname", "trg_imname"):
                 if problem := self._images.missing(f"{pair.category}/{getattr(pair, field)}"):
                     raise PeftCorrError(f"{path}: {field} {problem}")
@@ -119,7 +120,9 @@ def _pair_names(layout: Path, annotations: Path) -> list[str]:
             continue
         where = f"{layout}, line {number}"
         if name in first:
-            raise PeftCorrError(f"{where}: the pair {name!r} is on line {first[name]} already; remove one.")
+            raise PeftCorrError(
+                f"{where}: the pair {shown(name)} is on line {first[name]} already; remove one."
+            )
         if problem := single_name(name):
             raise PeftCorrError(f"{where}: the pair name {problem}.")
         if f"{name}.json" not in there:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from peftcorr.data.arrow import Row, cached_table, stamp
 from peftcorr.data.base import DatasetSource, PairDataset, Progress, given_folder
 from peftcorr.data.layouts.tapvid_frames import SIDE, Tracks, frame_name, prepare, read_tracks
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 
 QueryMode = Literal["first", "strided"]
 Ints = NDArray[np.int64]
@@ -101,7 +101,7 @@ class TapvidDavis(DatasetSource):
             shared := read_tracks(folder).keys() & read_tracks(self._prepared("test")).keys()
         ):
             raise PeftCorrError(
-                f"{self._folder / _FILES['val']} holds the video {min(shared)!r} of {_FILES['test']}: what the "
+                f"{self._folder / _FILES['val']} holds the video {shown(min(shared))} of {_FILES['test']}: what the "
                 "threshold is chosen on must not be tested on."
             )
         table = cached_table(

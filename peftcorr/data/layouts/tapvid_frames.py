@@ -15,9 +15,9 @@ from PIL import Image
 
 from peftcorr.data.arrow import only_folder, stamp, told
 from peftcorr.data.base import Progress
-from peftcorr.data.layouts.fields import LARGEST, shown, single_name
+from peftcorr.data.layouts.fields import LARGEST, single_name
 from peftcorr.data.layouts.restricted_pickle import load_arrays
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 from peftcorr.files import seal_folder, unsealed
 
 SIDE = 256  # pixels: the frame that TAP-Vid's metrics are defined in
@@ -124,16 +124,16 @@ def _checked(path: Path, name: object, video: object) -> Tracks:
         raise PeftCorrError(f"{path}: the name of a video {problem}.")
     if name == _TRACKS:
         raise PeftCorrError(
-            f"{path}: the name of a video is {name!r}, which the file of the tracks has here."
+            f"{path}: the name of a video is {shown(name)}, which the file of the tracks has here."
         )
     if not isinstance(video, dict):
-        raise PeftCorrError(f"{path}: the video {name!r} must be a dict of video, points and occluded.")
+        raise PeftCorrError(f"{path}: the video {shown(name)} must be a dict of video, points and occluded.")
 
     def array(field: str, kinds: str, dimensions: int, shape: str) -> NDArray[Any]:
         found = video.get(field)
         if not isinstance(found, np.ndarray) or found.ndim != dimensions or found.dtype.kind not in kinds:
             what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
-            raise PeftCorrError(f"{path}: {field} of the video {name!r} is {what}; it must be {shape}.")
+            raise PeftCorrError(f"{path}: {field} of the video {shown(name)} is {what}; it must be {shape}.")
         return np.asarray(found)
 
     frames = array("video", "u", 4, "uint8 (T, H, W, 3)")
@@ -142,18 +142,18 @@ def _checked(path: Path, name: object, video: object) -> Tracks:
     occluded = array("occluded", "b", 2, "bool (N, T)").view(np.uint8) != 0
     if frames.dtype != np.uint8 or frames.shape[3] != 3 or 0 in frames.shape:
         raise PeftCorrError(
-            f"{path}: video of {name!r} is {frames.dtype} {frames.shape}; it must be uint8 (T, H, W, 3)."
+            f"{path}: video of {shown(name)} is {frames.dtype} {frames.shape}; it must be uint8 (T, H, W, 3)."
         )
     if points.shape != (*occluded.shape, 2) or len(frames) != occluded.shape[1]:
         raise PeftCorrError(
-            f"{path}: in the video {name!r}, {len(frames)} frames, points {points.shape} and occluded "
+            f"{path}: in the video {shown(name)}, {len(frames)} frames, points {points.shape} and occluded "
             f"{occluded.shape} do not fit each other; they must be T, (N, T, 2) and (N, T)."
         )
     seen = points[~occluded]
     if not (np.abs(seen - 0.5) <= 0.5 + _BEYOND).all():  # NaN fails the comparison too
         raise PeftCorrError(
-            f"{path}: points of the video {name!r} has a visible point outside the frame; x and y must be shares of "
-            "its width and height, 0 to 1."
+            f"{path}: points of the video {shown(name)} has a visible point outside the frame; x and y must be shares "
+            "of its width and height, 0 to 1."
         )
     # Where a point is hidden its place has no meaning, but what is no number would spoil all that is computed with it.
     points[~(np.abs(points) <= LARGEST).all(axis=2)] = 0.5

@@ -22,7 +22,8 @@ from typing import IO, Any, cast
 from peftcorr.data.base import Progress
 from peftcorr.data.published.catalogue import Bound
 from peftcorr.data.published.download import unwritable
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason, shown
+from peftcorr.files.reading import opened
 
 _CHUNK = 1 << 20
 _DEEPEST = 64  # folders within folders
@@ -52,7 +53,7 @@ def unpack(archive: Path, folder: Path, bound: Bound, progress: Progress | None 
         PeftCorrError: if the archive cannot be read or the disk is full.
     """
     try:
-        with archive.open("rb") as stream:
+        with opened(archive) as stream:
             total = archive.stat().st_size
             zipped = stream.read(2) == b"PK"
             stream.seek(0)
@@ -72,7 +73,7 @@ def unpack(archive: Path, folder: Path, bound: Bound, progress: Progress | None 
         raise ArchiveRefused(f"The archive {archive} is refused: {refusal}.") from refusal
     except _DAMAGE as error:
         raise ArchiveRefused(
-            f"{archive} is no whole .zip, .tar or .tar.gz ({str(error) or type(error).__name__}): get it again."
+            f"{archive} is no whole .zip, .tar or .tar.gz ({reason(error)}): get it again."
         ) from error
     except OSError as error:
         raise PeftCorrError(f"Cannot read {archive}: {error.strerror or error}.") from error
@@ -103,22 +104,24 @@ def _write(member: _Member, folder: Path) -> None:
             while (piece := source.read(_CHUNK)) and (written := written + len(piece)) <= member.size:
                 target.write(piece)
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise _Refusal(f"its member {member.name!r} has the name of another") from error
+        raise _Refusal(f"its member {shown(member.name)} has the name of another") from error
     except gzip.BadGzipFile:  # an OSError too, but none of this disk
         raise
     except OSError as error:
         raise unwritable(path, error) from error
     if written != member.size:
-        raise _Refusal(f"its member {member.name!r} has not the {member.size} bytes that its header says")
+        raise _Refusal(
+            f"its member {shown(member.name)} has not the {member.size} bytes that its header says"
+        )
 
 
 def _parts(name: str) -> tuple[str, ...]:
     """Folders and name of a member, refused unless they lead below the folder on every system."""
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or re.match("[A-Za-z]:", name):
-        raise _Refusal(f"its member {name!r} would lie outside the folder")
+        raise _Refusal(f"its member {shown(name)} would lie outside the folder")
     if len(parts) > _DEEPEST:
-        raise _Refusal(f"its member {name[:80]!r} lies more than {_DEEPEST} folders deep")
+        raise _Refusal(f"its member {shown(name)} lies more than {_DEEPEST} folders deep")
     return parts
 
 
@@ -127,12 +130,12 @@ def _zip_members(stream: IO[bytes]) -> Iterator[_Member]:
         for info in archive.infolist():
             name = info.orig_filename  # `filename` is what zipfile made of it
             if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _Refusal(f"its member {name!r} is a link or a device")
+                raise _Refusal(f"its member {shown(name)} is a link or a device")
             if info.flag_bits & 1:
-                raise _Refusal(f"its member {name!r} is encrypted")
+                raise _Refusal(f"its member {shown(name)} is encrypted")
             # zipfile unpacks a piece of any other kind at once, however much memory that takes.
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise _Refusal(f"its member {name!r} is compressed by another method than deflate")
+                raise _Refusal(f"its member {shown(name)} is compressed by another method than deflate")
             yield _Member(name, info.file_size, None if info.is_dir() else partial(archive.open, info))
 
 
@@ -143,7 +146,7 @@ def _tar_members(stream: IO[bytes]) -> Iterator[_Member]:
     with tarfile.TarFile(fileobj=cast("IO[bytes]", reader)) as archive:
         for info in archive:
             if not info.isdir() and (not info.isreg() or info.issparse()):
-                raise _Refusal(f"its member {info.name!r} is a link or a device")
+                raise _Refusal(f"its member {shown(info.name)} is a link or a device")
             reader.allowance = info.size + _CHUNK
             yield _Member(info.name, info.size, None if info.isdir() else partial(archive.extractfile, info))
             reader.allowance = _HEADER

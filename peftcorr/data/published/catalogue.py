@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.errors import PeftCorrError, did_you_mean, shown
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def published(name: str) -> Published:
         PeftCorrError: if there is no archive of that name.
     """
     if name not in CATALOGUE:
-        raise PeftCorrError(f"No archive of a dataset {name!r} is known.{did_you_mean(name, CATALOGUE)}")
+        raise PeftCorrError(f"No archive of a dataset {shown(name)} is known.{did_you_mean(name, CATALOGUE)}")
     return CATALOGUE[name]
 
 

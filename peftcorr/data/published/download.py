@@ -13,6 +13,7 @@ import urllib3
 
 from peftcorr.data.base import Progress
 from peftcorr.errors import PeftCorrError
+from peftcorr.files.reading import opened
 
 _CHUNK = 1 << 20
 _TIMEOUT = (20, 60)  # seconds to connect, and between two pieces
@@ -82,7 +83,7 @@ def hash_file(path: Path) -> str:
     """
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as stream:
+        with opened(path) as stream:
             while piece := stream.read(_CHUNK):
                 digest.update(piece)
     except OSError as error:

@@ -15,7 +15,7 @@ from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from pydantic import TypeAdapter, ValidationError
 
-from peftcorr.errors import PeftCorrError, did_you_mean
+from peftcorr.errors import PeftCorrError, did_you_mean, shown
 from peftcorr.strategies.tuners import counts
 
 
@@ -158,11 +158,11 @@ def find_tuner(name: str) -> Tuner:
     if name not in TUNERS:
         if name.upper() in PEFT_TYPE_TO_CONFIG_MAPPING and name != "lora":
             raise PeftCorrError(
-                f"strategy.tuner {name!r} is one of peft's, but peftcorr has no closed form of what it trains: choose "
-                f"one of {', '.join(sorted(TUNERS))}."
+                f"strategy.tuner {shown(name)} is one of peft's, but peftcorr has no closed form of what it trains: "
+                f"choose one of {', '.join(sorted(TUNERS))}."
             )
         hint = " LoRA itself is the strategy lora." if name == "lora" else did_you_mean(name, TUNERS)
-        raise PeftCorrError(f"There is no strategy.tuner {name!r}.{hint}")
+        raise PeftCorrError(f"There is no strategy.tuner {shown(name)}.{hint}")
     return TUNERS[name]
 
 
@@ -176,7 +176,9 @@ def complete_options(tuner: Tuner, given: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in given.items():
         if key not in tuner.options:
             hint = did_you_mean(key, tuner.options) if tuner.options else " It has none."
-            raise PeftCorrError(f"The tuner {tuner.name} has no option {key!r} in strategy.options.{hint}")
+            raise PeftCorrError(
+                f"The tuner {tuner.name} has no option {shown(key)} in strategy.options.{hint}"
+            )
         _check(tuner.name, key, value, types[key])
     fields = tuner.config_class.__dataclass_fields__
     defaults = {key: tuner.defaults.get(key, fields[key].default) for key in tuner.options}
@@ -193,7 +195,7 @@ def complete_options(tuner: Tuner, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check(name: str, key: str, value: Any, annotation: Any) -> None:
     def wrong(what: str) -> PeftCorrError:
-        return PeftCorrError(f"strategy.options.{key} of the tuner {name} is {value!r}: {what}.")
+        return PeftCorrError(f"strategy.options.{key} of the tuner {name} is {shown(value)}: {what}.")
 
     try:
         TypeAdapter(annotation).validate_python(value, strict=True)
@@ -216,7 +218,8 @@ def _check_together(name: str, options: Mapping[str, Any]) -> None:
         )
     if name == "road" and options["variant"] not in ("road_1", "road_2", "road_4"):
         raise PeftCorrError(
-            f"strategy.options.variant of the tuner road is {options['variant']!r}: choose road_1, road_2 or road_4."
+            f"strategy.options.variant of the tuner road is {shown(options['variant'])}: choose road_1, road_2 or "
+            "road_4."
         )
     for tuner, one, other in (("oft", "r", "oft_block_size"), ("boft", "boft_block_num", "boft_block_size")):
         if name == tuner and (

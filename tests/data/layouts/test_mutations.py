@@ -314,7 +314,7 @@ FOUND: list[tuple[Any, Callable[[Case], bytes], str]] = [  # what once hung, die
     (
         spair_annotation,
         lambda case: _changed(json.loads(case.path.read_bytes()), "category", "x" * 300),
-        r"\.json: category is 'x+\.\.\., which is too long for the name of a file",
+        r"\.json: category is 'x+…, which is too long for the name of a file",
     ),
     (
         spair_annotation,
@@ -341,7 +341,7 @@ FOUND: list[tuple[Any, Callable[[Case], bytes], str]] = [  # what once hung, die
     (
         pf_pascal_listed,
         lambda case: case.path.read_bytes().replace(b"30.5;120", b"9" * 120_000 + b"x"),
-        r"line 2: XA\.0 is '9+\.\.\.; it must be a valid number",
+        r"line 2: XA\.0 is '9+…; it must be a valid number",
     ),
     (
         pf_willow,

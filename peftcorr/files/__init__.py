@@ -18,6 +18,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from peftcorr.errors import PeftCorrError
+from peftcorr.files.reading import opened, parse_json
 
 
 @contextmanager
@@ -92,7 +93,7 @@ def sha256(*paths: Path) -> str:
     """Hash of a file's bytes (of several, one after the other), in hexadecimal."""
     digest = hashlib.sha256()
     for path in paths:
-        with path.open("rb") as stream:
+        with opened(path) as stream:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
@@ -127,7 +128,8 @@ def read_json(path: Path) -> dict[str, Any]:
         ValueError: if it is no such document, or was changed since.
         OSError: if it cannot be read.
     """
-    document = json.loads(path.read_text(encoding="utf-8"))
+    with opened(path) as stream:
+        document = parse_json(stream.read())
     if not isinstance(document, dict) or sealed(document) != document:
         raise ValueError("its seal does not fit: it was changed after it was written")
     return {key: value for key, value in document.items() if key != SEAL}
