@@ -10,6 +10,10 @@ class PeftCorrError(Exception):
     """Something the user can mend: the message names the file or option and says how."""
 
 
+class BrokenContract(PeftCorrError):
+    """A class does not do what its kind promises; the message names it, what it did and the mend."""
+
+
 class TrainingDiverged(PeftCorrError):
     """The loss is no longer finite; nothing after that step can be trusted."""
 

@@ -61,9 +61,10 @@ def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record)
     set_seed(plan.recipe.seed)
 
     with selecting():
-        backbone, strategy = plan.model.build()
-        backbone.to(accelerator.device)
+        contract = plan.model.begin(accelerator.device)
+        backbone, strategy = contract.backbone, contract.strategy
         trained = train(plan, bench, backbone, strategy, accelerator)
+        contract.end()
 
     scored = score(plan, bench, backbone, accelerator)
     forwards = torch.tensor(scored.forwards, device=accelerator.device)
