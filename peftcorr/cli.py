@@ -13,6 +13,7 @@ from peftcorr import __version__
 from peftcorr.commands import (
     breakdown,
     cache,
+    check_plugin,
     compare,
     compile,
     completion,
@@ -28,10 +29,11 @@ from peftcorr.commands import (
 )
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.startup import announce, importing, is_main_process, quiet_libraries
+from peftcorr.registry import blaming_plugins, load_plugin_file
 
 COMMANDS = (
-    run, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, export, validate, cache,
-    completion,
+    run, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, export, validate,
+    check_plugin, cache, completion,
 )  # fmt: skip
 
 
@@ -53,12 +55,11 @@ def main(arguments: Sequence[str]) -> int:
         if parsed.announced:
             announce()
         if parsed.plugin:
-            from peftcorr.registry import load_plugin_file
-
             with importing():
                 for plugin in parsed.plugin:
                     load_plugin_file(plugin)
-        code: int = parsed.run(parsed)
+        with blaming_plugins():
+            code: int = parsed.run(parsed)
     except PeftCorrError as error:
         Console(stderr=True).print(
             f"peftcorr: {error}", style="red", highlight=False, markup=False, soft_wrap=True

@@ -14,6 +14,10 @@ class BrokenContract(PeftCorrError):
     """A class does not do what its kind promises; the message names it, what it did and the mend."""
 
 
+class PluginFailed(PeftCorrError):
+    """A plugin's own code raised an error, or tried to end the process; the message has file and line."""
+
+
 class TrainingDiverged(PeftCorrError):
     """The loss is no longer finite; nothing after that step can be trusted."""
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, TokenState
-from peftcorr.errors import BrokenContract
+from peftcorr.errors import BrokenContract, PeftCorrError
 from peftcorr.strategies.base import INJECTED, Strategy, check_count
 
 _TOLERANCE = 1e-4  # of the features' size: rotations and rescaled norms start at the identity up to rounding
@@ -121,9 +121,9 @@ class Contract:
         self._entering = state.tokens.detach()
         if self.strategy.starts_changed:
             return
-        if not (difference := _difference(self._start, self._plain)) <= _TOLERANCE:
+        if not (found := difference(self._start, self._plain)) <= _TOLERANCE:
             raise self._broken(
-                f"starts with features that differ from the pretrained backbone's by {difference:.1e} of their size: "
+                f"starts with features that differ from the pretrained backbone's by {found:.1e} of their size: "
                 "begin at the identity, for example with a last layer of zeros, or say starts_changed = True in the "
                 "class."
             )
@@ -144,18 +144,18 @@ class Contract:
     def check_frozen(self) -> None:
         """Refuse a change of anything that was to stay as it is: frozen tensors, and the state of frozen blocks."""
         there = dict(_tensors(self.backbone))
-        found = _digests({name: there[name] for name in self._frozen if name in there})
+        digests = _digests({name: there[name] for name in self._frozen if name in there})
         for name in self._frozen:
-            if found.get(name) != self._applied_digests[name]:
+            if digests.get(name) != self._applied_digests[name]:
                 raise self._broken(
                     f"changed the frozen tensor {name} in training: let it change what it left trainable alone."
                 )
         with torch.no_grad():
             state, self._trained = self._features(self.backbone, self._first)
-        difference = _difference(state.tokens, self._entering) if self._first else 0.0
-        if not difference <= _TOLERANCE:
+        found = difference(state.tokens, self._entering) if self._first else 0.0
+        if not found <= _TOLERANCE:
             raise self._broken(
-                f"changed what enters block {self._first} in training, by {difference:.1e} of its size, and says that "
+                f"changed what enters block {self._first} in training, by {found:.1e} of its size, and says that "
                 "this is the first block it changes: let first_trainable_block name an earlier one."
             )
 
@@ -175,18 +175,21 @@ class Contract:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(1)  # whatever is drawn and not saved must show
             strategy.apply(fresh)
-            strategy.load_state_dict(fresh, self.strategy.state_dict(self.backbone))
+            try:
+                strategy.load_state_dict(fresh, self.strategy.state_dict(self.backbone))
+            except PeftCorrError as error:
+                raise self._broken(f"does not take back the adapter that it gave: {error}") from error
             features = self._features(fresh, self._first)[1]
-        if not (difference := _difference(features, self._trained)) <= _TOLERANCE:
+        if not (found := difference(features, self._trained)) <= _TOLERANCE:
             raise self._broken(
                 f"does not come back: its adapter, loaded into a fresh backbone, gives features that differ by "
-                f"{difference:.1e} of their size: let state_dict and load_state_dict hold all that training changes."
+                f"{found:.1e} of their size: let state_dict and load_state_dict hold all that training changes."
             )
 
     def _features(self, backbone: Backbone, k: int) -> tuple[TokenState, Tensor]:
         if backbone.uses_categories:
             backbone.condition(["object"])
-        with _evaluating(backbone), torch.random.fork_rng(devices=[]):
+        with evaluating(backbone), torch.random.fork_rng(devices=[]):
             state = backbone.prefix(self._image, k)
             return state, backbone.suffix(state, k)
 
@@ -222,7 +225,8 @@ def _bare(backbone: Backbone) -> Backbone | None:
 
 
 @contextmanager
-def _evaluating(backbone: nn.Module) -> Iterator[None]:
+def evaluating(backbone: nn.Module) -> Iterator[None]:
+    """Every module in evaluation mode in the block, and as it was after it."""
     modes = [(module, module.training) for module in backbone.modules()]
     backbone.eval()
     try:
@@ -247,7 +251,7 @@ def _may_change(backbone: nn.Module) -> set[str]:
     }
 
 
-def _difference(one: Tensor, other: Tensor) -> float:
+def difference(one: Tensor, other: Tensor) -> float:
     """How far apart two tensors are, as a share of the other's size."""
     if one.shape != other.shape:
         return float("inf")
