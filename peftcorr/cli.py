@@ -20,6 +20,7 @@ from peftcorr.commands import (
     data,
     export,
     ls,
+    new,
     params,
     run,
     score,
@@ -33,7 +34,7 @@ from peftcorr.registry import blaming_plugins, load_plugin_file
 
 COMMANDS = (
     run, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, export, validate,
-    check_plugin, cache, completion,
+    check_plugin, new, cache, completion,
 )  # fmt: skip
 
 
