@@ -84,7 +84,9 @@ class Registry(Generic[T]):
     def _add(self, entry: Entry[type[T]]) -> None:
         if entry.origin != OURS:
             target = entry.target
-            _plugins.add(target.partition(":")[0].partition(".")[0] if isinstance(target, str) else target.__module__)
+            _plugins.add(
+                target.partition(":")[0].partition(".")[0] if isinstance(target, str) else target.__module__
+            )
         known = self._entries.get(entry.name)
         if known is not None and known.error is None:
             raise PeftCorrError(
@@ -130,7 +132,10 @@ class Registry(Generic[T]):
             try:
                 entry.target = self._checked(resolve_name(entry.target), name)
                 entry.summary = entry.summary or _first_line(entry.target)
-            except (Exception, SystemExit) as error:  # a plugin may fail in any way, and not take the rest with it
+            except (
+                Exception,
+                SystemExit,
+            ) as error:  # a plugin may fail in any way, and not take the rest with it
                 entry.error = _in_a_line(error)
         return entry
 
@@ -241,7 +246,10 @@ def load_plugin_file(path: Path) -> ModuleType:
     _plugins.add(name)
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever the plugin's own code raises is reported as the plugin's
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # whatever the plugin's own code raises is reported as the plugin's
         del sys.modules[name]
         if isinstance(error, PeftCorrError):
             raise

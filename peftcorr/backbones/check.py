@@ -55,7 +55,9 @@ class Check:
                 f"stride and image_size say {wanted} in torch.float32: mend whichever is wrong."
             )
         if not bool(torch.isfinite(self._features).all()):
-            raise self._broken("gives features that are not finite: look at its weights and its mean and std.")
+            raise self._broken(
+                "gives features that are not finite: look at its weights and its mean and std."
+            )
         if not torch.equal(self._of(self._images), self._features):
             raise self._broken("gives other features of the same images: let it draw nothing at random.")
 
@@ -74,7 +76,9 @@ class Check:
                     "from block k what prefix leaves out."
                 )
             if len(state.tokens) != len(self._images):
-                raise self._broken(f"keeps a state of {len(state.tokens)} rows for 2 images: let tokens begin with B.")
+                raise self._broken(
+                    f"keeps a state of {len(state.tokens)} rows for 2 images: let tokens begin with B."
+                )
 
     def check_batches(self) -> None:
         """An image's features do not depend on what else is in the batch."""
@@ -98,14 +102,18 @@ class Check:
                 raise self._broken(
                     f"says that {site.block} has {site.parameters:,} parameters, but it has {parameters_of(block):,}."
                 )
-            places = [name for name in (site.norm2, site.attention_output, site.mlp_output) if name is not None]
+            places = [
+                name for name in (site.norm2, site.attention_output, site.mlp_output) if name is not None
+            ]
             layers = [name for names in site.linears.values() for name in names]
             for name in (*places, *layers):
                 if name not in modules:
                     raise self._broken(f"names {name} in its sites, which is not there.")
             for name in layers:
                 if not hasattr(modules[name], "weight"):
-                    raise self._broken(f"names {name} as a linear layer, but it is a {type(modules[name]).__name__}.")
+                    raise self._broken(
+                        f"names {name} as a linear layer, but it is a {type(modules[name]).__name__}."
+                    )
             if odd := sorted(set(site.linears) - set(ROLES)):
                 raise self._broken(f"has a layer of the role {odd[0]!r}: choose among {', '.join(ROLES)}.")
 
@@ -134,10 +142,14 @@ class Check:
         try:
             twin = copy.deepcopy(self.backbone)
         except Exception as error:
-            raise self._broken(f"cannot be copied by copy.deepcopy ({error}): keep no such object in it.") from error
+            raise self._broken(
+                f"cannot be copied by copy.deepcopy ({error}): keep no such object in it."
+            ) from error
         with torch.no_grad():
             if not torch.equal(twin.features(self._said(self._images, twin)), self._features):
-                raise self._broken("gives other features when it is copied: keep no tensor outside of its modules.")
+                raise self._broken(
+                    "gives other features when it is copied: keep no tensor outside of its modules."
+                )
 
     def check_shapes(self, shapes: Callable[..., Backbone]) -> None:
         """On the meta device, without weights, it has the same parameters and the same map."""
@@ -145,7 +157,9 @@ class Check:
         mine, there = ({name: p.shape for name, p in b.named_parameters()} for b in (self.backbone, meta))
         if mine != there:
             odd = sorted(name for name in {*mine, *there} if mine.get(name) != there.get(name))[0]
-            raise self._broken(f"has another {odd} when it is built on the meta device: let build(config, None) agree.")
+            raise self._broken(
+                f"has another {odd} when it is built on the meta device: let build(config, None) agree."
+            )
         if not all(parameter.is_meta for parameter in meta.parameters()):
             raise self._broken("has values when build gets no weights: build it under torch.device('meta').")
         if (meta.stride, meta.channels) != (self.backbone.stride, self.backbone.channels):

@@ -6,20 +6,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from peftcorr.backbones import dinov2, dinov3, dinov3_convnext, sam
 from peftcorr.backbones.base import Backbone
 from peftcorr.backbones.huggingface import HuggingFace, published
+from peftcorr.backbones.randomised import randomised
 from peftcorr.backbones.timm.base import create
 from peftcorr.backbones.timm.model import named
 from peftcorr.errors import PeftCorrError
-
-M = TypeVar("M", bound=nn.Module)
 
 
 def families() -> dict[str, Callable[[], Backbone]]:
@@ -27,8 +24,10 @@ def families() -> dict[str, Callable[[], Backbone]]:
 
     Stable Diffusion is left out where diffusers is not installed.
     """
-    made = {
-        "dinov2": partial(_huggingface, dinov2.Dinov2, dinov2.Variant(32, 3, 2, patch=8, pretrained_size=32), 32),
+    made: dict[str, Callable[[], Backbone]] = {
+        "dinov2": partial(
+            _huggingface, dinov2.Dinov2, dinov2.Variant(32, 3, 2, patch=8, pretrained_size=32), 32
+        ),
         "dinov2, gated, registers": partial(
             _huggingface,
             dinov2.Dinov2,
@@ -37,7 +36,10 @@ def families() -> dict[str, Callable[[], Backbone]]:
         ),
         "dinov3": partial(_huggingface, dinov3.Dinov3ViT, dinov3.Variant(32, 3, 2, 128, patch=8), 32),
         "dinov3_convnext": partial(
-            _huggingface, dinov3_convnext.Dinov3ConvNext, dinov3_convnext.Variant((8, 16, 24, 40), (2, 1, 3, 2)), 64
+            _huggingface,
+            dinov3_convnext.Dinov3ConvNext,
+            dinov3_convnext.Variant((8, 16, 24, 40), (2, 1, 3, 2)),
+            64,
         ),
         "sam": partial(
             _huggingface, sam.Sam, sam.Variant(32, 4, 2, (1, 3), window=3, neck=16, pretrained_size=128), 128
@@ -56,41 +58,13 @@ def families() -> dict[str, Callable[[], Backbone]]:
 def _huggingface(family: type[HuggingFace], variant: Any, size: int) -> Backbone:
     cls = published(family, f"Small{family.__name__}", "Small.", "", variant)
     model_class, config = cls.architecture()
-    return settled(cls(cls.Config(image_size=size), randomised(model_class(config))))
+    backbone = cls(cls.Config(image_size=size), randomised(model_class(config)))
+    return backbone.requires_grad_(False).eval()
 
 
 def _timm(name: str, size: int) -> Backbone:
     cls = named(f"timm/{name}")
-    config = cls.Config(image_size=size)  # type: ignore[call-arg]
+    config = cls.Config(image_size=size)
     with TemporaryDirectory() as folder:
         save_file(randomised(create(name, size)).state_dict(), Path(folder) / "model.safetensors")
-        return settled(cls.build(config, cls.find_weights(config, Path(folder))))
-
-
-def settled(backbone: Backbone) -> Backbone:
-    """The backbone, frozen and evaluating."""
-    return backbone.requires_grad_(False).eval()
-
-
-def randomised(model: M, seed: int = 0) -> M:
-    """The model with every parameter, and every running statistic, random: none at 0 or 1.
-
-    Published initialisations leave biases at 0, norms and LayerScale at 1, and SAM's has features that are all but
-    constant: on those nobody would see that a layer is skipped or applied twice.
-    """
-    random = partial(torch.rand, generator=torch.Generator().manual_seed(seed))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            noise = random(parameter.shape) - 0.5
-            if parameter.dim() > 1 and name.endswith("weight"):
-                parameter.copy_(12**0.5 * noise / parameter[0].numel() ** 0.5)
-            elif name.endswith("gain") or (parameter.dim() == 1 and not name.endswith("bias")):
-                parameter.copy_(1 + noise)
-            else:
-                parameter.copy_(noise)
-        for name, buffer in model.named_buffers():
-            if name.endswith("running_var"):
-                buffer.copy_(0.5 + random(buffer.shape))
-            elif name.endswith("running_mean"):
-                buffer.copy_(random(buffer.shape) - 0.5)
-    return model
+        return cls.build(config, cls.find_weights(config, Path(folder))).requires_grad_(False).eval()

@@ -6,6 +6,7 @@ import argparse
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ Checks = Iterator[tuple[str, Callable[[], None]]]
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
     parser.add_argument(
-        "what", metavar="FILE|NAME", help="Python file, whose classes are checked, or a name, as peftcorr ls lists them"
+        "what",
+        metavar="FILE|NAME",
+        help="Python file, whose classes are checked, or a name, as peftcorr ls lists them",
     )
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="key=value",
@@ -88,7 +91,9 @@ def _classes(what: str) -> list[tuple[str, str, type[Any]]]:
     if not what.endswith(".py"):
         found = [(r.kind, what, r.get(what)) for r in REGISTRIES if r.find(what) is not None]
         if not found:
-            raise PeftCorrError(f"There is nothing called {what!r}: give a Python file, or a name of peftcorr ls.")
+            raise PeftCorrError(
+                f"There is nothing called {what!r}: give a Python file, or a name of peftcorr ls."
+            )
         return found
     module = load_plugin_file(Path(what))
     bases = {registry.kind: registry.base_class() for registry in REGISTRIES}
@@ -100,7 +105,9 @@ def _classes(what: str) -> list[tuple[str, str, type[Any]]]:
         if issubclass(cls, base)
     ]
     if not found:
-        raise PeftCorrError(f"{what} defines no strategy, backbone, dataset or predictor: derive one from its base class.")
+        raise PeftCorrError(
+            f"{what} defines no strategy, backbone, dataset or predictor: derive one from its base class."
+        )
     return found
 
 
@@ -113,7 +120,9 @@ def _options(assignments: Sequence[str], kind: str, cls: type[Any]) -> Any:
     try:
         return cls.Config(**parse_set(list(assignments)))
     except ValidationError as error:
-        raise PeftCorrError(f"{kind} {cls.__name__}: {explain(error, cls.Config)} --set key=value gives options.") from error
+        raise PeftCorrError(
+            f"{kind} {cls.__name__}: {explain(error, cls.Config)} --set key=value gives options."
+        ) from error
 
 
 def _row(subject: str, checks: Callable[[], Checks]) -> Row:
@@ -143,7 +152,7 @@ def _strategy(cls: type[Any], config: Any, parsed: argparse.Namespace, progress:
     made, rows = families(), []
     with progress.track(f"check {cls.__name__}", len(made), "families") as bar:
         for family, pretrained in made.items():
-            rows.append(_row(family, lambda pretrained=pretrained: checks(lambda: cls(config), pretrained)))
+            rows.append(_row(family, partial(checks, lambda: cls(config), pretrained)))
             bar.advance(1)
     return rows
 
@@ -175,14 +184,14 @@ def _dataset(cls: type[Any], config: Any, parsed: argparse.Namespace, progress: 
     whole = _row("splits", lambda: iter([("splits", lambda: check_source(make()))]))
     if whole.refused:
         return [whole]
-    return [_row(split, lambda split=split: checks(make, split)) for split in make().splits()]
+    return [_row(split, partial(checks, make, split)) for split in make().splits()]
 
 
 def _predictor(cls: type[Any], config: Any, parsed: argparse.Namespace, progress: Progress) -> list[Row]:
     with importing():
         from peftcorr.matching.check import checks
 
-    return [_row(f"stride {stride}", lambda stride=stride: checks(cls(config), stride)) for stride in _STRIDES]
+    return [_row(f"stride {stride}", partial(checks, cls(config), stride)) for stride in _STRIDES]
 
 
 _KINDS = {"strategy": _strategy, "backbone": _backbone, "dataset": _dataset, "predictor": _predictor}
@@ -191,7 +200,9 @@ _KINDS = {"strategy": _strategy, "backbone": _backbone, "dataset": _dataset, "pr
 def _print(console: Console, title: str, rows: Sequence[Row]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row.outcomes))
     cells = [(row.subject, *(row.outcomes.get(name, "") for name in names)) for row in rows]
-    print_table(console, ("", *names), cells, text=range(len(names) + 1), whole=range(len(names) + 1), title=title)
+    print_table(
+        console, ("", *names), cells, text=range(len(names) + 1), whole=range(len(names) + 1), title=title
+    )
     for row in rows:
         if row.reason is not None:
             on = f"{row.subject}: " if row.subject else ""

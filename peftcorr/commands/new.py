@@ -30,7 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
     parser.add_argument("kind", choices=[registry.kind for registry in REGISTRIES], help="what it is to be")
     parser.add_argument(
-        "name", metavar="NAME", help="what recipes will call it: small letters, digits and _; NAME.py is written here"
+        "name",
+        metavar="NAME",
+        help="what recipes will call it: small letters, digits and _; NAME.py is written here",
     )
 
 
@@ -42,7 +44,9 @@ def run(parsed: argparse.Namespace) -> int:
     """
     kind, name, file = parsed.kind, parsed.name, Path(f"{parsed.name}.py")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,60}", name):
-        raise PeftCorrError(f"The name of a new {kind} is of small letters, digits and _, a letter first: choose such a one.")
+        raise PeftCorrError(
+            f"The name of a new {kind} is of small letters, digits and _, a letter first: choose such a one."
+        )
     [registry] = [registry for registry in REGISTRIES if registry.kind == kind]
     if registry.find(name) is not None:
         raise PeftCorrError(f"There is a {kind} {name} already: choose another name.")

@@ -36,7 +36,9 @@ class Check:
         self._name, self._stride, self._settings = type(predictor).__name__, stride, predictor.points
         feature = _target()
         self._maps = torch.stack([feature @ feature[row, column] for row, column in _CELLS])
-        self._predictor = predictor.for_target(feature) if isinstance(predictor, TargetPredictor) else predictor
+        self._predictor = (
+            predictor.for_target(feature) if isinstance(predictor, TargetPredictor) else predictor
+        )
 
     def check_points(self) -> None:
         """(..., 2) for maps (..., h, w), float64, finite; the maps stay as they are."""
@@ -52,7 +54,9 @@ class Check:
             if not bool(torch.isfinite(points).all()):
                 raise self._broken("gives points that are not finite.")
         if not torch.equal(kept, self._maps):
-            raise self._broken("changes the maps that it is given, which others read after it: work on a copy.")
+            raise self._broken(
+                "changes the maps that it is given, which others read after it: work on a copy."
+            )
 
     def check_batches(self) -> None:
         """A map's point does not depend on the maps beside it."""

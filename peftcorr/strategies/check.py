@@ -55,7 +55,7 @@ def _two_steps(contract: Contract) -> None:
         features = _features(backbone)
         wanted = torch.randn_like(features) if wanted is None else wanted
         loss, penalty = ((features - wanted) ** 2).mean(), strategy.penalty(backbone)
-        (loss if penalty is None else loss + penalty).backward()
+        torch.autograd.backward(loss if penalty is None else loss + penalty)
         optimizer.step()
         # As at the end of a training of a thousand steps: schedules are long.
         strategy.after_step(backbone, step, 1000)

@@ -82,7 +82,9 @@ class Contract:
         self._applied_digests = _digests(self._applied)
         loose = _may_change(self.backbone)
         self._frozen = [n for n, tensor in self._applied.items() if not (tensor.requires_grad or n in loose)]
-        self._began = {n: tensor.detach().clone() for n, tensor in self._pretrained.items() if tensor.requires_grad}
+        self._began = {
+            n: tensor.detach().clone() for n, tensor in self._pretrained.items() if tensor.requires_grad
+        }
 
     def check_weights(self) -> None:
         """Refuse a strategy that changes or takes away a pretrained tensor when it is applied."""
@@ -217,9 +219,11 @@ def _image(backbone: Backbone) -> Tensor:
 
 def _bare(backbone: Backbone) -> Backbone | None:
     """The modules without their parameters; None of a backbone that cannot be copied, which check-plugin refuses."""
-    parameters = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), False) for p in backbone.parameters()}
+    parameters = {
+        id(p): nn.Parameter(torch.empty_like(p, device="meta"), False) for p in backbone.parameters()
+    }
     try:
-        return copy.deepcopy(backbone, parameters)  # type: ignore[arg-type]
+        return copy.deepcopy(backbone, parameters)
     except Exception:  # whatever a library's object says that has no copy
         return None
 
@@ -268,7 +272,7 @@ def _digest(tensor: Tensor) -> Tensor:
     """Sum of all bit patterns, each times an odd number of its place, modulo 2^64: one change always shows."""
     bits = tensor.detach().contiguous().flatten().view(_BITS[tensor.element_size()])
     total = torch.zeros((), dtype=torch.int64, device=bits.device)
-    for chunk, part in enumerate(bits.split(_CHUNK)):
+    for chunk, part in enumerate(torch.split(bits, _CHUNK)):
         first = 2 * chunk * _CHUNK + 1
         places = torch.arange(first, first + 2 * len(part), 2, device=bits.device)
         total += (part.long() * places).sum()

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.backbones.diffusion.stable_diffusion import StableDiffusion, Variant
-from peftcorr.backbones.small import randomised, settled
+from peftcorr.backbones.randomised import randomised
 
 
 class SmallDiffusion(StableDiffusion):
@@ -68,4 +68,4 @@ def small_diffusion() -> Backbone:
         randomised(transformers.CLIPTextModel(transformers.CLIPTextConfig(**text))),
         _Letters(),
     )
-    return settled(backbone)
+    return backbone.requires_grad_(False).eval()
