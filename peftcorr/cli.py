@@ -15,12 +15,14 @@ from peftcorr import __version__
 from peftcorr.commands import (
     breakdown,
     cache,
+    check_plugin,
     compare,
     compile,
     completion,
     data,
     export,
     ls,
+    new,
     params,
     run,
     score,
@@ -31,10 +33,11 @@ from peftcorr.commands import (
 from peftcorr.console.table import print_whole
 from peftcorr.errors import PeftCorrError, reason, shortened, shown
 from peftcorr.machine.startup import announce, importing, is_main_process, quiet_libraries
+from peftcorr.registry import blaming_plugins, load_plugin_file
 
 COMMANDS = (
-    run, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, export, validate, cache,
-    completion,
+    run, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, export, validate,
+    check_plugin, new, cache, completion,
 )  # fmt: skip
 
 _LONGEST = 2_000  # letters of a sentence
@@ -60,12 +63,11 @@ def main(arguments: Sequence[str]) -> int:
         if parsed.announced:
             announce()
         if parsed.plugin:
-            from peftcorr.registry import load_plugin_file
-
             with importing():
                 for plugin in parsed.plugin:
                     load_plugin_file(plugin)
-        code: int = parsed.run(parsed)
+        with blaming_plugins():
+            code: int = parsed.run(parsed)
         if sys.stdout is not None:  # where it was closed before the start
             sys.stdout.flush()
     except PeftCorrError as error:

@@ -15,6 +15,14 @@ class PeftCorrError(Exception):
     """Something the user can mend: the message names the file or option and says how."""
 
 
+class BrokenContract(PeftCorrError):
+    """A class does not do what its kind promises; the message names it, what it did and the mend."""
+
+
+class PluginFailed(PeftCorrError):
+    """A plugin's own code raised an error, or tried to end the process; the message has file and line."""
+
+
 class TrainingDiverged(PeftCorrError):
     """The loss is no longer finite; nothing after that step can be trusted."""
 

@@ -27,6 +27,7 @@ from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.files import atomic_path
 from peftcorr.predictions import write_predictions
+from peftcorr.registry import blaming_plugins
 from peftcorr.results.environment import PeakMemory, environment
 from peftcorr.results.record import Cost, Record
 from peftcorr.strategies.base import Strategy
@@ -42,7 +43,8 @@ def run(plan: Plan, bench: Workbench) -> Record:
     accelerator = Accelerator(mixed_precision=plan.recipe.precision)
     record = _blank_record(plan)
     try:
-        return _run(plan, bench, accelerator, record)
+        with blaming_plugins():
+            return _run(plan, bench, accelerator, record)
     except Exception as error:
         own = isinstance(error, PeftCorrError)
         standing = bench.store.read(record.run_id)
@@ -61,9 +63,10 @@ def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record)
     set_seed(plan.recipe.seed)
 
     with selecting():
-        backbone, strategy = plan.model.build()
-        backbone.to(accelerator.device)
+        contract = plan.model.begin(accelerator.device)
+        backbone, strategy = contract.backbone, contract.strategy
         trained = train(plan, bench, backbone, strategy, accelerator)
+        contract.end()
 
     scored = score(plan, bench, backbone, accelerator)
     forwards = torch.tensor(scored.forwards, device=accelerator.device)

@@ -10,20 +10,25 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from pkgutil import resolve_name
+from types import ModuleType
 from typing import Generic, TypeVar
 
-from peftcorr.errors import PeftCorrError, did_you_mean, reason, shortened, shown
+from peftcorr.errors import PeftCorrError, PluginFailed, did_you_mean, shortened, shown
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
 
 OURS = "peftcorr"
 """Origin of what this package registers itself."""
+
+_plugins: set[str] = set()  # modules, or packages, that registered something or were loaded as a plugin
 
 
 @dataclass
@@ -77,6 +82,11 @@ class Registry(Generic[T]):
         self._families[sign] = target
 
     def _add(self, entry: Entry[type[T]]) -> None:
+        if entry.origin != OURS:
+            target = entry.target
+            _plugins.add(
+                target.partition(":")[0].partition(".")[0] if isinstance(target, str) else target.__module__
+            )
         known = self._entries.get(entry.name)
         if known is not None and known.error is None:
             raise PeftCorrError(
@@ -156,8 +166,13 @@ class Registry(Generic[T]):
                 label = f"{point.name} ({origin})"
                 self._entries[label] = Entry(label, origin, point.value, error=str(error))
 
+    def base_class(self) -> type[T]:
+        """The class that every entry derives from."""
+        found: type[T] = resolve_name(self.base)
+        return found
+
     def _checked(self, found: object, name: str) -> type[T]:
-        base = resolve_name(self.base)
+        base = self.base_class()
         if not (isinstance(found, type) and issubclass(found, base)):
             raise TypeError(f"{name}: {shown(found)} is no subclass of {base.__module__}.{base.__qualname__}")
         return found
@@ -168,10 +183,54 @@ def _first_line(cls: type) -> str:
 
 
 def _in_a_line(error: BaseException) -> str:
-    return str(error) if isinstance(error, PeftCorrError) else f"{type(error).__name__}: {reason(error)}"
+    if isinstance(error, PeftCorrError):
+        return str(error)
+    kind = "it calls sys.exit" if isinstance(error, SystemExit) else type(error).__name__
+    text = f"{kind}: {reason(error)}" if str(error) else kind
+    line = plugin_line(error)
+    return text if line is None else f"{text} ({line})"
 
 
-def load_plugin_file(path: Path) -> None:
+def plugin_line(error: BaseException) -> str | None:
+    """``FILE, line N``: where in a plugin an error came from; None if our code or a library's is to blame.
+
+    That is the innermost line of a plugin, unless the plugin had called our code again by then.
+    """
+    found = None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__"))
+        top = module.partition(".")[0]
+        if top == OURS:
+            found = None
+        elif _plugins & {top, module}:
+            found = f"{frame.f_code.co_filename}, line {number}"
+    return found
+
+
+@contextmanager
+def blaming_plugins() -> Iterator[None]:
+    """Put what a plugin's own code raises in the block into words, and say where; also that it calls ``sys.exit``.
+
+    PEFTCORR_DEBUG=1 prints the traceback. Memory that is not there is nobody's fault.
+
+    Raises:
+        PluginFailed: for such an error; every other one passes.
+    """
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        short = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        line = None if short or isinstance(error, PeftCorrError) else plugin_line(error)
+        if line is None:
+            raise
+        if os.environ.get("PEFTCORR_DEBUG"):
+            traceback.print_exc()
+        raise PluginFailed(
+            f"A plugin failed: {_in_a_line(error)}. PEFTCORR_DEBUG=1 shows how it came there."
+        ) from error
+
+
+def load_plugin_file(path: Path) -> ModuleType:
     """Import `path`, whose decorators then register what it defines.
 
     Raises:
@@ -185,6 +244,7 @@ def load_plugin_file(path: Path) -> None:
         raise PeftCorrError(f"--plugin {path}: this is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    _plugins.add(name)
     try:
         spec.loader.exec_module(module)
     except BaseException as error:  # whatever the plugin's own code raises is reported as the plugin's
@@ -192,3 +252,4 @@ def load_plugin_file(path: Path) -> None:
         if isinstance(error, (PeftCorrError, KeyboardInterrupt)):
             raise
         raise PeftCorrError(f"--plugin {path} cannot be imported: {_in_a_line(error)}") from error
+    return module

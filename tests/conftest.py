@@ -15,6 +15,10 @@ from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 from scipy.io import savemat
 
+from peftcorr.backbones import BACKBONES
+from peftcorr.data import DATASETS
+from peftcorr.matching import PREDICTORS
+from peftcorr.strategies import STRATEGIES
 from tests.commanding import Commands
 
 torch.set_num_threads(1)  # several workers with all cores each wait for one another most of the time
@@ -150,6 +154,13 @@ def make_willow(tmp_path: Path) -> Callable[..., Path]:
 def willow_root(make_willow: Callable[..., Path]) -> Path:
     """A folder in PF-Willow's layout with 12 pairs."""
     return make_willow()
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    for registry in (STRATEGIES, BACKBONES, DATASETS, PREDICTORS):
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
 
 
 @pytest.fixture

@@ -11,44 +11,14 @@ from typing import Any
 import torch
 import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from pydantic import Field
 from torch import Tensor, nn
 
+from peftcorr.backbones.diffusion.small import SmallDiffusion
 from peftcorr.backbones.diffusion.stable_diffusion import StableDiffusion, Variant
 
 SIZE = 128  # pixels: latents of 16 x 16, and 2 x 2 in the middle of the UNet
 WIDTHS = (16, 24, 32, 32)
 DEPTH = {0: 7, 1: 10, 2: 13, 3: 16}  # blocks to the end of each up block
-
-
-class SmallDiffusion(StableDiffusion):
-    """Four resolutions as the published ones, 16 to 32 wide."""
-
-    class Config(StableDiffusion.Config):
-        image_size: int = Field(default=SIZE, gt=0)
-        ensemble: int = Field(default=2, ge=1)
-
-    variant = Variant(
-        unet={
-            "block_out_channels": WIDTHS,
-            "norm_num_groups": 8,
-            "cross_attention_dim": 24,
-            "attention_head_dim": 2,
-            "use_linear_projection": False,
-        },
-        text={
-            "vocab_size": 60,
-            "hidden_size": 24,
-            "intermediate_size": 48,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "bos_token_id": 58,
-            "eos_token_id": 59,
-            "max_position_embeddings": 32,
-        },
-        pad_token="!",
-        vae={"block_out_channels": (4, 8, 8, 8), "norm_num_groups": 4, "scaling_factor": 0.5},
-    )
 
 
 class SmallDiffusion21(SmallDiffusion):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from peftcorr import registry as registry_module
-from peftcorr.errors import PeftCorrError, did_you_mean
-from peftcorr.registry import Registry, load_plugin_file
+from peftcorr.errors import PeftCorrError, PluginFailed, did_you_mean
+from peftcorr.registry import Registry, blaming_plugins, load_plugin_file
 from peftcorr.strategies import STRATEGIES, Strategy
 from peftcorr.strategies.frozen import Frozen
 
@@ -229,3 +229,96 @@ def pair_of(name: str) -> type[Strategy]:
     if name.count("+") != 1:
         raise PeftCorrError("not two names")
     return type(name, (Frozen,), {})
+
+
+FAILING = """
+import sys
+from peftcorr.strategies import STRATEGIES
+from peftcorr.strategies.frozen import Frozen
+
+
+@STRATEGIES.register("{name}")
+class Plugin(Frozen):
+    \"\"\"Fails when it is asked.\"\"\"
+
+    def learning_rate(self):
+        {body}
+"""
+
+
+def loaded(tmp_path: Path, name: str, body: str) -> type[Strategy]:
+    file = tmp_path / f"{name}.py"
+    file.write_text(FAILING.format(name=name, body=body), encoding="utf-8")
+    load_plugin_file(file)
+    return STRATEGIES.get(name)
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize(
+    ("name", "body", "said"),
+    [
+        (
+            "divides",
+            "return 1 / 0",
+            r"A plugin failed: ZeroDivisionError: division by zero \(\S+divides\.py, line 12\)\.",
+        ),
+        ("exits", "sys.exit()", r"A plugin failed: it calls sys\.exit \(\S+exits\.py, line 12\)\."),
+        (
+            "exits_well",
+            "sys.exit(0)",
+            r"A plugin failed: it calls sys\.exit: 0 \(\S+exits_well\.py, line 12\)\.",
+        ),
+        (
+            "asks_torch",
+            "import torch; torch.eye(2) @ torch.eye(3)",
+            r"RuntimeError: .* \(\S+asks_torch\.py, line 12\)",
+        ),
+    ],
+)
+def test_an_error_inside_a_plugin_names_its_line(
+    tmp_path: Path,
+    name: str,
+    body: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cls = loaded(tmp_path, name, body)
+    for debug in ("", "1"):
+        monkeypatch.setenv("PEFTCORR_DEBUG", debug)
+        with pytest.raises(PluginFailed, match=said), blaming_plugins():
+            cls(cls.Config()).learning_rate()
+        assert ("Traceback" in capsys.readouterr().err) is bool(debug)
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize("error", ["MemoryError()", "KeyboardInterrupt()", "PeftCorrError('mend this')"])
+def test_what_is_not_the_plugins_fault_passes(tmp_path: Path, error: str) -> None:
+    name = error.partition("(")[0].lower()
+    cls = loaded(tmp_path, name, f"from peftcorr.errors import PeftCorrError; raise {error}")
+    with pytest.raises((MemoryError, KeyboardInterrupt, PeftCorrError)) as caught, blaming_plugins():
+        cls(cls.Config()).learning_rate()
+    assert type(caught.value).__name__ == error.partition("(")[0]
+
+
+@pytest.mark.usefixtures("plugins")
+def test_an_error_of_ours_below_a_plugin_is_ours(tmp_path: Path) -> None:
+    cls = loaded(tmp_path, "asks_us", "from peftcorr.errors import nearest; return nearest(None, ['a'])")
+    with pytest.raises(TypeError), blaming_plugins():
+        cls(cls.Config()).learning_rate()
+
+
+def test_a_file_that_exits_is_a_broken_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "leaving.py"
+    file.write_text("x = 1\nraise SystemExit\n", encoding="utf-8")
+    with pytest.raises(
+        PeftCorrError, match=r"cannot be imported: it calls sys\.exit \(\S+leaving\.py, line 2\)"
+    ):
+        load_plugin_file(file)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = install(monkeypatch, ("left", "leaving:Left"))
+    assert registry.names() == ["frozen", "left"]
+    with pytest.raises(
+        PeftCorrError, match=r"cannot be loaded: it calls sys\.exit \(\S+leaving\.py, line 2\)"
+    ):
+        registry.get("left")

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from peftcorr.backbones import BACKBONES, Backbone, Weights
 from peftcorr.config import Section, make, options
 from peftcorr.data.base import DatasetSource
@@ -23,6 +25,7 @@ from peftcorr.results.choice import chosen_predictor
 from peftcorr.results.identity import run_id
 from peftcorr.strategies import STRATEGIES, Strategy
 from peftcorr.strategies.base import apply_checked
+from peftcorr.strategies.contract import Contract
 
 FindWeights = Callable[[type[Backbone], Backbone.Config], Weights | None]
 
@@ -69,6 +72,17 @@ class Model:
         backbone = self.backbone.build(self.options, self.weights)
         apply_checked(strategy, backbone)
         return backbone, strategy
+
+    def begin(self, device: torch.device) -> Contract:
+        """As `build`, with the strategy held to its contract, and the backbone on a device.
+
+        Raises:
+            PeftCorrError: as `build`, or if the strategy breaks its contract.
+        """
+        strategy = self.strategy()
+        contract = Contract(strategy, self.backbone.build(self.options, self.weights), device)
+        contract.begin()
+        return contract
 
     def shapes(self) -> tuple[Backbone, Strategy]:
         """As `build`, on the meta device: nothing is loaded.

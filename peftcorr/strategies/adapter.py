@@ -35,6 +35,8 @@ class Bottleneck(nn.Module):
 class Adapter(BlockStrategy):
     """Serial bottlenecks after attention and after the MLP, before each residual addition."""
 
+    starts_changed = True  # by little: both projections start near zero, not at it
+
     class Config(Strategy.Config):
         """Options of ``adapter``."""
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, BlockSites
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import BrokenContract, PeftCorrError
 
 if TYPE_CHECKING:
     from peftcorr.strategies.tuners.peft_format import PeftForm
@@ -25,14 +25,16 @@ Blocks = Annotated[
 class Strategy(ABC):
     """A way to adapt a backbone. A plugin derives from it; the core needs no edit.
 
-    `apply` gets a backbone whose every parameter is frozen. It unfreezes or injects, and should leave the
-    features as they were.
+    `apply` gets a backbone whose every parameter is frozen. It unfreezes or injects, and leaves the features as they
+    were. Every run holds a strategy to this: see `peftcorr.strategies.contract`.
 
     Attributes:
+        starts_changed: whether the features are others once it is applied, before any training.
         innermost: whether it changes the output of single pretrained layers: in a combination it is applied, and
             merged, before parts that wrap such layers or act on what they add up to.
     """
 
+    starts_changed: bool = False
     innermost: ClassVar[bool] = False
 
     class Config(BaseModel):
@@ -128,13 +130,22 @@ def apply_checked(strategy: Strategy, backbone: Backbone) -> None:
     """Freeze the backbone, apply the strategy, and hold it to its own closed form.
 
     Raises:
-        PeftCorrError: if the real number of trainable parameters differs from the closed form.
+        PeftCorrError: if the strategy cannot be applied, or as `check_count`.
     """
     backbone.requires_grad_(False)
     strategy.apply(backbone)
+    check_count(strategy, backbone)
+
+
+def check_count(strategy: Strategy, backbone: Backbone) -> None:
+    """Compare what an applied strategy left trainable with its closed form.
+
+    Raises:
+        BrokenContract: if the numbers of parameters differ.
+    """
     real, expected = backbone.trainable_parameters(), strategy.expected_parameters(backbone)
     if real != expected:
-        raise PeftCorrError(
+        raise BrokenContract(
             f"The strategy {type(strategy).__name__} left {real:,} parameters trainable, but its closed form says "
             f"{expected:,}: one of the two is wrong."
         )

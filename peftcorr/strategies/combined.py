@@ -31,6 +31,7 @@ class Combined(Strategy):
         super().__init__(config)
         made = {name: cls(getattr(config, name)) for name, cls in self.classes.items()}
         self.parts = dict(sorted(made.items(), key=lambda item: (not item[1].innermost, item[0])))
+        self.starts_changed = any(part.starts_changed for part in made.values())
 
     def apply(self, backbone: Backbone) -> None:
         """Apply each part to a frozen backbone, then unfreeze what all of them train.

@@ -46,6 +46,10 @@ class Head(Strategy):
 
     config: Config
 
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.starts_changed = config.channels is not None
+
     def apply(self, backbone: Backbone) -> None:
         """Put the projection behind the feature map, whose channels follow.
 

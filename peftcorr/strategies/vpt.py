@@ -70,6 +70,8 @@ class Vpt(BlockStrategy):
     own prompts and drops them at its end. Shallow: they go in before the first block and out after the last.
     """
 
+    starts_changed = True
+
     class Config(Strategy.Config):
         """Options of ``vpt``."""
 

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from peftcorr.backbones import BACKBONES, Backbone
-from tests import small_diffusion, small_models
-from tests.backbones import small_sam, test_dinov3, test_dinov3_convnext
+from peftcorr.backbones.small import families
+from tests.backbones import test_dinov3
 from tests.backbones.test_dinov3 import Gated as GatedDinov3
-from tests.backbones.test_dinov3 import Plain as PlainDinov3
 from tests.backbones.timm import timm_models
-from tests.small_models import Small, SmallGatedRegisters, save_weights
+from tests.small_models import Small, save_weights
 
 
 @dataclass(frozen=True)
@@ -33,26 +32,8 @@ class Family:
         return torch.rand((2, 3, self.size, self.size), generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def _dinov2(cls: type[Small]) -> Callable[[Path], Backbone]:
-    return lambda folder: small_models.build(cls, save_weights(cls, folder))
-
-
-def _dinov3(cls: type[PlainDinov3]) -> Callable[[Path], Backbone]:
-    return lambda folder: test_dinov3.load(cls, save_weights(cls, folder))  # type: ignore[arg-type]
-
-
-def _convnext(folder: Path) -> Backbone:
-    test_dinov3_convnext.reference().save_pretrained(folder)  # type: ignore[operator]
-    return test_dinov3_convnext.load(folder)
-
-
-def _sam(folder: Path) -> Backbone:
-    return small_sam.load(small_sam.save_checkpoint(folder / "sam.pth"))
-
-
-def _diffusion(folder: Path) -> Backbone:
-    cls = small_diffusion.SmallDiffusion
-    return small_diffusion.build(cls, small_diffusion.save_pipeline(cls, folder))
+def _dinov3_gated(folder: Path) -> Backbone:
+    return test_dinov3.load(GatedDinov3, save_weights(GatedDinov3, folder))  # type: ignore[arg-type]
 
 
 def _fusion(folder: Path) -> Backbone:
@@ -73,21 +54,16 @@ def _timm(name: str, size: int) -> Callable[[Path], Backbone]:
     return make
 
 
+SHIPPED = families()
 FAMILIES = {
-    "dinov2": Family(_dinov2(Small), 32),
-    "dinov2, gated, registers": Family(_dinov2(SmallGatedRegisters), 32),
-    "dinov3": Family(_dinov3(PlainDinov3), 32),
-    "dinov3, gated": Family(_dinov3(GatedDinov3), 32),
-    "dinov3_convnext": Family(_convnext, 64),
-    "sam": Family(_sam, 128),
-    "sd15": Family(_diffusion, 128),
+    **{name: Family(lambda _, make=make: make(), make().config.image_size) for name, make in SHIPPED.items()},
+    "dinov3, gated": Family(_dinov3_gated, 32),
     "fusion": Family(_fusion, 32),
-    "timm, ViT": Family(_timm("small_scaled", 32), 32),
+    "timm, scaled ViT": Family(_timm("small_scaled", 32), 32),
     "timm, EVA": Family(_timm("small_dinov3", 32), 32),
     "timm, Swin": Family(_timm("small_swin", 32), 32),
-    "timm, ResNet": Family(_timm("resnet10t", 64), 64),
-    "timm, ConvNeXt": Family(_timm("test_convnext", 64), 64),
 }
+"""The package's own small families, and others besides."""
 
 
 @cache
@@ -99,5 +75,7 @@ def _pretrained(name: str) -> Backbone:
 def fresh(name: str) -> Backbone:
     """A backbone of a family as it was pretrained, in evaluation mode."""
     backbone = copy.deepcopy(_pretrained(name))
+    if backbone.uses_categories:
+        backbone.condition(["cat", "cat"])
     backbone.requires_grad_(False)
     return backbone.eval()
