@@ -28,6 +28,7 @@ from peftcorr.commands import (
 )
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.startup import announce, importing, is_main_process, quiet_libraries
+from peftcorr.machine.termination import EXIT_CODE, Terminated, listening
 
 COMMANDS = (
     run, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, export, validate, cache,
@@ -44,30 +45,38 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command.
 
     Returns:
-        Exit code: 0, 1 if a cell of a sweep failed, 2 if the user has something to mend, 130 if it was stopped.
+        Exit code: 0, 1 if a cell of a sweep failed, 2 if the user has something to mend, 130 if it was stopped,
+        143 if SIGTERM ended it.
     """
     quiet_libraries()
     parser = make_parser()
     parsed = parser.parse_args(arguments, argparse.Namespace(arguments=list(arguments), parser=parser))
     try:
-        if parsed.announced:
-            announce()
-        if parsed.plugin:
-            from peftcorr.registry import load_plugin_file
-
-            with importing():
-                for plugin in parsed.plugin:
-                    load_plugin_file(plugin)
-        code: int = parsed.run(parsed)
+        with listening():
+            return _carried_out(parsed)
     except PeftCorrError as error:
         Console(stderr=True).print(
             f"peftcorr: {error}", style="red", highlight=False, markup=False, soft_wrap=True
         )
         return 2
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, Terminated) as stop:
+        ended = isinstance(stop, Terminated)
         if is_main_process():
-            print(f"peftcorr: stopped; {str(stop) or 'nothing was saved yet'}.", file=sys.stderr)
-        return 130
+            how = "ended by SIGTERM" if ended else "stopped"
+            print(f"peftcorr: {how}; {str(stop) or 'nothing was saved yet'}.", file=sys.stderr)
+        return EXIT_CODE if ended else 130
+
+
+def _carried_out(parsed: argparse.Namespace) -> int:
+    if parsed.announced:
+        announce()
+    if parsed.plugin:
+        from peftcorr.registry import load_plugin_file
+
+        with importing():
+            for plugin in parsed.plugin:
+                load_plugin_file(plugin)
+    code: int = parsed.run(parsed)
     return code
 
 

@@ -10,8 +10,29 @@ class PeftCorrError(Exception):
     """Something the user can mend: the message names the file or option and says how."""
 
 
-class TrainingDiverged(PeftCorrError):
+class RecipeFails(PeftCorrError):
+    """What a recipe says cannot be done, here or anywhere: the same recipe fails again.
+
+    Every other error is of the machine, or of files on it, and may be gone when the same command is run again.
+    """
+
+
+class TrainingDiverged(RecipeFails):
     """The loss is no longer finite; nothing after that step can be trusted."""
+
+
+def told(error: Exception) -> str:
+    """What went wrong, as one sentence or two: of an error of ours its own, of others what can be done about it."""
+    if isinstance(error, PeftCorrError):
+        return str(error)
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    # torch says so in several ways: OutOfMemoryError is its GPUs', the CPU's allocator raises a plain RuntimeError.
+    if isinstance(error, MemoryError) or "OutOfMemory" in text or "can't allocate memory" in text:
+        return (
+            f"Out of memory ({text[:200]}): free some, or lower training.images, encode_batch or --memory, and run the "
+            "same command again."
+        )
+    return f"{text} (PEFTCORR_DEBUG=1 shows where)"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from peftcorr.config import Section, make, options
 from peftcorr.data.base import DatasetSource
 from peftcorr.engine.ingredients import ingredients
 from peftcorr.engine.workbench import Workbench
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, RecipeFails
 from peftcorr.matching import PREDICTORS
 from peftcorr.matching.predictors import Predictor, label
 from peftcorr.metrics.presets import Preset, preset_named
@@ -63,18 +63,22 @@ class Model:
         """The backbone as it was pretrained, and the strategy, applied to it.
 
         Raises:
-            PeftCorrError: if the weights cannot be loaded or the strategy cannot be applied.
+            PeftCorrError: if the weights cannot be loaded.
+            RecipeFails: if the strategy cannot be applied.
         """
         strategy = self.strategy()
         backbone = self.backbone.build(self.options, self.weights)
-        apply_checked(strategy, backbone)
+        try:
+            apply_checked(strategy, backbone)
+        except PeftCorrError as error:
+            raise RecipeFails(str(error)) from error
         return backbone, strategy
 
     def shapes(self) -> tuple[Backbone, Strategy]:
         """As `build`, on the meta device: nothing is loaded.
 
         Raises:
-            PeftCorrError: if the strategy cannot be applied.
+            RecipeFails: if the strategy cannot be applied.
         """
         return replace(self, weights=None).build()
 
