@@ -32,7 +32,7 @@ def told(error: Exception) -> str:
             f"Out of memory ({text[:200]}): free some, or lower training.images, encode_batch or --memory, and run the "
             "same command again."
         )
-    return f"{text} (PEFTCORR_DEBUG=1 shows where)"
+    return text
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

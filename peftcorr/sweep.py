@@ -161,9 +161,11 @@ def _attempt(plan: Plan, bench: Workbench) -> Outcome:
         run(plan, bench)
         return Outcome(plan, "ran")
     except Exception as error:  # a defect of ours or of a library must not take the other cells with it
-        if os.environ.get("PEFTCORR_DEBUG") and not isinstance(error, PeftCorrError):
-            traceback.print_exc()
         text = told(error)
+        if not isinstance(error, PeftCorrError):
+            text += " (PEFTCORR_DEBUG=1 shows where)"
+            if os.environ.get("PEFTCORR_DEBUG"):
+                traceback.print_exc()
         if PartialState().num_processes > 1:
             # The others may wait for this one in a collective that it has left: it must end, and they with it.
             raise PeftCorrError(f"{plan.title} ({plan.run_id}): failed: {text}") from error

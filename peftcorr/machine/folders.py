@@ -89,4 +89,4 @@ def require_room(needs: Iterable[tuple[Place, int]]) -> None:
 
 
 def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+    return f"{size / 1e6:,.2f} MB"
