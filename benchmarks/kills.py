@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -274,12 +275,24 @@ def _disks(folder: Path) -> list[tuple[str, str]]:
     rows = []
     cache = folder / "unbroken" / "cache"
     with _mounted(folder / "small", "size=3m") as small:
-        ballast = small / "ballast"
-        ballast.write_bytes(bytes(1_900_000))  # the sweep fits the estimate, but not its states
-        for when in ("output of 3 MB, nearly full", "the same command, after space was made"):
-            out, code = _run(small / "out", cache)
-            rows.append((when, f"exit {code}: {_told(out)}"))
-            ballast.unlink(missing_ok=True)
+        out, code = _run(small / "out", cache)
+        rows.append(("output of 3 MB, too small for these cells", f"exit {code}: {_told(out)}"))
+        job = [*JOB[1:], "strategy.name=lora", "training.steps=60"]
+        job = [word for word in job if word not in ("frozen", "lora", "last_k", "adaptformer", "--strategy")]
+        filling = threading.Thread(target=_fill, args=(small,))
+        filling.start()
+        out, code = _run(small / "out", cache, job=job)
+        filling.join()
+        rows.append(("output of 3 MB that fills up in training", f"exit {code}: {_told(out)}"))
+        (small / "ballast").unlink()
+        saved = _saved(small)
+        out, code = _run(small / "out", cache, job=job)
+        rows.append(
+            (
+                f"the same command, after space was made, steps saved {[*saved.values()]}",
+                f"exit {code}: {_told(out)}",
+            )
+        )
     for what in ("output", "cache", "TMPDIR"):
         with _mounted(folder / "fixed", "size=3m,ro") as fixed:
             empty = folder / f"empty-{what}"
@@ -294,9 +307,20 @@ def _disks(folder: Path) -> list[tuple[str, str]]:
     return rows
 
 
-def _run(output: Path, cache: Path, environment: Mapping[str, str] | None = None) -> tuple[str, int]:
+def _fill(disk: Path) -> None:
+    """Fill a disk as soon as a training there has saved a state."""
+    while not list(disk.glob("out/state/*/step-*")):
+        time.sleep(0.02)
+    with (disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+        while True:
+            ballast.write(bytes(4096))
+
+
+def _run(
+    output: Path, cache: Path, environment: Mapping[str, str] | None = None, job: Sequence[str] = JOB[1:]
+) -> tuple[str, int]:
     done = subprocess.run(
-        [sys.executable, "-m", "peftcorr.cli", "run", "--output", str(output), *JOB[1:]], cwd=PROJECT, text=True,
+        [sys.executable, "-m", "peftcorr.cli", "run", "--output", str(output), *job], cwd=PROJECT, text=True,
         env={**os.environ, "PEFTCORR_CACHE": str(cache), "COLUMNS": "300", **(environment or {})}, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip

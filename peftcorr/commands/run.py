@@ -21,6 +21,7 @@ from peftcorr.commands.options import (
     data_roots,
 )
 from peftcorr.console.numbers import parse_bytes
+from peftcorr.errors import PeftCorrError
 from peftcorr.machine.folders import Place, temporary_place
 from peftcorr.machine.launchers import end_with_launchers, respawn
 from peftcorr.machine.startup import importing
@@ -149,14 +150,19 @@ def _sweep(parsed: argparse.Namespace) -> int:
         outcomes = sweep(plans, bench, parsed.overwrite)
     except (KeyboardInterrupt, Terminated) as stop:
         raise type(stop)(_kept(plans, bench.store)) from None
+    failed = any(outcome.error is not None for outcome in outcomes)
     if state.is_main_process:
-        compile_leaderboard(parsed.output)
         if not any(outcome.status == "ran" for outcome in outcomes):
             progress.say("Nothing was run.")
-        print_summary(parsed.output, Console(), [plan.run_id for plan in plans])
+        try:
+            compile_leaderboard(parsed.output)
+            print_summary(parsed.output, Console(), [plan.run_id for plan in plans])
+        except PeftCorrError:
+            if not failed:  # else what a cell met, a full disk perhaps, has been said
+                raise
     state.wait_for_everyone()
     state.destroy_process_group()
-    return 1 if any(outcome.error is not None for outcome in outcomes) else 0
+    return int(failed)
 
 
 def _places(output: Path) -> tuple[Place, Place, Place]:
