@@ -114,10 +114,10 @@ def _list(chosen: Sequence[Batch], parsed: argparse.Namespace) -> int:
             }
             for plan in cells(axes, {}, [], batch.recipe, bench):
                 total += 1
-                outcome = standing(plan, bench, "missing")
-                if outcome is None or outcome.status != "done":
+                found = standing(plan, bench, "missing")
+                state = "left" if found is None else found[0]
+                if state != "done":
                     left += 1
-                    state = "left" if outcome is None else outcome.status
                     print(f"{plan.run_id}  {state:13}  {batch.recipe.stem}: {plan.title}")
     print(f"{left} of {total} cells are left.")
     return 0

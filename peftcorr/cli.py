@@ -33,6 +33,7 @@ from peftcorr.commands import (
 from peftcorr.console.table import print_whole
 from peftcorr.errors import PeftCorrError, reason, shortened, shown
 from peftcorr.machine.startup import announce, importing, is_main_process, quiet_libraries
+from peftcorr.machine.termination import EXIT_CODE, Terminated, listening
 from peftcorr.registry import blaming_plugins, load_plugin_file
 
 COMMANDS = (
@@ -54,22 +55,14 @@ def main(arguments: Sequence[str]) -> int:
 
     Returns:
         Exit code: 0, 1 if a cell of a sweep failed, 2 if the user has something to mend, 130 if it was stopped, 141 if
-        nobody reads what it prints any more.
+        nobody reads what it prints any more, 143 if SIGTERM ended it.
     """
     quiet_libraries()
     parser = make_parser()
     parsed = parser.parse_args(arguments, argparse.Namespace(arguments=list(arguments), parser=parser))
     try:
-        if parsed.announced:
-            announce()
-        if parsed.plugin:
-            with importing():
-                for plugin in parsed.plugin:
-                    load_plugin_file(plugin)
-        with blaming_plugins():
-            code: int = parsed.run(parsed)
-        if sys.stdout is not None:  # where it was closed before the start
-            sys.stdout.flush()
+        with listening():
+            return _carried_out(parsed)
     except PeftCorrError as error:
         return _refuse(str(error))
     except BrokenPipeError:
@@ -82,10 +75,25 @@ def main(arguments: Sequence[str]) -> int:
         if isinstance(stop.__context__, BrokenPipeError):  # rich's answer to it
             return _UNREAD
         return _refuse(f"A plugin or a library ended the command, with {shown(stop.code)}.")
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, Terminated) as stop:
+        ended = isinstance(stop, Terminated)
         if is_main_process():
-            print(f"peftcorr: stopped; {str(stop) or 'nothing was saved yet'}.", file=sys.stderr)
-        return 130
+            how = "ended by SIGTERM" if ended else "stopped"
+            print(f"peftcorr: {how}; {str(stop) or 'nothing was saved yet'}.", file=sys.stderr)
+        return EXIT_CODE if ended else 130
+
+
+def _carried_out(parsed: argparse.Namespace) -> int:
+    if parsed.announced:
+        announce()
+    if parsed.plugin:
+        with importing():
+            for plugin in parsed.plugin:
+                load_plugin_file(plugin)
+    with blaming_plugins():
+        code: int = parsed.run(parsed)
+    if sys.stdout is not None:  # where it was closed before the start
+        sys.stdout.flush()
     return code
 
 

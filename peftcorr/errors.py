@@ -15,16 +15,23 @@ class PeftCorrError(Exception):
     """Something the user can mend: the message names the file or option and says how."""
 
 
-class BrokenContract(PeftCorrError):
+class RecipeFails(PeftCorrError):
+    """What a recipe says cannot be done, here or anywhere: the same recipe fails again.
+
+    Every other error is of the machine, or of files on it, and may be gone when the same command is run again.
+    """
+
+
+class TrainingDiverged(RecipeFails):
+    """The loss is no longer finite; nothing after that step can be trusted."""
+
+
+class BrokenContract(RecipeFails):
     """A class does not do what its kind promises; the message names it, what it did and the mend."""
 
 
 class PluginFailed(PeftCorrError):
     """A plugin's own code raised an error, or tried to end the process; the message has file and line."""
-
-
-class TrainingDiverged(PeftCorrError):
-    """The loss is no longer finite; nothing after that step can be trusted."""
 
 
 def visible(text: str) -> str:
@@ -52,6 +59,20 @@ def shown(value: object) -> str:
 def reason(error: BaseException) -> str:
     """What a library's error says, on one line of at most 200 letters; the error's kind where it says nothing."""
     return shortened(" ".join(str(error).split()), 200) or type(error).__name__
+
+
+def told(error: Exception) -> str:
+    """What went wrong, as one sentence or two: of an error of ours its own, of others what can be done about it."""
+    if isinstance(error, PeftCorrError):
+        return str(error)
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    # torch says so in several ways: OutOfMemoryError is its GPUs', the CPU's allocator raises a plain RuntimeError.
+    if isinstance(error, MemoryError) or "OutOfMemory" in text or "can't allocate memory" in text:
+        return (
+            f"Out of memory ({text[:200]}): free some, or lower training.images, encode_batch or --memory, and run the "
+            "same command again."
+        )
+    return text
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

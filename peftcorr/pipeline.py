@@ -5,7 +5,7 @@ recipe -> plan -> backbone + strategy -> training -> features, matching -> predi
 
 from __future__ import annotations
 
-import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,10 +22,11 @@ from peftcorr.engine.scoring import score
 from peftcorr.engine.task import Task
 from peftcorr.engine.train import Trained, Trainer
 from peftcorr.engine.workbench import Workbench
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, RecipeFails, told
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.files import atomic_path
+from peftcorr.machine.termination import Terminated, asked
 from peftcorr.predictions import write_predictions
 from peftcorr.registry import blaming_plugins
 from peftcorr.results.environment import PeakMemory, environment
@@ -38,7 +39,7 @@ def run(plan: Plan, bench: Workbench) -> Record:
 
     Raises:
         PeftCorrError: if anything the user can mend goes wrong; a record of the failure is left, unless a whole one
-            of an earlier run stands there.
+            of an earlier run stands there. It stands only if the recipe is at fault.
     """
     accelerator = Accelerator(mixed_precision=plan.recipe.precision)
     record = _blank_record(plan)
@@ -46,15 +47,26 @@ def run(plan: Plan, bench: Workbench) -> Record:
         with blaming_plugins():
             return _run(plan, bench, accelerator, record)
     except Exception as error:
-        own = isinstance(error, PeftCorrError)
-        standing = bench.store.read(record.run_id)
-        # Where another process failed first, this one only lost its connection, and the reason stands there already.
-        echo = accelerator.num_processes > 1 and not own and standing is not None
-        if not echo and (standing is None or standing.status == "failed"):
-            text = str(error) if own else f"{type(error).__name__}: {error}"
-            machine = environment(accelerator.num_processes, plan.recipe.precision, bench.output)
-            bench.store.write(record.model_copy(update={"error": text, "environment": machine}))
+        if asked():  # another process of ours ended first, and this one lost its connection
+            raise Terminated from error
+        _record_failure(record, error, bench, accelerator)
         raise
+
+
+def _record_failure(record: Record, error: Exception, bench: Workbench, accelerator: Accelerator) -> None:
+    own = isinstance(error, PeftCorrError)
+    standing = bench.store.read(record.run_id)
+    # Where another process failed first, this one only lost its connection, and the reason stands there already.
+    echo = accelerator.num_processes > 1 and not own and standing is not None
+    if echo or (standing is not None and standing.status != "failed"):
+        return
+    failed = {
+        "error": told(error),
+        "retry": not isinstance(error, RecipeFails),
+        "environment": environment(accelerator.num_processes, accelerator.mixed_precision, bench.output),
+    }
+    with suppress(PeftCorrError):  # the disk may be full: what went wrong first is what is said
+        bench.store.write(record.model_copy(update=failed))
 
 
 def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record) -> Record:
@@ -102,7 +114,7 @@ def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record)
             for name, value in store.file_digest(path).items()
         }
         store.write(record.model_copy(update={"adapter_bytes": size, "files": files}))
-        shutil.rmtree(bench.store.state_path(record.run_id), ignore_errors=True)
+        store.drop_state(record.run_id)
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     return record

@@ -20,7 +20,7 @@ from pkgutil import resolve_name
 from types import ModuleType
 from typing import Generic, TypeVar
 
-from peftcorr.errors import PeftCorrError, PluginFailed, did_you_mean, shortened, shown
+from peftcorr.errors import PeftCorrError, PluginFailed, did_you_mean, reason, shortened, shown
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)

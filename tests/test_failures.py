@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import SafetensorError
 
-from tests.commanding import PLAIN, PLUGIN, Commands
+from peftcorr.errors import PeftCorrError, TrainingDiverged
+from peftcorr.machine.folders import Place
+from tests.commanding import PLAIN, PLUGIN, QUICK, Commands, scores
 
 
 def one_sentence(text: str) -> str:
@@ -108,9 +111,19 @@ def test_damaged_data_or_weights(
     assert said in one_sentence(capsys.readouterr().out)
     record = commands.record()
     assert record.status == "failed"
+    assert record.retry, "it may be mended"
     assert said in str(record.error)
     assert record.environment is not None
     assert record.scores == {}
+
+
+def test_a_mended_image_is_scored_by_the_same_command(commands: Commands) -> None:
+    path = commands.photographs / "JPEGImages" / "car" / "1.jpg"
+    sound = path.read_bytes()
+    truncate_image(commands)
+    assert commands.run("--strategy", "frozen") == 1
+    path.write_bytes(sound)
+    assert commands.run("--strategy", "frozen") == 0
 
 
 def test_a_size_that_does_not_fit(commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,18 +188,58 @@ def test_a_failure_does_not_take_an_earlier_good_record(
     assert path.read_bytes() == before
 
 
-def test_what_failed_can_be_tried_again_as_the_message_says(
+def diverge(*arguments: object, **options: object) -> None:
+    raise TrainingDiverged("The loss is not finite.")
+
+
+def test_what_the_recipe_does_stands_and_is_tried_again_as_the_message_says(
     commands: Commands, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("peftcorr.engine.evaluate.Evaluator.predict", broken)
+        patch.setattr("peftcorr.engine.evaluate.Evaluator.predict", diverge)
         assert commands.run("--strategy", "frozen") == 1
+    assert not commands.record().retry
     capsys.readouterr()
     assert commands.run("--strategy", "frozen") == 1
     assert "failed before" in (said := capsys.readouterr().out)
     assert "--overwrite failed tries again" in said
     assert commands.run("--strategy", "frozen", "--overwrite", "failed") == 0
     assert commands.record().status == "ok"
+
+
+def test_an_impossible_combination_stands(commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
+    for said in ("failed: strategy.k is 4", "failed before: strategy.k is 4"):
+        assert commands.run("--strategy", "last_k", assignments=["strategy.k=4"]) == 1
+        assert said in one_sentence(capsys.readouterr().out)
+
+
+MACHINE: list[tuple[Exception, str]] = [
+    (MemoryError(), "Out of memory (MemoryError"),
+    (torch.OutOfMemoryError("CUDA out of memory."), "Out of memory (OutOfMemoryError: CUDA out of memory."),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "lower training.images"),
+    (OSError(28, "No space left on device"), "No space left on device"),
+    (PermissionError(13, "Permission denied"), "Permission denied"),
+    (ConnectionError("Connection closed by peer"), "Connection closed by peer"),
+    (PeftCorrError("The disk is full: free some."), "The disk is full: free some."),
+]
+
+
+@pytest.mark.parametrize(("error", "said"), MACHINE, ids=lambda value: type(value).__name__)
+def test_what_the_machine_does_is_tried_again_by_the_same_command(
+    commands: Commands, capsys: pytest.CaptureFixture[str], error: Exception, said: str
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("peftcorr.engine.evaluate.Evaluator.predict", fail)
+        assert commands.run("--strategy", "frozen") == 1
+    assert said in capsys.readouterr().out
+    record = commands.record()
+    assert (record.status, record.retry) == ("failed", True)
+    assert said in str(record.error)
+    assert commands.run("--strategy", "frozen") == 0
+    assert (commands.record().status, commands.record().retry) == ("ok", False)
 
 
 # A full disk
@@ -222,7 +275,7 @@ def test_a_full_disk(
         assert path.read_bytes() == content
     assert not [path for path in commands.output.rglob(".*") if path.is_file()], "half a file is left"
     monkeypatch.undo()
-    assert commands.run("--strategy", "lora", "--overwrite", "always" if earlier else "failed") == 0
+    assert commands.run("--strategy", "lora", *(["--overwrite", "always"] if earlier else [])) == 0
     assert commands.record().status == "ok"
 
 
@@ -257,6 +310,88 @@ def test_safetensors_says_a_full_disk_its_own_way(
     monkeypatch.setattr(where, full)
     assert commands.run("--strategy", "lora") == 1
     assert "No space left on device" in one_sentence(capsys.readouterr().out)
+
+
+def test_a_full_disk_in_training_is_gone_on_from_the_last_state(
+    commands: Commands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert commands.run("--strategy", "lora") == 0
+    expected = commands.record()
+    commands.output = commands.folder / "full"
+    rename = Path.rename
+
+    def full(self: Path, target: Path) -> Path:
+        if "step-00000004" in str(target):
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    assert commands.run("--strategy", "lora") == 1
+    capsys.readouterr()
+    monkeypatch.undo()
+    assert commands.run("--strategy", "lora") == 0
+    assert "train: going on from step 2 of 4" in capsys.readouterr().out
+    assert scores(commands.record()) == scores(expected)
+
+
+# Folders that cannot take what a run writes: exit code 2, before anything is rendered or trained
+
+
+def test_a_folder_that_cannot_be_written(
+    commands: Commands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (commands.folder / "in-the-way").write_text("")
+    wrong = commands.folder / "in-the-way" / "folder"
+    refused = "Not a directory. Make it writable, free some space, or"
+
+    def no_work(*arguments: object) -> None:
+        raise AssertionError("something is read")
+
+    monkeypatch.setattr("peftcorr.sweep.cells", no_work)
+    assert commands.run("--output", str(wrong)) == 2
+    sentence = one_sentence(capsys.readouterr().err)
+    assert f"Cannot write to the output folder {wrong}: {refused} choose another --output." in sentence
+    with monkeypatch.context() as patch:
+        patch.setenv("TMPDIR", str(wrong))
+        assert commands.run() == 2
+    sentence = one_sentence(capsys.readouterr().err)
+    assert f"Cannot write to the temporary folder {wrong}: {refused} set TMPDIR to another." in sentence
+    commands.folder = commands.folder / "in-the-way"
+    assert commands.run() == 2
+    sentence = one_sentence(capsys.readouterr().err)
+    assert f"{commands.folder / 'cache'}: {refused} set PEFTCORR_CACHE to another." in sentence
+
+
+@pytest.mark.parametrize(
+    ("disk", "said"),
+    [
+        (
+            "out",
+            "The output folder {} has 0.10 MB free, but about 0.52 MB will be written: free some space, or choose",
+        ),
+        (
+            "tmp",
+            "The temporary folder {} has 0.02 MB free, but about 0.03 MB will be written: free some space, or set",
+        ),
+    ],
+)
+def test_a_disk_without_room(
+    commands: Commands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, disk: str, said: str
+) -> None:  # fmt: skip
+    """Two cells' adapters and one's states; what the first block makes of trn and val."""
+    small = commands.folder / disk
+    small.mkdir()
+    monkeypatch.setenv("TMPDIR", str(commands.folder / "tmp") if disk == "tmp" else str(commands.folder))
+    free, device = Place.free, Place.disk
+    left = 100_000 if disk == "out" else 20_000
+    monkeypatch.setattr(Place, "free", lambda place: left if place.path == small else free(place))
+    monkeypatch.setattr(Place, "disk", lambda place: -1 if place.path == small else device(place))
+    flags = ("--strategy", "last_k", "--seed", "0", "1")
+    assert commands.run(*flags, assignments=[*QUICK, "strategy.k=2"] if disk == "tmp" else QUICK) == 2
+    assert said.format(small) in one_sentence(capsys.readouterr().err)
+    assert not commands.records()
+    left = 10_000_000
+    assert commands.run(*flags, assignments=[*QUICK, "strategy.k=2"] if disk == "tmp" else QUICK) == 0
 
 
 # No network

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from peftcorr.engine.plan import Plan
+from peftcorr.engine.workbench import Workbench
 from peftcorr.results.record import Record
 from tests.commanding import Commands, scores
 
@@ -33,8 +37,11 @@ def ran(monkeypatch: pytest.MonkeyPatch, commands: Commands) -> list[str]:
 
 def put(commands: Commands, record: Record, state: str) -> None:
     """Leave what an earlier run left: a whole run, a failed one, or a record without its predictions."""
-    if state == "failed":
-        record = record.model_copy(update={"status": "failed", "error": "it broke", "scores": {}})
+    if state.startswith("failed"):
+        retry = state == "failed by the machine"
+        record = record.model_copy(
+            update={"status": "failed", "error": "it broke", "retry": retry, "scores": {}}
+        )
     commands.store.write(record)
     predictions = commands.store.predictions_path(record.run_id)
     predictions.parent.mkdir(exist_ok=True)
@@ -44,9 +51,9 @@ def put(commands: Commands, record: Record, state: str) -> None:
 @pytest.mark.parametrize(
     ("mode", "run_again", "code_when_failed"),
     [
-        ("missing", {"without predictions"}, 1),
-        ("failed", {"without predictions", "failed"}, 0),
-        ("always", {"without predictions", "failed", "whole"}, 0),
+        ("missing", {"without predictions", "failed by the machine"}, 1),
+        ("failed", {"without predictions", "failed by the machine", "failed"}, 0),
+        ("always", {"without predictions", "failed by the machine", "failed", "whole"}, 0),
         ("never", set(), 1),
     ],
 )
@@ -56,12 +63,13 @@ def test_overwrite(
     assert commands.run("--strategy", "frozen") == 0
     record, ran = commands.record(), []
     monkeypatch.setattr("peftcorr.sweep.run", lambda plan, bench: ran.append(plan.run_id))
-    for state in ("whole", "without predictions", "failed"):
+    for state in ("whole", "without predictions", "failed", "failed by the machine"):
         put(commands, record, state)
         before = commands.store.record_path(record.run_id).read_bytes()
         code = commands.run("--strategy", "frozen", "--overwrite", mode)
         assert ran == ([record.run_id] if state in run_again else []), state
-        assert code == (code_when_failed if state == "failed" else 0), state
+        stands = state.startswith("failed") and state not in run_again
+        assert code == (code_when_failed if stands else 0), state
         assert commands.store.record_path(record.run_id).read_bytes() == before
         ran.clear()
 
@@ -93,3 +101,71 @@ def test_a_second_run_does_no_work_and_says_so(
 def test_only_the_missing_cells_are_run(commands: Commands, ran: list[str]) -> None:
     commands.run("--strategy", "frozen", "lora", "frozen")
     assert len(ran) == len(set(ran)) == 2
+
+
+# Two starts in one folder
+
+
+def test_a_cell_that_another_process_is_at_is_left_to_it(
+    commands: Commands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other cells are run meanwhile; then this one, which the other has not done: it was killed."""
+    assert commands.run("--strategy", "lora", "frozen", "--steps", "1") == 0
+    records = {record.strategy: record for record in commands.records()}
+    commands.output = commands.folder / "shared"
+    order, claim = [], None
+
+    def ran(plan: Plan, bench: Workbench) -> None:
+        order.append(plan.recipe.strategy["name"])
+
+    def end(seconds: float) -> None:
+        assert claim is not None
+        assert order == ["frozen"]
+        claim.give_back()
+
+    monkeypatch.setattr("peftcorr.sweep.run", ran)
+    monkeypatch.setattr("peftcorr.sweep.time.sleep", end)
+    for done in (False, True):
+        order.clear()
+        claim = commands.store.claim(records["lora"].run_id)
+        assert claim.take()
+        if done:
+            put(commands, records["lora"], "without predictions")
+        commands.run(
+            "--strategy", "lora", "frozen", "--steps", "1", *(["--overwrite", "never"] if done else [])
+        )
+        out = capsys.readouterr().out
+        if done:
+            assert order == ["frozen"]
+            claim.give_back()
+        else:
+            assert order == ["frozen", "lora"]
+            assert out.count("another process is at it") == 1
+
+
+def test_what_a_killed_start_left_is_gone_after_the_next(commands: Commands) -> None:
+    assert commands.run("--strategy", "lora") == 0
+    run_id = commands.record().run_id
+    before = {path for path in commands.output.rglob("*") if path.is_file()}
+    store = commands.store
+    left = [
+        store.record_path(run_id).with_name(f".{run_id}.json.making-1"),
+        store.record_path(run_id).with_name(f".{run_id}.claim"),
+        store.state_path(run_id)
+        / "step-00000004"
+        / "adapter.safetensors",  # killed after its record was written
+        store.state_path("1" * 16) / ".writing-00000002" / "adapter.safetensors",
+        commands.output / ".README.md.making-1",
+        commands.folder / "cache" / "digests" / ".table.json.making-1",
+    ]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    resumable = store.state_path("1" * 16) / "step-00000001"
+    resumable.mkdir()
+    os.utime(store.record_path(run_id))
+    assert commands.run("--strategy", "lora") == 0
+    assert [path for path in left if path.exists()] == []
+    assert resumable.is_dir()
+    assert {path for path in commands.output.rglob("*") if path.is_file()} == before
+    assert not store.state_path(run_id).exists()

@@ -77,6 +77,13 @@ def _left(runs: SmallRuns) -> list[Kind]:
         assert record is not None
         return tensors_sha256(load_finished(record, store, None).backbone)
 
+    def searched(_: Path) -> object:
+        said: list[str] = []
+        found = read_search(state, said.append)
+        if said:
+            raise PeftCorrError(said[0])
+        return found
+
     def verified(path: Path) -> object:
         name = path.parent.relative_to(runs.output).as_posix()
         if name in (one.name for one in verify(runs.output) if one.state == "changed"):
@@ -102,7 +109,7 @@ def _left(runs: SmallRuns) -> list[Kind]:
         kind("adapters", "export, tune-predictor", runs.output / "adapters", "*.safetensors", adapted),
         kind("adapters in peft's form", "verify", runs.output / "adapters", "*/*", verified, as_one=True),
         kind("state of a training", "resume", state, "step-*/*", resumed, as_one=True),
-        kind("learning-rate search", "resume", state, "search.json", lambda _: read_search(state)),
+        kind("learning-rate search", "resume", state, "search.json", searched),
         kind("tuned predictor", "--predictor tuned", runs.output / "predictors", "*.json",
              lambda _: chosen_predictor(backbone, weights.id, weights.sha256, store)),
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from peftcorr.backbones.identity import PUBLISHED, Weights, local_weights
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, RecipeFails
 
 NEVER_TRAINED = "never_trained"
 """Attribute of modules that run without gradient whatever the strategy, such as an encoder of fixed prompts."""
@@ -216,11 +216,11 @@ class Backbone(nn.Module, ABC):
         """How many of `depth` blocks run: all, or as many as the option `layer` says.
 
         Raises:
-            PeftCorrError: if there are fewer.
+            RecipeFails: if there are fewer.
         """
         layer = self.config.layer
         if layer is not None and layer > depth:
-            raise PeftCorrError(
+            raise RecipeFails(
                 f"backbone.layer is {layer}, but this backbone has {depth} blocks: choose 1 to {depth}."
             )
         return depth if layer is None else layer
@@ -276,11 +276,11 @@ def check_size(size: int, stride: int) -> None:
     """Refuse an image size that the feature grid does not divide.
 
     Raises:
-        PeftCorrError: if it is not a multiple of the stride.
+        RecipeFails: if it is not a multiple of the stride.
     """
     if size % stride:
         near = max(1, round(size / stride)) * stride
-        raise PeftCorrError(
+        raise RecipeFails(
             f"--image-size {size} is not a multiple of this backbone's stride {stride}: use {near}."
         )
 

@@ -114,7 +114,7 @@ class Fusion(Backbone):
             try:
                 found.append(backbone.find_weights(options, folder))
             except PeftCorrError as error:
-                raise PeftCorrError(f"backbone.parts[{index}]: {error}") from error
+                raise type(error)(f"backbone.parts[{index}]: {error}") from error
         return joined(found)
 
     @classmethod
@@ -133,7 +133,7 @@ class Fusion(Backbone):
             try:
                 parts.append(backbone.build(options, None if weights is None else weights.parts[index]))
             except PeftCorrError as error:
-                raise PeftCorrError(f"backbone.parts[{index}]: {error}") from error
+                raise type(error)(f"backbone.parts[{index}]: {error}") from error
         return cls(config, parts)
 
     def requires_grad_(self, requires_grad: bool = True) -> Fusion:

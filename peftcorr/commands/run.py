@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from peftcorr.commands import options
 from peftcorr.console.numbers import parse_bytes
+from peftcorr.errors import PeftCorrError
+from peftcorr.machine.folders import Place, temporary_place
+from peftcorr.machine.launchers import end_with_launchers, respawn
 from peftcorr.machine.startup import importing
+from peftcorr.machine.termination import Terminated
 
 if TYPE_CHECKING:
     from peftcorr.engine.plan import Plan
@@ -87,9 +92,13 @@ def run(parsed: argparse.Namespace) -> int:
         0, or 1 if a cell failed.
 
     Raises:
-        PeftCorrError: if any cell is wrong, before the first one starts.
-        KeyboardInterrupt: saying what a later start of the same command finds saved.
+        PeftCorrError: if any cell is wrong or a folder cannot take what is written, before the first one starts.
+        KeyboardInterrupt, Terminated: saying what a later start of the same command finds saved.
     """
+    respawn(parsed.arguments)
+    end_with_launchers()
+    for place in _places(parsed.output):
+        place.require_writable()
     if parsed.dry_run or parsed.recipe or parsed.set or set(parsed.dataset) - {"synthetic"}:
         return _sweep(parsed)
 
@@ -102,20 +111,18 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _sweep(parsed: argparse.Namespace) -> int:
     with importing():
-        from peftcorr.machine.launch import on_cpu, respawn, use_all_cores
+        from peftcorr.machine.launch import on_cpu, use_all_cores
 
-        code = respawn(parsed.arguments)
-        if code is not None:
-            return code
         use_all_cores()
 
         from accelerate import PartialState
 
         from peftcorr.console.progress import Progress
         from peftcorr.engine.workbench import Workbench
+        from peftcorr.files import remove_dead
         from peftcorr.report.compile import compile_leaderboard
         from peftcorr.report.summary import print_summary
-        from peftcorr.sweep import cells, sweep
+        from peftcorr.sweep import cells, require_space, sweep
 
     state = PartialState(cpu=on_cpu())
     terminal = Console() if state.is_main_process else None
@@ -132,18 +139,37 @@ def _sweep(parsed: argparse.Namespace) -> int:
 
         print_plan(plans, terminal)
         return 0
-    try:
-        outcomes = sweep(plans, bench, parsed.overwrite)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_kept(plans, bench.store)) from None
+    output, _, temporary = _places(parsed.output)
     if state.is_main_process:
-        compile_leaderboard(parsed.output)
+        bench.store.tidy()
+        remove_dead(cache)
+    try:
+        require_space(plans, bench, parsed.overwrite, output, temporary)
+        outcomes = sweep(plans, bench, parsed.overwrite)
+    except (KeyboardInterrupt, Terminated) as stop:
+        raise type(stop)(_kept(plans, bench.store)) from None
+    failed = any(outcome.error is not None for outcome in outcomes)
+    if state.is_main_process:
         if not any(outcome.status == "ran" for outcome in outcomes):
             progress.say("Nothing was run.")
-        print_summary(parsed.output, Console(), [plan.run_id for plan in plans])
+        try:
+            compile_leaderboard(parsed.output)
+            print_summary(parsed.output, Console(), [plan.run_id for plan in plans])
+        except PeftCorrError:
+            if not failed:  # else what a cell met, a full disk perhaps, has been said
+                raise
     state.wait_for_everyone()
     state.destroy_process_group()
-    return 1 if any(outcome.error is not None for outcome in outcomes) else 0
+    return int(failed)
+
+
+def _places(output: Path) -> tuple[Place, Place, Place]:
+    """Where a run writes: output, cache and temporary files."""
+    return (
+        Place("output folder", output, "choose another --output"),
+        Place("cache folder", options.cache_folder(), "set PEFTCORR_CACHE to another"),
+        temporary_place(),
+    )
 
 
 def _kept(plans: Sequence[Plan], store: Store) -> str:

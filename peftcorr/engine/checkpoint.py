@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from peftcorr.strategies.base import Strategy
 _ADAPTER = "adapter.safetensors"
 _BEST = "best.safetensors"
 _STRATEGY = "strategy.safetensors"
+_PARTIAL = ".writing-"
 
 
 class TrainingState:
@@ -68,18 +72,19 @@ class Checkpoints:
         """Write a state under a temporary name, then rename it: a killed process leaves no half one.
 
         Raises:
-            PeftCorrError: if the disk is full.
+            PeftCorrError: if it cannot be written; the state before stays.
         """
         final = self._folder / f"step-{self._state.step:08d}"
-        partial = self._folder / f".writing-{self._state.step:08d}"
+        partial = self._folder / f"{_PARTIAL}{self._state.step:08d}"
+        main = self._accelerator.is_main_process
         try:
-            if self._accelerator.is_main_process:
+            if main:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(partial, ignore_errors=True)
+                self._remove_partial()
             self._accelerator.wait_for_everyone()
             self._accelerator.save_state(str(partial), safe_serialization=True)
             self._accelerator.wait_for_everyone()
-            if self._accelerator.is_main_process:
+            if main:
                 for random in partial.glob("random_states_*"):
                     random.unlink()  # every step draws anew from the seed
                 seal_folder(partial)
@@ -87,33 +92,46 @@ class Checkpoints:
                 partial.rename(final)
                 for older in self._whole()[:-1]:
                     shutil.rmtree(older, ignore_errors=True)
-        except (OSError, RuntimeError, SafetensorError) as error:
+        except (OSError, RuntimeError, SafetensorError, PeftCorrError) as error:
+            if main:
+                self._remove_partial()  # or the disk stays full
+            cause = error.__cause__ if isinstance(error, PeftCorrError) else error
+            reason = getattr(cause, "strerror", None) or " ".join(str(cause).split())[:200]
             raise PeftCorrError(
-                f"Cannot write the training state below {self._folder} ({error}): free some space and run the same "
-                "command again; it goes on from the last state."
+                f"Cannot write the training state below {self._folder} ({reason}): free some space, or make the folder "
+                "writable, and run the same command again; it goes on from the last state."
             ) from error
         self._accelerator.wait_for_everyone()
 
-    def resume(self) -> bool:
-        """Load the newest state, if there is one.
+    def resume(self, say: Callable[[str], None]) -> bool:
+        """Load the newest sound state, if there is one. A damaged one is set aside, and said.
 
         Raises:
-            PeftCorrError: if it cannot be read.
+            PeftCorrError: if it is sound and cannot be loaded all the same.
         """
+        if self._accelerator.is_main_process:
+            self._remove_partial()
+            for state in self._whole():
+                if (damage := unsealed(state)) is not None:
+                    say(f"The training state {state} is damaged ({damage}): it is set aside and not used.")
+                    set_aside(state)
+        self._accelerator.wait_for_everyone()
         states = self._whole()
         if not states:
             return False
         try:
-            if (damage := unsealed(states[-1])) is not None:
-                raise ValueError(damage)
             self._accelerator.load_state(str(states[-1]))
         except PeftCorrError:
             raise
-        except Exception as error:  # a damaged state fails in as many ways as it has files
+        except Exception as error:  # a state of other versions fails in as many ways as it has files
             raise PeftCorrError(
                 f"The training state {states[-1]} cannot be read ({error}): delete it to train anew."
             ) from error
         return True
+
+    def _remove_partial(self) -> None:
+        for left in self._folder.glob(f"{_PARTIAL}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _whole(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))
@@ -138,19 +156,23 @@ class Checkpoints:
             self._strategy.load_training_state(self._backbone, load_file(remembered))
 
 
-def read_search(folder: Path) -> list[SearchPoint]:
-    """Candidates of the learning-rate search that an earlier, interrupted process finished.
-
-    Raises:
-        PeftCorrError: if the file is damaged.
-    """
+def read_search(folder: Path, say: Callable[[str], None]) -> list[SearchPoint]:
+    """Candidates of the search that an earlier, interrupted process finished; a damaged file is set aside, and said."""
     path = folder / "search.json"
     if not path.is_file():
         return []
     try:
         return [SearchPoint(**point) for point in read_json(path)["points"]]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise PeftCorrError(f"{path} cannot be read ({error}): delete it to search anew.") from error
+        say(f"{path} is damaged ({error}): it is set aside, and the learning rates are searched anew.")
+        set_aside(path)
+        return []
+
+
+def set_aside(path: Path) -> None:
+    """Give a damaged file or folder a name that nothing reads; it goes when the run is done."""
+    with suppress(OSError):  # another process of ours did
+        path.rename(path.with_name(f".damaged-{path.name}-{time.time_ns()}"))
 
 
 def write_search(folder: Path, points: list[SearchPoint]) -> None:

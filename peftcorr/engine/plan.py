@@ -16,7 +16,7 @@ from peftcorr.config import Section, make, options
 from peftcorr.data.base import DatasetSource
 from peftcorr.engine.ingredients import ingredients
 from peftcorr.engine.workbench import Workbench
-from peftcorr.errors import PeftCorrError, shown
+from peftcorr.errors import PeftCorrError, RecipeFails, shown
 from peftcorr.matching import PREDICTORS
 from peftcorr.matching.predictors import Predictor, label
 from peftcorr.metrics.presets import Preset, preset_named
@@ -66,11 +66,15 @@ class Model:
         """The backbone as it was pretrained, and the strategy, applied to it.
 
         Raises:
-            PeftCorrError: if the weights cannot be loaded or the strategy cannot be applied.
+            PeftCorrError: if the weights cannot be loaded.
+            RecipeFails: if the strategy cannot be applied.
         """
         strategy = self.strategy()
         backbone = self.backbone.build(self.options, self.weights)
-        apply_checked(strategy, backbone)
+        try:
+            apply_checked(strategy, backbone)
+        except PeftCorrError as error:
+            raise RecipeFails(str(error)) from error
         return backbone, strategy
 
     def begin(self, device: torch.device) -> Contract:
@@ -81,14 +85,17 @@ class Model:
         """
         strategy = self.strategy()
         contract = Contract(strategy, self.backbone.build(self.options, self.weights), device)
-        contract.begin()
+        try:
+            contract.begin()
+        except PeftCorrError as error:
+            raise RecipeFails(str(error)) from error
         return contract
 
     def shapes(self) -> tuple[Backbone, Strategy]:
         """As `build`, on the meta device: nothing is loaded.
 
         Raises:
-            PeftCorrError: if the strategy cannot be applied.
+            RecipeFails: if the strategy cannot be applied.
         """
         return replace(self, weights=None).build()
 

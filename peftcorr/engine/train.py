@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from peftcorr.engine.evaluate import Evaluator
 from peftcorr.engine.optimisation import Optimisation
 from peftcorr.engine.task import Task
 from peftcorr.engine.validation import split_pck
-from peftcorr.errors import PeftCorrError, TrainingDiverged
+from peftcorr.errors import PeftCorrError, RecipeFails, TrainingDiverged
+from peftcorr.machine.termination import Terminated, asked, held
 from peftcorr.recipe import Training
 from peftcorr.results.record import SearchPoint, ValidationPoint
 from peftcorr.strategies.base import Strategy
@@ -84,8 +86,8 @@ class Trainer:
         if search is None:
             return own, []
         if self._task.val is None:
-            raise PeftCorrError("training.search needs a validation split, which this dataset does not have.")
-        done = read_search(self._folder)
+            raise RecipeFails("training.search needs a validation split, which this dataset does not have.")
+        done = read_search(self._folder, self._progress.say)
         for rate in search.learning_rates[len(done) :]:
             state = TrainingState()
             try:
@@ -107,32 +109,56 @@ class Trainer:
         checkpoints = None
         if keep:
             checkpoints = Checkpoints(self._folder, run.accelerator, self._strategy, backbone, state)
-            if checkpoints.resume():
+            if checkpoints.resume(self._progress.say):
                 self._progress.say(f"{name}: going on from step {state.step} of {steps}")
         self.losses = []
         resumed, begun = state.seconds, time.monotonic()
         pairs = 0
-        with self._progress.track(name, steps, "steps", state.step) as bar:
-            while state.step < steps:
-                backbone.train()
-                loss, supervised = run.step(state.step)
-                self.losses.append(loss)
-                pairs += supervised
-                state.step += 1
-                state.seconds = resumed + time.monotonic() - begun
-                speed = pairs / max(state.seconds - resumed, 1e-9)
-                bar.update(state.step, f"loss {loss:.4f}, {speed:,.0f} pairs/s")
-                if task.val is not None and self._due(state.step, recipe.validate_every, steps, keep):
-                    self._validate(state, keep)
-                if checkpoints is not None and self._due(state.step, recipe.checkpoint_every, steps, True):
-                    state.seconds = resumed + time.monotonic() - begun
+
+        def due(every: int, along_the_way: bool) -> bool:
+            return state.step > 0 and (state.step == steps or (along_the_way and state.step % every == 0))
+
+        # One process may stop anywhere but within a step; several have to agree, after one.
+        several = run.accelerator.num_processes > 1
+        with held() if several else nullcontext():
+            try:
+                with self._progress.track(name, steps, "steps", state.step) as bar:
+                    saved = state.step
+                    while True:
+                        validated = [point.step for point in state.validation][-1:] == [state.step]
+                        if task.val is not None and due(recipe.validate_every, keep) and not validated:
+                            self._validate(state, keep)
+                        if (
+                            checkpoints is not None
+                            and due(recipe.checkpoint_every, True)
+                            and state.step > saved
+                        ):
+                            state.seconds = resumed + time.monotonic() - begun
+                            checkpoints.save()
+                        if several and self._any_asked(run.accelerator):
+                            raise Terminated
+                        if state.step >= steps:
+                            break
+                        with held():
+                            backbone.train()
+                            loss, supervised = run.step(state.step)
+                            self.losses.append(loss)
+                            pairs += supervised
+                            state.step += 1
+                            state.seconds = resumed + time.monotonic() - begun
+                        speed = pairs / max(state.seconds - resumed, 1e-9)
+                        bar.update(state.step, f"loss {loss:.4f}, {speed:,.0f} pairs/s")
+            except Terminated:
+                if checkpoints is not None and state.step:
                     checkpoints.save()
+                raise
         state.seconds = resumed + time.monotonic() - begun
         run.close()
 
     @staticmethod
-    def _due(step: int, every: int, steps: int, along_the_way: bool) -> bool:
-        return step == steps or (along_the_way and step % every == 0)
+    def _any_asked(accelerator: Accelerator) -> bool:
+        told = torch.tensor([float(asked())], device=accelerator.device)
+        return bool(accelerator.reduce(told, "sum") > 0)
 
     def _validate(self, state: TrainingState, keep: bool) -> None:
         assert self._task.val is not None

@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from safetensors import SafetensorError
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.files.reading import opened, parse_json
+from peftcorr.machine.claim import Claim
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it replaces `path` when the block ends without an error.
+    """Yield a temporary path beside `path`; what is written there replaces `path` when the block ends without an error.
 
     Raises:
         PeftCorrError: if the disk is full or the folder cannot be written; what stood at `path` stays.
@@ -46,43 +48,90 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: if the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with _claimed(path) as temporary:
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(goal: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `goal`, which becomes `goal` when the block ends without an error.
 
-    `goal` is not there or empty, and one process at a time makes it. After an error nothing is left; after a kill a
-    hidden folder is, which the next call removes.
+    `goal` is not there or empty.
 
     Raises:
         OSError: if the disk is full or a folder cannot be written.
     """
-    goal.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{goal.name}.making-"
-    for left in goal.parent.iterdir():
-        if left.name.startswith(prefix):
-            shutil.rmtree(left, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(dir=goal.parent, prefix=prefix))
-    try:
+    with _claimed(goal) as temporary:
+        temporary.mkdir()
         yield temporary
         temporary.chmod(0o755)
         temporary.replace(goal)
+
+
+_MAKING = ".making-"
+_CLAIM = ".lock"
+
+
+def beside(goal: Path, what: str) -> Path:
+    """A hidden name beside `goal` for what `remove_dead` may remove when nobody has a claim on it."""
+    return goal.with_name(f".{goal.name}{_MAKING}{what}")
+
+
+@contextmanager
+def _claimed(goal: Path) -> Iterator[Path]:
+    """Yield a hidden name beside `goal`, ours for as long as the block runs; nothing is left of it after that.
+
+    After a kill something is: the next to write `goal` removes it, as `remove_dead` does.
+    """
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    prefix = beside(goal, "").name
+    _remove_dead(path for path in goal.parent.iterdir() if path.name.startswith(prefix))
+    handle, name = tempfile.mkstemp(dir=goal.parent, prefix=prefix, suffix=_CLAIM)
+    os.close(handle)
+    claim = Claim(Path(name))
+    while not claim.take():  # whoever cleans up found it before it was locked
+        time.sleep(0.001)
+    temporary = Path(name.removesuffix(_CLAIM))
+    try:
+        yield temporary
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
+        claim.give_back()
+
+
+def remove_dead(folder: Path, depth: int = 2) -> None:
+    """Remove what killed processes left half written in a folder, and `depth` levels below; what lives is kept."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:  # not there, or not ours
+        return
+    _remove_dead(Path(entry) for entry in entries if entry.name.startswith(".") and _MAKING in entry.name)
+    if depth:
+        for entry in entries:
+            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                remove_dead(Path(entry), depth - 1)
+
+
+def _remove_dead(found: Iterable[Path]) -> None:
+    for path in {path.with_name(path.name.removesuffix(_CLAIM)) for path in found}:
+        claim = Claim(path.with_name(path.name + _CLAIM))
+        with suppress(OSError):
+            if claim.take():
+                if claim.told:
+                    _remove(path)
+                claim.give_back()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 SEAL = "seal"

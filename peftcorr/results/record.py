@@ -69,6 +69,7 @@ class Record(BaseModel):
     one for all files of the folder that peft reads. Records of version 1 have neither: nothing ties their numbers to
     what made them.
     `leakage` is by "<dataset>/<split>" like `scores`; it is null for a run that trained on nothing.
+    `retry` is true of a failure that was the machine's, not the recipe's: the same command tries again.
     `protocol` is the definition that `scores` follow; the learning rate and step were chosen by peftcorr's.
     """
 
@@ -77,6 +78,7 @@ class Record(BaseModel):
     run_id: RunId
     status: Literal["ok", "failed"]
     error: str | None = None
+    retry: bool = Field(default=False, exclude_if=lambda value: not value)
     recipe: dict[str, Any]
     ingredients: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
     files: dict[Inside, str] = Field(default={}, exclude_if=lambda value: not value)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from peftcorr.errors import PeftCorrError, reason, shortened
-from peftcorr.files import SEAL, digest, manifest, read_json, sha256, write_json
+from peftcorr.files import SEAL, beside, digest, manifest, read_json, remove_dead, sha256, write_json
 from peftcorr.files.reading import opened, parse_json
+from peftcorr.machine.claim import Claim
 from peftcorr.results.identity import run_id
 from peftcorr.results.record import Record
 
@@ -25,6 +28,9 @@ GENERATED = (
     "breakdowns",
     "README.md",
 )
+
+
+_CLAIM = ".claim"
 
 
 class Store:
@@ -76,6 +82,51 @@ class Store:
     def can_resume(self, run_id: str) -> bool:
         """Whether a training that was stopped left a state to go on from."""
         return any(not path.name.startswith(".") for path in self.state_path(run_id).glob("*"))
+
+    def claim(self, run_id: str) -> Claim:
+        """What whoever works on a run holds: two starts in one folder do not write the same files.
+
+        Raises:
+            PeftCorrError: if the folder cannot be written.
+        """
+        path = self.record_path(run_id)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PeftCorrError(f"Cannot write {path.parent}: {error.strerror or error}.") from error
+        return Claim(path.with_name(f".{run_id}{_CLAIM}"))
+
+    def drop_state(self, run_id: str) -> None:
+        """Remove the state of a run that is done."""
+        state = self.state_path(run_id)
+        dropped = beside(state, "dropped")
+        shutil.rmtree(dropped, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            state.rename(dropped)  # at once: half a state would be taken for the beginning of another
+        shutil.rmtree(dropped, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove what killed processes left; what a live one is at stays, and so does what can be gone on from."""
+        remove_dead(self.root)
+        states = {path.name for path in (self.root / "state").glob("[!.]*")}
+        claims = (path.name for path in (self.root / "records").glob(f".*{_CLAIM}"))
+        for name in states | {name.removesuffix(_CLAIM)[1:] for name in claims}:
+            claim = self.claim(name)
+            with suppress(OSError):
+                if claim.take():
+                    self._tidy_state(name)
+                    claim.give_back()
+
+    def _tidy_state(self, run_id: str) -> None:
+        state, record = self.state_path(run_id), self.record_path(run_id)
+        for left in state.glob(".writing-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        if not state.is_dir() or not record.is_file():
+            return
+        # Killed between the record and the end. The state of a run that is done anew is younger than its record.
+        older = state.stat().st_mtime_ns <= record.stat().st_mtime_ns
+        if older and self.is_whole(run_id):
+            self.drop_state(run_id)
 
     def write(self, record: Record) -> Path:
         """Write a record atomically, on one line, so that a new record is one line of a reader's diff.

@@ -15,7 +15,6 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 
-from peftcorr.machine.launch import _asked_processes, respawn
 from peftcorr.predictions import read_predictions
 from peftcorr.results.record import Record
 from tests.commanding import PLAIN, PLUGIN, PROJECT, Commands, one_core, scores
@@ -197,26 +196,3 @@ def kill_mid_way(commands: Commands, arguments: list[str], launcher: tuple[str, 
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert commands.records() == []
-
-
-@pytest.mark.parametrize(
-    ("line", "asked"),
-    [
-        ("accelerate launch --cpu --num_processes 2 run.py", 2),
-        ("accelerate launch --num-processes=4 run.py", 4),
-        ("accelerate launch run.py --strategy lora", 1),
-        ("accelerate launch --num_processes", 1),
-        ("", 1),
-    ],
-)
-def test_the_launchers_own_command_line_says_how_many(line: str, asked: int) -> None:
-    assert _asked_processes(line.split()) == asked
-
-
-def test_a_plain_process_starts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MASTER_ADDR", "RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-    assert respawn(["run"]) is None
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("RANK", "0")
-    assert respawn(["run"]) is None

@@ -22,6 +22,7 @@ from peftcorr.data.synthetic.categories import CATEGORIES
 from peftcorr.data.synthetic.pairs import Annotation, annotate, annotate_pair, keypoint_names, sample_pairs
 from peftcorr.data.synthetic.scene import Variety, render_view
 from peftcorr.files import seal_folder, whole_folder
+from peftcorr.machine.launchers import end_with_parent
 from peftcorr.machine.processors import processors
 
 RENDERER = 3  # raise whenever the same seed gives other pictures
@@ -187,7 +188,9 @@ def run_tasks(
         for task in tasks:
             yield task, work(task)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_parent
+    )
     try:
         with _starting():
             futures = {pool.submit(work, task): task for task in tasks}

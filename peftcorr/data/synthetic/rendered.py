@@ -19,7 +19,9 @@ from peftcorr.data.synthetic.generate import (
 )
 from peftcorr.errors import PeftCorrError
 from peftcorr.files import unsealed
+from peftcorr.machine.folders import Place, require_room
 
+_IMAGE = 40_000  # bytes on disk of a picture and its share of the pairs: 80,000 were measured
 _LOOK_EVERY = 0.2  # seconds between looks at a rendering that somebody else does
 
 
@@ -36,7 +38,7 @@ def rendered(cache: Path, config: SyntheticConfig, progress: Progress | None = N
         progress: called with (images rendered, images in all), whoever renders them.
 
     Raises:
-        PeftCorrError: if the cache cannot be written.
+        PeftCorrError: if the cache cannot be written or has no room.
     """
     folder = cache / "synthetic" / config.fingerprint()
     if folder.is_dir() and unsealed(folder) is None:
@@ -48,6 +50,7 @@ def rendered(cache: Path, config: SyntheticConfig, progress: Progress | None = N
                 if folder.is_dir() and unsealed(folder) is not None:
                     shutil.rmtree(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _require_room(cache, config)
         while not _render(folder, config, progress):
             _report(folder, config, progress)
     except OSError as error:
@@ -74,6 +77,7 @@ def rendering_ahead(cache: Path, config: SyntheticConfig) -> Iterator[None]:
         folder = cache / "synthetic" / config.fingerprint()
         with suppress(Exception):
             folder.parent.mkdir(parents=True, exist_ok=True)
+            _require_room(cache, config)
             with _lock(folder).acquire(blocking=False):
                 generate(folder, config, progress=leave)
 
@@ -84,6 +88,11 @@ def rendering_ahead(cache: Path, config: SyntheticConfig) -> Iterator[None]:
     finally:
         left.set()
         thread.join()
+
+
+def _require_room(cache: Path, config: SyntheticConfig) -> None:
+    place = Place("cache folder", cache, "set PEFTCORR_CACHE to another")
+    require_room([(place, images_in_all(config) * _IMAGE)])
 
 
 def _render(folder: Path, config: SyntheticConfig, progress: Progress | None) -> bool:

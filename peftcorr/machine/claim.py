@@ -1,0 +1,58 @@
+"""A claim: a file that says somebody is at work on something, for as long as that process lives, however it ends."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # no such locks on this system: every claim is granted
+    fcntl = None  # type: ignore[assignment]
+
+
+class Claim:
+    """An exclusive lock on a file of its own, which is deleted when the claim is given back.
+
+    The system lets go of the lock when the process ends. On a file system without locks every claim is granted, and
+    nobody is known to be dead.
+
+    Args:
+        path: of the lock file; its folder exists.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._descriptor: int | None = None
+        self.told = True
+
+    def take(self) -> bool:
+        """Whether the claim is ours now; it is not while another process, or thread, has it.
+
+        Raises:
+            OSError: if the file cannot be made.
+        """
+        while True:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                if fcntl is not None:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return False
+            except OSError:
+                self.told = False
+            # Whoever had it before may have deleted the file that we opened.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), self._path.stat()):
+                    self._descriptor = descriptor
+                    return True
+            os.close(descriptor)
+
+    def give_back(self) -> None:
+        """Delete the file and let go of the lock."""
+        if self._descriptor is not None:
+            self._path.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = None

@@ -1,0 +1,98 @@
+"""The processes that a run's process was started by, and is started for: it does not outlive them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from itertools import takewhile
+from pathlib import Path
+
+import psutil
+
+from peftcorr.machine.termination import EXIT_CODE
+
+_LOOK_EVERY = 0.5  # seconds
+_GRACE = 7.0  # seconds to save a state in, after a launcher is gone
+
+
+def respawn(arguments: list[str]) -> None:
+    """Become the launcher of the processes that ``accelerate launch --cpu --num_processes N`` was asked for.
+
+    Without MPI its launcher starts one process whatever N says (accelerate 1.15), leaving only MASTER_ADDR in the
+    environment as a sign; N is then read from the launcher's own command line and given to torch's launcher, which
+    takes the place of this process. Returns where this process is the one that should do the work.
+    """
+    if "MASTER_ADDR" not in os.environ or "RANK" in os.environ or "WORLD_SIZE" in os.environ:
+        return
+    asked = _asked_processes(psutil.Process(os.getppid()).cmdline())
+    if asked < 2:
+        return
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("MASTER_ADDR", "MASTER_PORT")
+    }
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(asked)]
+    sys.stdout.flush()
+    os.execve(sys.executable, [*launcher, "-m", "peftcorr.cli", *arguments], environment)
+
+
+def _asked_processes(command_line: list[str]) -> int:
+    for index, word in enumerate(command_line):
+        name, _, value = word.partition("=")
+        if name in ("--num_processes", "--num-processes"):
+            text = value or (command_line[index + 1] if index + 1 < len(command_line) else "")
+            return int(text) if text.isdigit() else 1
+    return 1
+
+
+def end_with_launchers() -> None:
+    """End this process soon after a launcher of it has ended: SIGTERM first, and the end without it a little later.
+
+    Launchers are the nearest ancestors that are Accelerate's or torch's. A shell is none: what was started from one
+    may go on without it.
+    """
+    launchers = list(takewhile(_is_launcher, psutil.Process().parents()))
+    if launchers:
+        threading.Thread(target=_outlive, args=(launchers,), name="launchers", daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """End this process, one of `multiprocessing`, as soon as the one that started it has ended."""
+    threading.Thread(target=_wait_for_parent, name="parent", daemon=True).start()
+
+
+def _is_launcher(process: psutil.Process) -> bool:
+    try:
+        words = process.cmdline()[:5]
+    except psutil.Error:
+        return False
+    return any(
+        Path(word).name in ("accelerate", "torchrun")
+        or word.startswith(("torch.distributed.", "accelerate."))
+        for word in words
+    )
+
+
+def _outlive(launchers: list[psutil.Process]) -> None:
+    while all(map(_lives, launchers)):
+        time.sleep(_LOOK_EVERY)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE)
+    os._exit(EXIT_CODE)  # the main thread waits for a process that is gone, or for a long step
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _wait_for_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
