@@ -21,9 +21,12 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from peftcorr.backbones.identity import local_weights
 from peftcorr.cli import main
 from peftcorr.console.progress import Progress
 from peftcorr.console.table import print_table
+from peftcorr.data.images import stored_size
+from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.errors import PeftCorrError
 from peftcorr.files import sealed
 from peftcorr.predictions import PREDICTION_SCHEMA, write_predictions
@@ -36,6 +39,7 @@ from peftcorr.results.store import Store, read_record
 from tests.commanding import PROJECT
 from tests.commands.test_score import rows
 from tests.report.conftest import _record, _scores
+from tests.small_models import Small, save_weights
 
 HOSTILE = (
     "\x1b[31mred\x1b]0;title\x07 [bold]x[/bold] ](javascript:alert(1)) [a](javascript:b) <img src=x onerror=alert(1)> "
@@ -577,3 +581,37 @@ def test_scores_that_are_no_numbers_agree_with_none() -> None:
         record.scores["synthetic/test"]["argmax"].per_keypoint["0.1"] = math.nan
     assert len(configurations_of(records)) == 2
     assert len(configurations_of([_record(f"run-{n}", options={"asked": 1}) for n in range(2)])) == 1
+
+
+DEEP = pytest.mark.parametrize(
+    "content", ["[" * 5000 + "]" * 5000, '{"a": ' + "9" * 5000 + "}"], ids=["deep", "digits"]
+)
+
+
+@DEEP
+def test_an_annotation_without_end(spair: Any, content: str) -> None:
+    root = spair.write()
+    spair.pair("test", "000000-2008_000001-2008_000002:cat", content.encode())
+    with deadline(), pytest.raises(PeftCorrError, match="000000-2008_000001-2008_000002:cat") as caught:
+        SpairFolder(SpairFolder.Config(), root, root / "cache").load("test")
+    assert len(str(caught.value)) < 1000
+
+
+@DEEP
+def test_the_configuration_of_weights_without_end(tmp_path: Path, content: str) -> None:
+    folder = save_weights(Small, tmp_path / "weights")
+    (folder / "config.json").write_text(content)
+    with pytest.raises(PeftCorrError, match=r"config\.json") as caught:
+        Small.build(Small.Config(), local_weights(folder))
+    assert len(str(caught.value)) < 1000
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(PeftCorrError, match=r"model\.safetensors\.index\.json cannot be read"):
+        local_weights(folder)
+
+
+@KINDS
+def test_an_image_that_is_no_file(tmp_path: Path, kind: str) -> None:
+    path = odd(tmp_path / "odd.jpg", kind)
+    with deadline(), pytest.raises(PeftCorrError, match=r"odd\.jpg (cannot be decoded|is missing)"):
+        stored_size(path)
