@@ -1,16 +1,12 @@
-"""Text of others stays text wherever it is shown, and odd files end in one sentence: no traceback, no waiting."""
+"""Text of others stays text wherever it is shown."""
 
 from __future__ import annotations
 
 import io
 import json
 import math
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -33,17 +29,9 @@ from peftcorr.report.file_names import file_name
 from peftcorr.report.summary import print_summary
 from peftcorr.results.identity import run_id
 from peftcorr.results.store import Store, read_record
-from tests.commanding import PROJECT
 from tests.commands.test_score import rows
+from tests.hostile import HOSTILE, ID, PREFIXED, assert_calm, refused
 from tests.report.conftest import _record, _scores
-
-HOSTILE = (
-    "\x1b[31mred\x1b]0;title\x07 [bold]x[/bold] ](javascript:alert(1)) [a](javascript:b) <img src=x onerror=alert(1)> "
-    "<script>c</script> ../../escaped | cell \\| `code` ``\n# head\n- \r\n| a | $x_1^2$ \\$ \u202eright\u2066 \u0085 "
-    "\u2028 ]]> --> &lt; &#106; _u_ **b** ~~s~~"
-)
-PREFIXED = f"_{HOSTILE}"
-ID = "0123456789abcdef"
 
 
 def hostile_everywhere(value: Any) -> Any:
@@ -101,11 +89,6 @@ def write(folder: Path, document: dict[str, Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(sealed(document) if document["schema_version"] == 2 else document))
     return path
-
-
-def assert_calm(text: str) -> None:
-    """No control character but a line's end."""
-    assert [letter for letter in text if not letter.isprintable() and letter != "\n"] == []
 
 
 def assert_plain_page(page: str) -> None:
@@ -256,155 +239,6 @@ def test_a_record_that_cannot_be_is_refused(tmp_path: Path, change: dict[str, An
     assert_calm(str(caught.value))
 
 
-@contextmanager
-def deadline(seconds: int = 20) -> Iterator[None]:
-    """A test that waits for a pipe fails."""
-    import signal
-
-    def late(*_: object) -> None:
-        raise TimeoutError("it waits")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The sentence with which a command refuses; it printed nothing else."""
-    with deadline():
-        assert main(arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert len(captured.err) < 2500
-    [line] = captured.err.splitlines()
-    assert_calm(line)
-    return line
-
-
-def odd(path: Path, kind: str) -> Path:
-    """A path with a pipe, a folder, or a link to nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    else:
-        path.symlink_to(path.parent / "nowhere")
-    return path
-
-
-KINDS = pytest.mark.parametrize("kind", ["pipe", "folder", "dangling link"])
-
-
-@KINDS
-def test_a_record_that_is_no_file(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    odd(tmp_path / "records" / f"{ID}.json", kind)
-    assert "is no valid record" in refused(capsys, "compile", str(tmp_path))
-    with deadline(), pytest.raises(PeftCorrError, match="is no valid record"):
-        Store(tmp_path).read(ID)
-
-
-@KINDS
-def test_a_recipe_that_is_no_file(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    path = odd(tmp_path / "odd.yaml", kind)
-    refused(capsys, "validate", str(path))
-    (tmp_path / "own.yaml").write_text("extends: odd.yaml\n")
-    assert re.search("odd.yaml|nowhere", refused(capsys, "validate", str(tmp_path / "own.yaml")))
-
-
-@KINDS
-def test_an_archive_that_is_no_file(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    path = odd(tmp_path / "odd.tar.gz", kind)
-    folder = tmp_path / "set"
-    command = ("data", "prepare", "spair71k", "--archive", str(path), "--data-root", str(folder))
-    assert "odd.tar.gz" in refused(capsys, *command)
-    assert not folder.exists()
-
-
-@KINDS
-def test_a_plugin_that_is_no_file(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    path = odd(tmp_path / "odd.py", kind)
-    assert "no such file" in refused(capsys, "ls", "--plugin", str(path))
-
-
-@pytest.mark.parametrize(
-    "code",
-    ["import sys; sys.exit(3)", "raise SystemExit", "raise GeneratorExit", "raise BaseException('x' * 5000)",
-     "class Odd(BaseException): pass\nraise Odd('\\x1b\\n')"],
-)  # fmt: skip
-def test_a_plugin_that_ends_the_interpreter(
-    tmp_path: Path, code: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "odd.py"
-    path.write_text(code)
-    assert "odd.py cannot be imported: " in refused(capsys, "ls", "--plugin", str(path))
-
-
-def test_a_command_that_a_library_ends(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def leave(parsed: object) -> int:
-        sys.exit("x" * 5000)
-
-    monkeypatch.setattr("peftcorr.commands.validate.run", leave)
-    assert "ended the command" in refused(capsys, "validate", "any")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[" * 5000,
-        "a: " + "9" * 5000,
-        "seed: " + "9" * 90,
-        "a0: &a0 [1, 2]\n"
-        + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)),
-        "x" * 5000 + ": 1",
-        "strategy: " + "x" * 5000,
-        "backbone: {name: tiny, image_size: " + "x" * 5000 + "}",
-        "strategy: [" + "1, " * 5000 + "1]",
-        "seed: .nan",
-        "a: 2020-13-45",
-        "? {a: 1}\n: 2",
-    ],
-)
-def test_a_recipe_without_end_or_sense(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "odd.yaml"
-    path.write_text(text)
-    assert "odd.yaml" in refused(capsys, "validate", str(path))
-
-
-def test_recipes_that_extend_one_another_without_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for number in range(1500):
-        (tmp_path / f"{number}.yaml").write_text(f"extends: {number + 1}.yaml\n")
-    assert "no recipe extends more than 31 others" in refused(capsys, "validate", str(tmp_path / "0.yaml"))
-    (tmp_path / "1500.yaml").write_text("seed: 7\n")
-    assert main(["validate", str(tmp_path / "1480.yaml")]) == 0
-    assert "seed: 7\n" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "[" * 5000,
-        '{"schema_version": 1, "recipe": ' + "[" * 900 + "]" * 900 + "}",
-        '{"seed": ' + "9" * 5000 + "}",
-    ],
-)
-def test_a_record_without_end(tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "records" / f"{ID}.json"
-    path.parent.mkdir()
-    path.write_text(content)
-    assert "is no valid record" in refused(capsys, "compile", str(tmp_path))
-    assert main(["verify", str(tmp_path)]) == 1
-    assert_calm(capsys.readouterr().out)
-
-
 def test_a_deep_recipe_in_a_record(tmp_path: Path) -> None:
     document = json.loads(_record(ID).model_dump_json())
     deep: Any = 1
@@ -449,84 +283,6 @@ def test_a_wrong_option_is_quoted_briefly(capsys: pytest.CaptureFixture[str]) ->
         error = capsys.readouterr().err
         assert len(error) < 8000
         assert_calm(error)
-
-
-def test_without_a_home_folder(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def nobody(*_: object) -> Any:
-        raise KeyError("no such user")
-
-    for name in ("HOME", "PEFTCORR_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("pwd.getpwuid", nobody)
-    monkeypatch.setattr("pwd.getpwnam", nobody)
-    assert "set PEFTCORR_CACHE" in refused(capsys, "cache", "ls")
-    assert "no home folder for ~x/y" in refused(capsys, "data", "check", "spair71k", "--data-root", "~x/y")
-
-
-@pytest.fixture
-def predictions(tmp_path: Path) -> Path:
-    path = tmp_path / "predictions" / f"{ID}.parquet"
-    write_predictions(pa.Table.from_pylist(rows(), schema=PREDICTION_SCHEMA), path)
-    return path
-
-
-@pytest.mark.parametrize("command", ["score", "breakdown", "validate", "ls"])
-def test_what_was_asked_for_is_written_though_nobody_reads(
-    tmp_path: Path, predictions: Path, command: str
-) -> None:
-    arguments = {
-        "score": ["score", str(predictions), "--json", str(tmp_path / "scores.json")],
-        "breakdown": ["breakdown", str(predictions), "--output", str(tmp_path)],
-        "validate": ["validate", "default"],
-        "ls": ["ls", "--json"],
-    }[command]
-    reader, writer = os.pipe()
-    os.close(reader)
-    done = subprocess.run(
-        [sys.executable, "-m", "peftcorr.cli", *arguments],
-        stdout=writer, stderr=subprocess.PIPE, text=True, cwd=PROJECT, check=False,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-    )  # fmt: skip
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (141, "")
-    if command == "score":
-        assert json.loads((tmp_path / "scores.json").read_text())["predictions"] == predictions.name
-    if command == "breakdown":
-        assert (tmp_path / "breakdowns" / f"{ID}.md").is_file()
-
-
-def test_scores_are_written_before_they_are_printed(
-    tmp_path: Path, predictions: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def closed(*_: object, **__: object) -> None:
-        raise BrokenPipeError
-
-    monkeypatch.setattr("peftcorr.commands.score.print_table", closed)
-    monkeypatch.setattr("os.dup2", lambda *_: None)
-    with open(os.devnull, "w") as nowhere:
-        monkeypatch.setattr(sys, "stdout", nowhere)
-        assert main(["score", str(predictions), "--json", str(tmp_path / "scores.json")]) == 141
-    assert (tmp_path / "scores.json").is_file()
-
-
-class Closed(io.StringIO):
-    """A pipe that nobody reads."""
-
-    def write(self, text: str) -> int:
-        raise BrokenPipeError
-
-
-def test_work_goes_on_though_nobody_reads_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.dup2", lambda *_: None)
-    monkeypatch.setattr("peftcorr.console.progress._SHOW_AFTER", 0.0)
-    monkeypatch.setattr("peftcorr.console.progress._LINE_EVERY", 0.0)
-    monkeypatch.setattr(sys, "stdout", open(os.devnull, "w"))  # noqa: SIM115
-    progress = Progress(Console(file=Closed()))
-    progress.say("first")
-    progress.say("second")
-    with progress.track("work", 2, "steps") as bar:
-        bar.advance(1)
-        bar.advance(1)
 
 
 @pytest.mark.parametrize("terminal", [False, True])
