@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -392,6 +393,30 @@ def test_a_disk_without_room(
     assert not commands.records()
     left = 10_000_000
     assert commands.run(*flags, assignments=[*QUICK, "strategy.k=2"] if disk == "tmp" else QUICK) == 0
+
+
+# SIGTERM
+
+
+@pytest.mark.parametrize("strategy", ["frozen", "lora"])
+def test_sigterm_exits_143_with_a_sentence_and_leaves_no_failure(
+    commands: Commands, capsys: pytest.CaptureFixture[str], strategy: str
+) -> None:
+    def end(*arguments: object, **options: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("peftcorr.engine.evaluate.Evaluator.predict", end)
+        assert commands.run("--strategy", strategy) == 143
+    kept = (
+        "the same command goes on from the last saved state"
+        if strategy == "lora"
+        else "nothing was saved yet"
+    )
+    assert one_sentence(capsys.readouterr().err) == f"peftcorr: ended by SIGTERM; {kept}."
+    assert commands.records() == []
+    assert commands.run("--strategy", strategy) == 0
+    assert ("going on from step 2" in capsys.readouterr().out) == (strategy == "lora")
 
 
 # No network
