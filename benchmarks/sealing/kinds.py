@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate import Accelerator
+from accelerate.utils import set_seed
 
 from peftcorr.data.identity import annotation_digest, images_digest
 from peftcorr.data.layouts.tapvid_frames import prepare
@@ -68,6 +69,7 @@ def _left(runs: SmallRuns) -> list[Kind]:
     state, bench, backbone = store.state_path(stopped.run_id), runs.bench(), stopped.recipe.backbone
 
     def resumed(_: Path) -> object:
+        set_seed(stopped.recipe.seed)  # as a run does: of a state that is set aside, nothing is loaded
         model, strategy = stopped.model.build()
         trained = train(stopped, bench, model, strategy, Accelerator(cpu=True))
         return tensors_sha256(model), trained.best_step, [point.pck for point in trained.validation]

@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from peftcorr.data.base import PairDataset
-from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.errors import PeftCorrError
 from peftcorr.files import digest, read_json, sha256, write_json
 from peftcorr.machine.processors import processors
@@ -26,6 +25,10 @@ def annotation_digest(dataset: PairDataset) -> str:
 
     Neither the file that its table came from counts, nor how that is cut into chunks, nor the width of its numbers.
     """
+    from peftcorr.data.columns import (
+        PAIR_FEATURES,  # which brings a library that saved predictions do without
+    )
+
     table = dataset.table.with_format("arrow")[:]
     schema = pa.schema([field for field in PAIR_FEATURES.arrow_schema if field.name in table.column_names])
     return table_digest(table.select(schema.names).cast(schema))

@@ -243,7 +243,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path
     monkeypatch.setattr(Small, "hub_id", "makers/small")
 
     def newest(number: int) -> Path:
-        def answer(hub_id: str, allow_patterns: list[str]) -> str:
+        def answer(hub_id: str, allow_patterns: list[str], **_: object) -> str:
             assert hub_id == "makers/small"
             assert "model.safetensors" in allow_patterns
             return str(folders[number])
@@ -337,7 +337,7 @@ def test_a_mirror_stays_one_when_it_is_fetched(
     tmp_path: Path, diffusion_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(diffusion_weights, tmp_path / "snapshots" / COMMITS[0]))
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda hub_id, allow_patterns: str(folder))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda hub_id, **_: str(folder))
     cls = BACKBONES.get("sd21")
     weights = fetched(cls, cls.Config(), cls.find_weights(cls.Config(), None))
     assert (weights.id, weights.commit, weights.official) == (cls.hub_id, COMMITS[0], False)
