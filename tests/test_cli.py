@@ -21,7 +21,7 @@ from tests.commanding import PLAIN, PROJECT, Commands
 
 NAMES = (
     "run", "ls", "params", "data", "score", "compare", "breakdown", "tune-predictor", "compile", "verify", "export",
-    "validate", "cache", "completion",
+    "validate", "check-plugin", "new", "cache", "completion",
 )  # fmt: skip
 
 

@@ -270,4 +270,6 @@ def _digests(tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
 
 
 def _digest(tensor: Tensor) -> bytes:
-    return hashlib.sha256(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()).digest()
+    return hashlib.sha256(
+        tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+    ).digest()
