@@ -64,11 +64,9 @@ def main(arguments: Sequence[str]) -> int:
         "--strategy", nargs="+", choices=tuple(STRATEGIES), default=list(STRATEGIES), help="these alone"
     )
     parser.add_argument("--backbone", nargs="+", choices=[case.name for case in CASES], help="these alone")
-    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--stop", type=int, default=0, help=argparse.SUPPRESS)
-    parsed, rest = parser.parse_known_args(arguments)
-    if parsed.worker is not None:
-        return _worker(parsed.worker, parsed.stop, rest)
+    if arguments[:1] == ["--worker"]:  # what follows is a command line of peftcorr's own
+        return _worker(Path(arguments[1]), int(arguments[2]), arguments[3:])
+    parsed = parser.parse_args(arguments)
     cases = [
         case
         for case in CASES
@@ -80,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
         for case in cases:
             for strategy in parsed.strategy:
                 rows += _compare(case, strategy, Path(work))
-                print(json.dumps(rows[-1]), flush=True)
+                print(*map(json.dumps, rows[-4:]), sep="\n", flush=True)
     content = {"schema_version": 1, "machine": page.machine(), "steps": STEPS, "rows": rows}
     parsed.page.mkdir(parents=True, exist_ok=True)
     lines = ",\n".join(json.dumps(row) for row in rows)
@@ -147,7 +145,7 @@ def _launch(case: Case, strategy: str, folder: Path, processes: int, stop: int) 
     run += [f"training.steps={STEPS}", "training.images=6", "training.validate_every=1000"]
     run += [f"training.checkpoint_every={HALF}"]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [sys.executable, *launcher, __file__, "--worker", str(folder), "--stop", str(stop), *run]
+    command = [sys.executable, *launcher, __file__, "--worker", str(folder), str(stop), *run]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     if done.returncode and not stop:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
