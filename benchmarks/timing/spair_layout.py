@@ -1,17 +1,21 @@
-"""Synthetic pictures in SPair-71k's layout and of its test split's size: 481 images, 18 categories, 12,234 pairs."""
+"""Synthetic pictures in SPair-71k's layout, as many as it has."""
 
 from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+# Of its test split.
 IMAGES, CATEGORIES, PAIRS, KEYPOINTS = 481, 18, 12_234, 88_328
 COPIES = {"test": 1, "trn": 3, "val": 9}  # how often each split lists every pair
+WHOLE_IMAGES = 1_800
+WHOLE = {"trn": 53_340, "val": 5_384, "test": 12_234}  # pairs of each of its splits
 _LANDMARKS, _VISIBLE = 12, 0.79  # so that a pair shares 7.2 keypoints on average, as in SPair-71k
 
 
@@ -22,42 +26,78 @@ def write(root: Path, small: bool = False) -> Path:
         root: to be made.
         small: two categories of four images alone.
     """
-    rng = np.random.default_rng(0)
-    sizes = [4, 4] if small else [IMAGES // CATEGORIES + (n < IMAGES % CATEGORIES) for n in range(CATEGORIES)]
-    points, seen, extents = [], [], []
-    for category, images in enumerate(sizes):
-        folder = root / "JPEGImages" / f"category{category:02d}"
-        folder.mkdir(parents=True)
-        extent = np.column_stack((rng.integers(375, 501, images), rng.integers(333, 376, images)))
-        for index in range(images):
-            _picture(rng, *extent[index].tolist()).save(folder / f"{index:03d}.jpg", quality=92)
-        extents.append(extent)
-        points.append(np.round(rng.uniform(0.05, 0.95, (images, _LANDMARKS, 2)) * (extent[:, None] - 1)))
-        seen.append(rng.random((images, _LANDMARKS)) < _VISIBLE)
-    pairs = [
-        (category, source, target)
-        for category, images in enumerate(sizes)
-        for source, target in itertools.permutations(range(images), 2)
-        if (seen[category][source] & seen[category][target]).any()
-    ]
-    count = min(len(pairs), PAIRS)
-    pairs = [pairs[index * len(pairs) // count] for index in range(count)]
-    shared = [np.flatnonzero(seen[c][s] & seen[c][t]) for c, s, t in pairs]
+    sizes = [4, 4] if small else _spread(IMAGES)
+    drawing = _Drawing(root, sizes)
+    pairs = drawing.pairs(PAIRS)
+    shared = [drawing.shared(*pair) for pair in pairs]
     _trim(shared, KEYPOINTS)
     for split, copies in COPIES.items():
-        folder = root / "PairAnnotation" / split
+        drawing.list(split, list(zip(pairs, shared, strict=True)) * copies)
+    return root
+
+
+def write_whole(root: Path, lists: Mapping[str, int] = WHOLE, images: int = WHOLE_IMAGES) -> Path:
+    """Write the folder with as many pairs in each split as SPair-71k has, on as many images."""
+    drawing = _Drawing(root, _spread(images))
+    for split, count in lists.items():
+        drawing.list(split, [(pair, drawing.shared(*pair)) for pair in drawing.pairs(count)])
+    return root
+
+
+def _spread(images: int) -> list[int]:
+    """Images of each category."""
+    return [images // CATEGORIES + (n < images % CATEGORIES) for n in range(CATEGORIES)]
+
+
+class _Drawing:
+    """The pictures, drawn and written, and what is seen on them."""
+
+    def __init__(self, root: Path, sizes: list[int]) -> None:
+        rng = np.random.default_rng(0)
+        self._root = root
+        self._points: list[NDArray[np.float64]] = []
+        self._seen: list[NDArray[np.bool_]] = []
+        self._extents: list[NDArray[np.int64]] = []
+        for category, images in enumerate(sizes):
+            folder = root / "JPEGImages" / f"category{category:02d}"
+            folder.mkdir(parents=True)
+            extent = np.column_stack((rng.integers(375, 501, images), rng.integers(333, 376, images)))
+            for index in range(images):
+                _picture(rng, *extent[index].tolist()).save(folder / f"{index:03d}.jpg", quality=92)
+            self._extents.append(extent)
+            self._points.append(
+                np.round(rng.uniform(0.05, 0.95, (images, _LANDMARKS, 2)) * (extent[:, None] - 1))
+            )
+            self._seen.append(rng.random((images, _LANDMARKS)) < _VISIBLE)
+
+    def pairs(self, count: int) -> list[tuple[int, int, int]]:
+        """Category, source and target of evenly spaced pairs that share a keypoint, at most `count` of them."""
+        every = [
+            (category, source, target)
+            for category, seen in enumerate(self._seen)
+            for source, target in itertools.permutations(range(len(seen)), 2)
+            if (seen[source] & seen[target]).any()
+        ]
+        count = min(len(every), count)
+        return [every[index * len(every) // count] for index in range(count)]
+
+    def shared(self, category: int, source: int, target: int) -> NDArray[np.int64]:
+        """Indices of the landmarks that are seen on both."""
+        return np.flatnonzero(self._seen[category][source] & self._seen[category][target])
+
+    def list(self, split: str, pairs: list[tuple[tuple[int, int, int], NDArray[np.int64]]]) -> None:
+        """Write a split's annotation: one file a pair, and the list of their names."""
+        folder = self._root / "PairAnnotation" / split
         folder.mkdir(parents=True)
         names: list[str] = []
-        for copy in range(copies):
-            for (category, source, target), keypoints in zip(pairs, shared, strict=True):
-                name = f"{len(names):06d}-{source:03d}-{target:03d}-{copy}:category{category:02d}"
-                annotation = _annotation(category, source, target, keypoints, points, extents)
-                (folder / f"{name}.json").write_text(json.dumps(annotation), encoding="utf-8")
-                names.append(name)
-        layout = root / "Layout" / "large" / f"{split}.txt"
+        for (category, source, target), keypoints in pairs:
+            name = f"{len(names):06d}-{source:03d}-{target:03d}:category{category:02d}"
+            annotation = _annotation(category, source, target, keypoints, self._points, self._extents)
+            (folder / f"{name}.json").write_text(json.dumps(annotation), encoding="utf-8")
+            names.append(name)
+        layout = self._root / "Layout" / "large" / f"{split}.txt"
         layout.parent.mkdir(parents=True, exist_ok=True)
         layout.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    return root
 
 
 def _trim(shared: list[NDArray[np.int64]], total: int) -> None:
