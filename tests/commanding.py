@@ -126,3 +126,12 @@ def scores(record: Record) -> dict[str, Any]:
     """Every score of a record, as plain values."""
     values: dict[str, Any] = json.loads(record.model_dump_json())["scores"]
     return values
+
+
+def one_sentence(text: str) -> str:
+    """The only line that says what went wrong."""
+    lines = [line for line in text.splitlines() if "peftcorr: " in line or ": failed" in line]
+    assert len(lines) == 1, text
+    assert "Traceback" not in text
+    assert "Error: " not in lines[0], "a bare exception of a library"
+    return lines[0]
