@@ -22,7 +22,8 @@ from peftcorr.commands.options import cache_folder, data_roots
 from peftcorr.console.progress import Progress
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
-from peftcorr.sweep import cells, standing
+from peftcorr.sweep.cells import Asked, cells
+from peftcorr.sweep.here import standing
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes" / "leaderboard"
 SEEDS: dict[str, tuple[int, ...]] = {"tiny": (0, 1, 2), "dinov2_vits14": (0, 1)}  # cheapest first
@@ -112,7 +113,7 @@ def _list(chosen: Sequence[Batch], parsed: argparse.Namespace) -> int:
                 "dataset": [{"name": name} for name in batch.datasets],
                 "seed": [batch.seed],
             }
-            for plan in cells(axes, {}, [], batch.recipe, bench):
+            for _, plan in cells(Asked(axes, {}, recipe=batch.recipe), bench):
                 total += 1
                 found = standing(plan, bench, "missing")
                 state = "left" if found is None else found[0]

@@ -26,6 +26,7 @@ from peftcorr.commands import (
     params,
     run,
     score,
+    status,
     tune_predictor,
     validate,
     verify,
@@ -37,7 +38,7 @@ from peftcorr.machine.termination import EXIT_CODE, Terminated, listening
 from peftcorr.registry import blaming_plugins, load_plugin_file
 
 COMMANDS = (
-    run, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, export, validate,
+    run, status, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, export, validate,
     check_plugin, new, cache, completion,
 )  # fmt: skip
 

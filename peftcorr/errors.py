@@ -66,13 +66,21 @@ def told(error: Exception) -> str:
     if isinstance(error, PeftCorrError):
         return str(error)
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    # torch says so in several ways: OutOfMemoryError is its GPUs', the CPU's allocator raises a plain RuntimeError.
-    if isinstance(error, MemoryError) or "OutOfMemory" in text or "can't allocate memory" in text:
+    if is_memory(error):
         return (
             f"Out of memory ({text[:200]}): free some, or lower training.images, encode_batch or --memory, and run the "
             "same command again."
         )
     return text
+
+
+def is_memory(error: BaseException) -> bool:
+    """Whether memory was not there.
+
+    torch says so in several ways: OutOfMemoryError is its GPUs', the CPU's allocator raises a plain RuntimeError.
+    """
+    named = type(error).__name__ == "OutOfMemoryError"
+    return named or isinstance(error, MemoryError) or "can't allocate memory" in str(error)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

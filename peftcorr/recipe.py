@@ -29,6 +29,8 @@ DEFAULT_SECTIONS: Section = {
     "dataset": {"name": "synthetic"},
 }
 
+VARY = "vary"  # a key of recipe files alone: options that a sweep takes several values of
+
 _LONGEST = 32  # recipes that extend one another
 _DEEPEST = 16  # parts of a key
 
@@ -264,12 +266,13 @@ def parse_set(assignments: list[str]) -> Section:
 
 
 def resolve(command_line: Section, assignments: list[str], recipe: Path | None) -> Recipe:
-    """Combine command line, ``--set`` and recipe file into a validated recipe.
+    """Combine command line, ``--set`` and recipe file into a validated recipe; what a sweep varies is left out.
 
     Raises:
         PeftCorrError: if any of them is wrong, naming it.
     """
     values = merge(DEFAULT_SECTIONS, read(recipe) if recipe is not None else {})
+    values.pop(VARY, None)
     # The command line goes under --set too: `strategy.k=2` is an option of the strategy that it names.
     values = merge(merge(merge(values, command_line), parse_set(assignments)), command_line)
     return validate(values, f"--recipe {recipe}" if recipe is not None else "command line")

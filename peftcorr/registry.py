@@ -20,7 +20,7 @@ from pkgutil import resolve_name
 from types import ModuleType
 from typing import Generic, TypeVar
 
-from peftcorr.errors import PeftCorrError, PluginFailed, did_you_mean, reason, shortened, shown
+from peftcorr.errors import PeftCorrError, PluginFailed, did_you_mean, is_memory, reason, shortened, shown
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -219,8 +219,7 @@ def blaming_plugins() -> Iterator[None]:
     try:
         yield
     except (Exception, SystemExit) as error:
-        short = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-        line = None if short or isinstance(error, PeftCorrError) else plugin_line(error)
+        line = None if is_memory(error) or isinstance(error, PeftCorrError) else plugin_line(error)
         if line is None:
             raise
         if os.environ.get("PEFTCORR_DEBUG"):

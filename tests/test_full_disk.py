@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_written(
     def no_work(*arguments: object) -> None:
         raise AssertionError("something is read")
 
-    monkeypatch.setattr("peftcorr.sweep.cells", no_work)
+    monkeypatch.setattr("peftcorr.sweep.cells.cells", no_work)
     assert commands.run("--output", str(wrong)) == 2
     sentence = one_sentence(capsys.readouterr().err)
     assert f"Cannot write to the output folder {wrong}: {refused} choose another --output." in sentence

@@ -21,6 +21,20 @@ from peftcorr.machine.termination import Terminated
 if TYPE_CHECKING:
     from peftcorr.engine.plan import Plan
     from peftcorr.results.store import Store
+    from peftcorr.sweep.launchers.base import Launcher
+
+
+def _count(text: str) -> int:
+    """A number of workers or processes."""
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"it must be at least 1, not {count}")
+    return count
+
+
+def _workers(text: str) -> int | str:
+    return text if text == "auto" else _count(text)
+
 
 SUMMARY = "Train, score and record every cell of a sweep, and rewrite the leaderboard."
 
@@ -37,6 +51,8 @@ EXAMPLES = """examples:
     peftcorr run --recipe FILE --dry-run
   on several processes or GPUs:
     accelerate launch -m peftcorr.cli run --strategy lora
+  the cells of an option's values, two at a time, each in a process of its own:
+    peftcorr run --strategy last_k --vary strategy.k=1,2,3 --workers 2
 """
 
 
@@ -66,6 +82,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", **options.MANY, help="seed of everything random")
     parser.add_argument("--steps", type=int, metavar="N", help="how many steps are trained")
     options.add_recipe(parser)
+    parser.add_argument(
+        "--vary", metavar="KEY=V1,V2", **options.MANY,
+        help="options with several values, every combination a cell, for example strategy.k=1,2,3; a strategy without "
+        "that option has one cell",
+    )  # fmt: skip
     parser.add_argument("--limit-pairs", type=int, metavar="N", help="score this many evenly spaced pairs")
     options.add_output(parser, "where records, predictions, adapters and the leaderboard go")
     parser.add_argument(
@@ -80,6 +101,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--feature-cache", action="store_true",
         help="keep the features of frozen backbones on disk for later runs",
     )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=_workers, metavar="N",
+        help="cells at a time, each in a process of its own; auto: one a GPU (default: one after the other, here)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--processes-per-cell", type=_count, default=1, metavar="N",
+        help="processes, or GPUs, that a worker trains one cell on (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--launcher", metavar="NAME",
+        help="what starts the workers (default: local; peftcorr ls lists them)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--launcher-set", metavar="key=value", action="extend", **options.MANY,
+        help="options of the launcher, for example partition=gpu time=60",
+    )  # fmt: skip
+    parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
     parser.add_argument(
         "--dry-run", action="store_true", help="print the cells with their cost, and run nothing"
     )
@@ -97,6 +135,8 @@ def run(parsed: argparse.Namespace) -> int:
     """
     respawn(parsed.arguments)
     end_with_launchers()
+    if parsed.job:
+        return _work(parsed.job)
     for place in _places(parsed.output):
         place.require_writable()
     if parsed.dry_run or parsed.recipe or parsed.set or set(parsed.dataset) - {"synthetic"}:
@@ -122,7 +162,8 @@ def _sweep(parsed: argparse.Namespace) -> int:
         from peftcorr.files import remove_dead
         from peftcorr.report.compile import compile_leaderboard
         from peftcorr.report.summary import print_summary
-        from peftcorr.sweep import cells, require_space, sweep
+        from peftcorr.sweep.cells import Asked, cells, parse_vary
+        from peftcorr.sweep.here import require_space, sweep
 
     state = PartialState(cpu=on_cpu())
     terminal = Console() if state.is_main_process else None
@@ -133,7 +174,9 @@ def _sweep(parsed: argparse.Namespace) -> int:
         download=not parsed.dry_run,
     )  # fmt: skip
     axes, fixed = _command_line(parsed)
-    plans = cells(axes, fixed, parsed.set, parsed.recipe, bench)
+    asked = Asked(axes, fixed, parsed.set, parsed.recipe, parse_vary(parsed.vary))
+    found = cells(asked, bench)
+    plans = [plan for _, plan in found]
     if parsed.dry_run:
         from peftcorr.commands.plan import print_plan
 
@@ -145,7 +188,16 @@ def _sweep(parsed: argparse.Namespace) -> int:
         remove_dead(cache)
     try:
         require_space(plans, bench, parsed.overwrite, output, temporary)
-        outcomes = sweep(plans, bench, parsed.overwrite)
+        launcher = _launcher(parsed, len(plans), state.num_processes)
+        if launcher is None:
+            outcomes = sweep(plans, bench, parsed.overwrite)
+        else:
+            from peftcorr.sweep.dispatch import dispatch
+            from peftcorr.sweep.job import jobs
+
+            outcomes = dispatch(
+                plans, jobs(found, bench, parsed.plugin, parsed.overwrite), launcher, bench, parsed.overwrite
+            )
     except (KeyboardInterrupt, Terminated) as stop:
         raise type(stop)(_kept(plans, bench.store)) from None
     failed = any(outcome.error is not None for outcome in outcomes)
@@ -161,6 +213,56 @@ def _sweep(parsed: argparse.Namespace) -> int:
     state.wait_for_everyone()
     state.destroy_process_group()
     return int(failed)
+
+
+def _launcher(parsed: argparse.Namespace, cells: int, processes: int) -> Launcher | None:
+    """What starts the workers that were asked for; None where the cells are run here, one after the other.
+
+    Raises:
+        PeftCorrError: if the launcher or an option of it is not known, or this is one of several processes already.
+    """
+    from peftcorr.config import complete
+    from peftcorr.config import options as section_options
+    from peftcorr.recipe import parse_set
+    from peftcorr.sweep.launchers import LAUNCHERS
+    from peftcorr.sweep.launchers.base import Share
+    from peftcorr.sweep.launchers.local import gpus
+
+    asked = parsed.launcher or parsed.launcher_set or parsed.workers or parsed.processes_per_cell > 1
+    each = parsed.processes_per_cell
+    workers = max(1, len(gpus()) // each) if parsed.workers in (None, "auto") else parsed.workers
+    if processes > 1 or not (asked or (cells > 1 and workers > 1)):
+        if asked:
+            raise PeftCorrError(
+                "--workers starts processes of its own: leave accelerate launch away, or leave --workers away."
+            )
+        return None
+    section = complete(LAUNCHERS, {"name": parsed.launcher or "local", **parse_set(parsed.launcher_set)})
+    cls = LAUNCHERS.get(section["name"])
+    return cls(cls.Config(**section_options(section)), Share(min(workers, cells), each))
+
+
+def _work(path: Path) -> int:
+    """Carry out the job that a sweep left in a file for this process."""
+    with importing():
+        from peftcorr.machine.launch import on_cpu, use_all_cores
+
+        use_all_cores()
+
+        from accelerate import PartialState
+
+        from peftcorr.console.progress import Progress
+        from peftcorr.registry import load_plugin_file
+        from peftcorr.sweep.job import carry_out, read_job
+
+    state = PartialState(cpu=on_cpu())
+    job = read_job(path)
+    for plugin in job.plugins:
+        load_plugin_file(plugin)
+    code = carry_out(job, Progress(Console() if state.is_main_process else None))
+    state.wait_for_everyone()
+    state.destroy_process_group()
+    return code
 
 
 def _places(output: Path) -> tuple[Place, Place, Place]:

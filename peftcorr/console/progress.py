@@ -12,6 +12,9 @@ from rich.progress import Progress as RichProgress
 
 from peftcorr.console.table import print_whole, printable
 
+Watcher = Callable[[str, int, int, str], None]
+"""Is told what is done, how much of it, of how much, and a note."""
+
 _SHOW_AFTER = 2.0  # seconds
 _LINE_EVERY = 15.0  # seconds between plain lines
 
@@ -19,8 +22,16 @@ _LINE_EVERY = 15.0  # seconds between plain lines
 class Bar:
     """One task under way."""
 
-    def __init__(self, console: Console | None, description: str, total: int, unit: str, done: int = 0):
-        self._console = console
+    def __init__(
+        self,
+        console: Console | None,
+        description: str,
+        total: int,
+        unit: str,
+        done: int = 0,
+        watcher: Watcher | None = None,
+    ):
+        self._console, self._watcher, self._name = console, watcher, description
         self._description = description if console is None else printable(description, console)
         self._total, self._unit = total, unit
         self._begun = self._line = time.monotonic()
@@ -34,6 +45,8 @@ class Bar:
     def update(self, done: int, note: str = "") -> None:
         """Set how much is done."""
         self._done = done
+        if self._watcher is not None:
+            self._watcher(self._name, done, self._total, note)
         now = time.monotonic()
         if self._console is None or self._console.quiet or now - self._begun < _SHOW_AFTER:
             return
@@ -74,11 +87,21 @@ class Progress:
 
     def __init__(self, console: Console | None):
         self.console = console
+        self._watcher: Watcher | None = None
+
+    @contextmanager
+    def watched(self, watcher: Watcher) -> Iterator[None]:
+        """Tell somebody else of all progress in the block too."""
+        self._watcher = watcher
+        try:
+            yield
+        finally:
+            self._watcher = None
 
     @contextmanager
     def track(self, description: str, total: int, unit: str, done: int = 0) -> Iterator[Bar]:
         """Show one task while the block runs."""
-        bar = Bar(self.console, description, total, unit, done)
+        bar = Bar(self.console, description, total, unit, done, self._watcher)
         try:
             yield bar
         finally:
@@ -90,7 +113,7 @@ class Progress:
 
         def report(done: int, total: int) -> None:
             if not bars:
-                bars.append(Bar(self.console, description, total, unit))
+                bars.append(Bar(self.console, description, total, unit, watcher=self._watcher))
             bars[0].report(done, total)
             if done >= total:
                 bars.pop().close()

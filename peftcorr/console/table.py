@@ -41,6 +41,21 @@ def print_table(
         whole: which of these are short names, never wrapped.
         title, caption: above and below the table, in as many lines as they need.
     """
+    table = make_table(console, header, rows, text=text, whole=whole)
+    print_line(console, title, style="bold")
+    console.print(table, crop=False, no_wrap=not console.is_terminal)
+    print_line(console, caption)
+
+
+def make_table(
+    console: Console,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str] | None],
+    *,
+    text: Collection[int] = (0,),
+    whole: Collection[int] = (),
+) -> Table:
+    """The table that `print_table` prints."""
     style, gap = (box.SIMPLE_HEAD, 1) if console.is_terminal else (None, 2)
     table = Table(box=style, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
     cells = [None if row is None else [printable(cell, console) for cell in row] for row in rows]
@@ -60,9 +75,7 @@ def print_table(
             table.add_row(*map(Text, row))
     if not console.is_terminal:
         table.width = Measurement.get(console, console.options.update(max_width=_ANY_WIDTH), table).maximum
-    print_line(console, title, style="bold")
-    console.print(table, crop=False, no_wrap=not console.is_terminal)
-    print_line(console, caption)
+    return table
 
 
 def print_line(console: Console, text: str, style: str = "") -> None:

@@ -16,7 +16,7 @@ from peftcorr.config import Section, make, options
 from peftcorr.data.base import DatasetSource
 from peftcorr.engine.ingredients import ingredients
 from peftcorr.engine.workbench import Workbench
-from peftcorr.errors import PeftCorrError, RecipeFails, shown
+from peftcorr.errors import PeftCorrError, RecipeFails, shortened, shown
 from peftcorr.matching import PREDICTORS
 from peftcorr.matching.predictors import Predictor, label
 from peftcorr.metrics.presets import Preset, preset_named
@@ -135,10 +135,20 @@ class Plan:
 
     @property
     def title(self) -> str:
-        """The run in a few words."""
+        """The run in a few words, options that are not the defaults among them."""
         recipe = self.recipe
         dataset = recipe.dataset.get("folder") or recipe.dataset["name"]
-        return f"{recipe.strategy['name']} on {recipe.backbone['name']}, {dataset}, seed {recipe.seed}"
+        strategy = _with_options(recipe.strategy, STRATEGIES.get(recipe.strategy["name"]))
+        return f"{strategy} on {_with_options(recipe.backbone, self.model.backbone)}, {dataset}, seed {recipe.seed}"
+
+
+def _with_options(section: Section, cls: Any) -> str:
+    """A name with the options that differ from its class's defaults: ``last_k (k=2)``."""
+    defaults = {
+        key: field.get_default(call_default_factory=True) for key, field in cls.Config.model_fields.items()
+    }
+    own = [f"{key}={value}" for key, value in options(section).items() if value != defaults.get(key)]
+    return section["name"] + (shortened(f" ({', '.join(own)})", 60) if own else "")
 
 
 def finalise(recipe: Recipe, bench: Workbench) -> Plan:

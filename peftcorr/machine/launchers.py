@@ -15,6 +15,9 @@ import psutil
 
 from peftcorr.machine.termination import EXIT_CODE
 
+DRIVER = "PEFTCORR_DRIVER"
+"""Environment variable with the id of the process that a worker does not outlive."""
+
 _LOOK_EVERY = 0.5  # seconds
 _GRACE = 7.0  # seconds to save a state in, after a launcher is gone
 
@@ -51,10 +54,16 @@ def _asked_processes(command_line: list[str]) -> int:
 def end_with_launchers() -> None:
     """End this process soon after a launcher of it has ended: SIGTERM first, and the end without it a little later.
 
-    Launchers are the nearest ancestors that are Accelerate's or torch's. A shell is none: what was started from one
-    may go on without it.
+    Launchers are the nearest ancestors that are Accelerate's or torch's, and of a worker the process that `DRIVER`
+    names. A shell is none: what was started from one may go on without it.
     """
     launchers = list(takewhile(_is_launcher, psutil.Process().parents()))
+    driver = os.environ.get(DRIVER, "")
+    if driver.isdigit():
+        try:
+            launchers.append(psutil.Process(int(driver)))
+        except psutil.NoSuchProcess:
+            sys.exit(EXIT_CODE)
     if launchers:
         threading.Thread(target=_outlive, args=(launchers,), name="launchers", daemon=True).start()
 

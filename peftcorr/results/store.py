@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from peftcorr.errors import PeftCorrError, reason, shortened
 from peftcorr.files import SEAL, beside, digest, manifest, read_json, remove_dead, sha256, write_json
 from peftcorr.files.reading import opened, parse_json
-from peftcorr.machine.claim import Claim
+from peftcorr.machine.lease import Holder, Lease, living
 from peftcorr.results.identity import run_id
 from peftcorr.results.record import Record
 
@@ -23,6 +23,7 @@ GENERATED = (
     "predictions",
     "adapters",
     "state",
+    "logs",
     "predictors",
     "figures",
     "breakdowns",
@@ -34,7 +35,7 @@ _CLAIM = ".claim"
 
 
 class Store:
-    """The output folder: ``records/``, ``predictions/``, ``adapters/`` and ``state/``, each by run id.
+    """The output folder: ``records/``, ``predictions/``, ``adapters/``, ``state/`` and ``logs/``, each by run id.
 
     ``predictors/`` has what was chosen for each backbone.
     """
@@ -83,18 +84,29 @@ class Store:
         """Whether a training that was stopped left a state to go on from."""
         return any(not path.name.startswith(".") for path in self.state_path(run_id).glob("*"))
 
-    def claim(self, run_id: str) -> Claim:
+    def log_path(self, run_id: str) -> Path:
+        """What a run that a worker carried out printed."""
+        return self.root / "logs" / f"{run_id}.log"
+
+    def worker(self, run_id: str) -> Holder | None:
+        """Who is at work on a run, and how far; None if nobody is."""
+        return living(self._claim_path(run_id))
+
+    def _claim_path(self, run_id: str) -> Path:
+        return self.root / "records" / f".{run_id}{_CLAIM}"
+
+    def claim(self, run_id: str) -> Lease:
         """What whoever works on a run holds: two starts in one folder do not write the same files.
 
         Raises:
             PeftCorrError: if the folder cannot be written.
         """
-        path = self.record_path(run_id)
+        path = self._claim_path(run_id)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise PeftCorrError(f"Cannot write {path.parent}: {error.strerror or error}.") from error
-        return Claim(path.with_name(f".{run_id}{_CLAIM}"))
+        return Lease(path)
 
     def drop_state(self, run_id: str) -> None:
         """Remove the state of a run that is done."""

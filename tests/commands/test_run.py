@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from peftcorr import pipeline, sweep
+from peftcorr import pipeline
 from peftcorr.cli import main
 from peftcorr.commands.options import OUTPUT
 from peftcorr.engine.checkpoint import Checkpoints
-from peftcorr.sweep import Outcome
+from peftcorr.sweep import here
+from peftcorr.sweep.here import Outcome
 from tests.commanding import Commands
 
 
@@ -122,7 +123,7 @@ def test_a_stop_after_a_state_was_saved(
 def test_a_stop_between_cells_says_how_many_are_done(
     commands: Commands, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    interrupt_after(monkeypatch, 1, sweep, "run")
+    interrupt_after(monkeypatch, 1, here, "run")
     assert commands.run("--strategy", "frozen", "lora", "norm") == 130
     assert capsys.readouterr().err.endswith("(1 of 3 cells are done).\n")
 
@@ -136,7 +137,7 @@ def test_runs_go_to_a_folder_that_git_leaves_alone(
         stores.append(bench.output)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("peftcorr.sweep.sweep", nothing)
+    monkeypatch.setattr("peftcorr.sweep.here.sweep", nothing)
     arguments = commands.arguments("--strategy", "frozen")
     index = arguments.index("--output")
     del arguments[index : index + 2]

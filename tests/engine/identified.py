@@ -17,7 +17,7 @@ from peftcorr.engine.workbench import Workbench
 from peftcorr.metrics.scores import CategoryMean, Scores
 from peftcorr.recipe import resolve
 from peftcorr.results.record import Record
-from peftcorr.sweep import sweep
+from peftcorr.sweep.here import sweep
 
 PCK = {"0.1": 12.34}
 
@@ -81,7 +81,7 @@ class Desk:
         bench = self.bench()
         bench.progress = Progress(console)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("peftcorr.sweep.run", lambda plan, bench: None)
+            patch.setattr("peftcorr.sweep.here.run", lambda plan, bench: None)
             assert sweep([plan], bench, "missing")[0].status == "ran"
         *before, running = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
         assert running == f"[1/1] {plan.title} ({plan.run_id}): running"

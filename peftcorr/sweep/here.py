@@ -1,27 +1,23 @@
-"""A sweep: the product of every list on the command line, one run a cell, what is done not done again."""
+"""A sweep in this process: its cells one after the other, what is done not done again."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeVar, cast
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from peftcorr.config import Section
-from peftcorr.engine.plan import Plan, finalise
+from peftcorr.engine.plan import Plan
 from peftcorr.engine.space import space
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError, told
 from peftcorr.machine.folders import Place, require_room
 from peftcorr.pipeline import run
-from peftcorr.recipe import resolve
 from peftcorr.results.identity import changed, decisive
 from peftcorr.results.record import Record
 
@@ -30,31 +26,6 @@ Status = Literal["ran", "done", "failed", "failed before"]
 T = TypeVar("T")
 
 _LOOK_EVERY = 1.0  # seconds between looks at a cell that another process is at
-
-
-def cells(
-    axes: dict[str, Sequence[object]],
-    fixed: Section,
-    assignments: list[str],
-    recipe: Path | None,
-    bench: Workbench,
-) -> list[Plan]:
-    """Plans of every combination.
-
-    Args:
-        axes: recipe key to the values it takes; an empty list leaves the key to the recipe.
-        fixed: recipe keys with one value.
-
-    Raises:
-        PeftCorrError: if any cell is wrong, before the first one starts.
-    """
-    given = {key: values for key, values in axes.items() if values}
-    found: dict[str, Plan] = {}
-    for combination in itertools.product(*given.values()):
-        command_line = {**fixed, **dict(zip(given, combination, strict=True))}
-        cell = finalise(resolve(command_line, assignments, recipe), bench)
-        found.setdefault(cell.run_id or cell.recipe.digest(), cell)
-    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -94,7 +65,7 @@ def sweep(plans: Sequence[Plan], bench: Workbench, overwrite: Overwrite) -> list
             if number in outcomes:
                 continue
             head = f"[{number + 1}/{len(plans)}] {plan.title} ({plan.run_id})"
-            outcome = _outcome(plan, bench, overwrite, head, patient)
+            outcome = attempt(plan, bench, overwrite, head, patient)
             if outcome is None:
                 bench.progress.say(f"{head}: another process is at it")
                 continue
@@ -106,8 +77,21 @@ def sweep(plans: Sequence[Plan], bench: Workbench, overwrite: Overwrite) -> list
     return [outcomes[number] for number in sorted(outcomes)]
 
 
-def _outcome(plan: Plan, bench: Workbench, overwrite: Overwrite, head: str, patient: bool) -> Outcome | None:
-    """What becomes of a cell, or None if another process is at it and this one is not to wait for that."""
+def attempt(
+    plan: Plan, bench: Workbench, overwrite: Overwrite, head: str, patient: bool = False
+) -> Outcome | None:
+    """Run one cell under a claim; returns what became of it, or None if another process is at it.
+
+    Args:
+        plan: of the cell.
+        bench: where it runs.
+        overwrite: what to do where there is a record.
+        head: how its lines begin.
+        patient: whether to wait for the other process.
+
+    Raises:
+        PeftCorrError: if the cell fails in one of several processes, which cannot go on without it.
+    """
 
     def before() -> Outcome | None:
         found = _agreed(lambda: standing(plan, bench, overwrite))
@@ -126,7 +110,8 @@ def _outcome(plan: Plan, bench: Workbench, overwrite: Overwrite, head: str, pati
         for line in _since(plan, bench):
             bench.progress.say(line)
         bench.progress.say(f"{head}: running")
-        return _attempt(plan, bench)
+        with bench.progress.watched(claim.tell):
+            return _run(plan, bench)
     finally:
         claim.give_back()
 
@@ -156,7 +141,7 @@ def standing(plan: Plan, bench: Workbench, overwrite: Overwrite) -> tuple[Status
     return ("done", None) if whole or overwrite == "never" else None
 
 
-def _attempt(plan: Plan, bench: Workbench) -> Outcome:
+def _run(plan: Plan, bench: Workbench) -> Outcome:
     try:
         run(plan, bench)
         return Outcome(plan, "ran")

@@ -31,7 +31,7 @@ def test_one_cell_does_not_depend_on_another_before_it(commands: Commands) -> No
 def ran(monkeypatch: pytest.MonkeyPatch, commands: Commands) -> list[str]:
     """Run ids of the cells that were run from here on; they leave nothing."""
     found: list[str] = []
-    monkeypatch.setattr("peftcorr.sweep.run", lambda plan, bench: found.append(plan.run_id))
+    monkeypatch.setattr("peftcorr.sweep.here.run", lambda plan, bench: found.append(plan.run_id))
     return found
 
 
@@ -62,7 +62,7 @@ def test_overwrite(
 ) -> None:
     assert commands.run("--strategy", "frozen") == 0
     record, ran = commands.record(), []
-    monkeypatch.setattr("peftcorr.sweep.run", lambda plan, bench: ran.append(plan.run_id))
+    monkeypatch.setattr("peftcorr.sweep.here.run", lambda plan, bench: ran.append(plan.run_id))
     for state in ("whole", "without predictions", "failed", "failed by the machine"):
         put(commands, record, state)
         before = commands.store.record_path(record.run_id).read_bytes()
@@ -123,8 +123,8 @@ def test_a_cell_that_another_process_is_at_is_left_to_it(
         assert order == ["frozen"]
         claim.give_back()
 
-    monkeypatch.setattr("peftcorr.sweep.run", ran)
-    monkeypatch.setattr("peftcorr.sweep.time.sleep", end)
+    monkeypatch.setattr("peftcorr.sweep.here.run", ran)
+    monkeypatch.setattr("peftcorr.sweep.here.time.sleep", end)
     for done in (False, True):
         order.clear()
         claim = commands.store.claim(records["lora"].run_id)

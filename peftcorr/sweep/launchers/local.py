@@ -1,0 +1,133 @@
+"""Jobs on this machine: each a process of its own, forked from one that has imported everything."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+
+from peftcorr.machine.launchers import DRIVER
+from peftcorr.machine.processors import processors
+from peftcorr.results.store import Store
+from peftcorr.sweep.job import Job, write_job
+from peftcorr.sweep.launchers.base import TICK, Ending, Launcher
+
+_GRACE = 15.0  # seconds to save a state in
+_PRELOAD = ["peftcorr.pipeline", "peftcorr.sweep.job", "datasets"]  # imported once, not once a job
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What of this machine a worker has: cores (none where the system cannot share them out) and GPUs."""
+
+    cores: tuple[int, ...]
+    devices: tuple[str, ...]
+
+
+def gpus() -> list[str]:
+    """The GPUs that may be used, as CUDA_VISIBLE_DEVICES names them."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    names = [name.strip() for name in given.split(",")] if given else list(map(str, range(count)))
+    return names[:count]
+
+
+def slots(workers: int, processes: int) -> list[Slot]:
+    """Share out cores and GPUs; where there are more workers than cores, or than GPUs, some are shared."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    devices = gpus()
+    found = []
+    for number in range(workers):
+        own = cores[number * len(cores) // workers : (number + 1) * len(cores) // workers]
+        if cores and not own:
+            own = [cores[number * len(cores) // workers]]
+        given = (
+            [devices[(number * processes + n) % len(devices)] for n in range(processes)] if devices else []
+        )
+        found.append(Slot(tuple(own), tuple(given)))
+    return found
+
+
+class Local(Launcher):
+    """A pool on this machine."""
+
+    name = "local"
+
+    def endings(self, jobs: Sequence[Job]) -> Iterator[Ending | None]:
+        """See `Launcher.endings`."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOAD)
+        waiting, running = deque(jobs), dict[BaseProcess, tuple[Job, Slot]]()
+        free = deque(slots(self.share.workers, self.share.processes))
+        try:
+            while waiting or running:
+                while waiting and free:
+                    job, slot = waiting.popleft(), free.popleft()
+                    process: BaseProcess = context.Process(target=_work, args=self._given(job, slot))
+                    process.start()
+                    running[process] = job, slot
+                ended = wait([process.sentinel for process in running], timeout=TICK)
+                for process in [process for process in running if process.sentinel in ended]:
+                    job, slot = running.pop(process)
+                    process.join()
+                    free.append(slot)
+                    _file(job).unlink(missing_ok=True)
+                    yield Ending(job, process.exitcode or 0)
+                yield None
+        finally:
+            _stop(list(running))
+
+    def _given(self, job: Job, slot: Slot) -> tuple[str, str, Slot, int, int]:
+        file, log = _file(job), Store(job.output).log_path(job.run_id)
+        write_job(job, file)
+        return str(file), str(log), slot, self.share.processes, os.getpid()
+
+
+def _file(job: Job) -> Path:
+    return Store(job.output).log_path(job.run_id).with_suffix(".job.json")
+
+
+def _stop(running: list[BaseProcess]) -> None:
+    for process in running:
+        process.terminate()
+    until = time.monotonic() + _GRACE
+    for process in running:
+        process.join(max(0.0, until - time.monotonic()))
+    for process in running:
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _work(file: str, log: str, slot: Slot, count: int, driver: int) -> None:
+    """Be the process of one job: what it prints goes into the log."""
+    with Path(log).open("ab", buffering=0) as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    if slot.cores:
+        os.sched_setaffinity(0, slot.cores)
+    if slot.devices:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(slot.devices)
+    os.environ |= {DRIVER: str(driver), "OMP_NUM_THREADS": str(max(1, processors() // count))}
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        os.environ.pop(name, None)
+    if count > 1:
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
+        os.execv(sys.executable, [sys.executable, *launcher, *command(file)])
+    sys.argv = ["peftcorr", "run", "--job", file]
+    runpy.run_module("peftcorr.cli", run_name="__main__", alter_sys=False)
+
+
+def command(file: str) -> list[str]:
+    """What Python is given to carry out a job."""
+    return ["-m", "peftcorr.cli", "run", "--job", file]
