@@ -20,7 +20,7 @@ from peftcorr.errors import PeftCorrError
 from tests.commanding import PLAIN, PROJECT, Commands
 
 NAMES = (
-    "run", "ls", "params", "data", "score", "compare", "breakdown", "tune-predictor", "compile", "verify", "export",
+    "run", "status", "ls", "params", "data", "score", "compare", "breakdown", "tune-predictor", "compile", "verify", "export",
     "validate", "check-plugin", "new", "cache", "completion",
 )  # fmt: skip
 

@@ -117,7 +117,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--launcher-set", metavar="key=value", action="extend", **options.MANY,
         help="options of the launcher, for example partition=gpu time=60",
     )  # fmt: skip
-    parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--job", type=Path, metavar="FILE", help="do what a sweep wrote for a worker; not for people"
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="print the cells with their cost, and run nothing"
     )

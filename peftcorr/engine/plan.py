@@ -148,7 +148,7 @@ def _with_options(section: Section, cls: Any) -> str:
         key: field.get_default(call_default_factory=True) for key, field in cls.Config.model_fields.items()
     }
     own = [f"{key}={value}" for key, value in options(section).items() if value != defaults.get(key)]
-    return section["name"] + (shortened(f" ({', '.join(own)})", 60) if own else "")
+    return str(section["name"]) + (shortened(f" ({', '.join(own)})", 60) if own else "")
 
 
 def finalise(recipe: Recipe, bench: Workbench) -> Plan:
