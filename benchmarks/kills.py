@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         begun = time.monotonic()
         _start(folder / "unbroken")
         length = time.monotonic() - begun
-        expected = _results(folder / "unbroken")
+        expected = results(folder / "unbroken")
         assert len(expected) == 4, "the unbroken sweep did not end well"
         deadline = time.monotonic() + 60 * parsed.minutes
         while sum(tally.kills.values()) < parsed.kills and time.monotonic() < deadline:
@@ -102,8 +102,8 @@ def _sweep(
         tally.kills[by.name] = tally.kills.get(by.name, 0) + 1
         phase = _phase(out)
         tally.phases[phase] = tally.phases.get(phase, 0) + 1
-    tally.unequal += _results(folder) != expected
-    tally.left += _leftovers(folder)
+    tally.unequal += results(folder) != expected
+    tally.left += leftovers(folder)
 
 
 def _start(folder: Path, after: float | None = None, by: signal.Signals = signal.SIGKILL) -> tuple[str, int]:
@@ -157,7 +157,7 @@ def _whole(folder: Path) -> dict[str, int]:
     return {path.stem: path.stat().st_mtime_ns for path in (folder / "out" / "records").glob("[!.]*.json")}
 
 
-def _results(folder: Path) -> dict[str, Any]:
+def results(folder: Path) -> dict[str, Any]:
     """Records without what is of the clock, with the digests of all they name."""
     found = {}
     for path in sorted((folder / "out" / "records").glob("*.json")):
@@ -177,7 +177,7 @@ def _timeless(value: Any) -> Any:
     return [_timeless(each) for each in value] if isinstance(value, list) else value
 
 
-def _leftovers(folder: Path) -> list[str]:
+def leftovers(folder: Path) -> list[str]:
     """What is hidden below output and cache, locks that stay apart, and states."""
     hidden = [path for path in folder.rglob(".*") if not path.name.endswith(".lock")]
     return [path.relative_to(folder).as_posix() for path in (*hidden, *(folder / "out" / "state").glob("*"))]

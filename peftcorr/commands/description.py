@@ -134,6 +134,8 @@ def example(kind: str, name: str, cls: Any, options: list[Option]) -> str:
     """A command that uses a name, and sets one of its options where there is one to be set."""
     if kind == "backbone":
         return f"peftcorr run --strategy frozen --backbone {name}"
+    if kind == "launcher":
+        return f"peftcorr run --strategy frozen lora --launcher {name} --workers 2"
     if kind == "dataset":
         root = f" --data-root {name}=PATH" if cls.needs_root else ""
         return f"peftcorr run --strategy frozen --dataset {name}{root}"

@@ -19,10 +19,11 @@ from peftcorr.machine.startup import importing
 from peftcorr.matching import PREDICTORS
 from peftcorr.registry import OURS, Entry, Registry
 from peftcorr.strategies import STRATEGIES
+from peftcorr.sweep.launchers import LAUNCHERS
 
-SUMMARY = "List every strategy, backbone, dataset and predictor with its origin, or all that is known of one."
+SUMMARY = "List every strategy, backbone, dataset, predictor and launcher with its origin, or all that is known of one."
 
-REGISTRIES: tuple[Registry[Any], ...] = (STRATEGIES, BACKBONES, DATASETS, PREDICTORS)
+REGISTRIES: tuple[Registry[Any], ...] = (STRATEGIES, BACKBONES, DATASETS, PREDICTORS, LAUNCHERS)
 
 _WIDE = 130  # columns of a terminal that has room for where weights come from
 
@@ -31,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
     parser.add_argument(
         "name", nargs="?", metavar="NAME",
-        help="strategy, backbone, dataset or predictor whose options, source and use are wanted; also timm/MODEL, or "
+        help="strategy, backbone, dataset, predictor or launcher whose options, source and use are wanted; also timm/MODEL, or "
         "strategies joined by a plus",
     )  # fmt: skip
     parser.add_argument(
