@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, cast
+from typing import Literal
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.space import space
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError, told
+from peftcorr.machine.agreement import agreed
 from peftcorr.machine.folders import Place, require_room
 from peftcorr.pipeline import run
 from peftcorr.results.identity import changed, decisive
@@ -23,7 +23,6 @@ from peftcorr.results.record import Record
 
 Overwrite = Literal["missing", "failed", "always", "never"]
 Status = Literal["ran", "done", "failed", "failed before"]
-T = TypeVar("T")
 
 _LOOK_EVERY = 1.0  # seconds between looks at a cell that another process is at
 
@@ -94,14 +93,14 @@ def attempt(
     """
 
     def before() -> Outcome | None:
-        found = _agreed(lambda: standing(plan, bench, overwrite))
+        found = agreed(lambda: standing(plan, bench, overwrite))
         return None if found is None else Outcome(plan, *found)
 
     if (outcome := before()) is not None:
         return outcome
     claim = bench.store.claim(plan.run_id)
     try:
-        while not _agreed(claim.take):
+        while not agreed(claim.take):
             if not patient:
                 return None
             time.sleep(_LOOK_EVERY)
@@ -114,15 +113,6 @@ def attempt(
             return _run(plan, bench)
     finally:
         claim.give_back()
-
-
-def _agreed(ask: Callable[[], T]) -> T:
-    """The main process's answer, in every process: what each would find by itself may change in between."""
-    state = PartialState()
-    answer = [ask() if state.is_main_process else None]
-    if state.num_processes > 1:
-        broadcast_object_list(answer)
-    return cast(T, answer[0])
 
 
 def standing(plan: Plan, bench: Workbench, overwrite: Overwrite) -> tuple[Status, str | None] | None:
