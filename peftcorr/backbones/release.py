@@ -128,10 +128,10 @@ def _check(
             f"--weights {file} has transformers' names ({found[0]}): give the folder that it lies in, with its "
             "config.json."
         )
+    check_tensor_names(f"--weights {file}", wanted.keys() - given.keys(), given.keys() - wanted.keys())
     for key, shape in wanted.items():
-        if key in given and given[key].shape != shape:
+        if given[key].shape != shape:
             raise PeftCorrError(
                 f"--weights {file} has {key} of shape {tuple(given[key].shape)}, but this backbone has "
                 f"{tuple(shape)}: choose the --backbone that these weights were made for."
             )
-    check_tensor_names(f"--weights {file}", wanted.keys() - given.keys(), given.keys() - wanted.keys())
