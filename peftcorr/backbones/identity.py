@@ -112,7 +112,7 @@ def tensor_files(folder: Path) -> list[Path]:
 def _parts(index: Path) -> list[str]:
     try:
         parts = sorted(set(parse_json(read_bytes(index))["weight_map"].values()))
-        if not parts or any(Path(part).name != part for part in parts):
+        if not parts or any(not part or Path(part).name != part for part in parts):
             raise ValueError("it must name files beside it")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PeftCorrError(

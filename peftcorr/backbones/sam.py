@@ -74,6 +74,7 @@ class Sam(HuggingFaceViT):
 
     variant: ClassVar[Variant]
     licence = "Apache-2.0"
+    pads_normalised = True  # as in the package's own preprocessing
     layers = "layers"
     places: ClassVar = {"norm2": "layer_norm2", "attention_output": "attn.proj", "mlp_output": "mlp"}
 
