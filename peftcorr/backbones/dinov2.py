@@ -98,10 +98,23 @@ class Dinov2(DinoViT):
             unread=re.compile(r"^mask_token$"),
         )
 
-    def _enter(self, images: Tensor) -> Tensor:
-        # With registers Meta's release interpolates to the size of the grid, antialiased, as transformers does.
+    @property
+    def _scales(self) -> bool:
+        """Whether positions are Meta's own; with registers those are interpolated as transformers does, antialiased."""
         meta = isinstance(self.config, Dinov2.Config) and self.config.positions == "meta"
-        if not meta or self.variant.registers:
+        return meta and not self.variant.registers
+
+    def _plain(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, changed = super()._plain()
+        if not self._scales:
+            return tensors, changed
+        # transformers would interpolate in its own way: it gets the positions of this size, which it leaves alone.
+        cells, name = self.config.image_size // self.stride, "embeddings.position_embeddings"
+        positions = scaled_positions(tensors[name], cells, cells)
+        return {**tensors, name: positions}, {**changed, "image_size": self.config.image_size}
+
+    def _enter(self, images: Tensor) -> Tensor:
+        if not self._scales:
             return super()._enter(images)
         embeddings = self.model.embeddings
         patches = embeddings.patch_embeddings(images)

@@ -100,6 +100,9 @@ def load_release(file: Path, model_class: type[Any], config: Any, names: Names) 
         name: given[place.key].chunk(place.parts)[place.part].clone() if place.parts > 1 else given[place.key]
         for name, place in places.items()
     }
+    tensors |= {
+        name: torch.zeros(tensor.shape) for name, tensor in model.state_dict().items() if name not in places
+    }
     return fill(f"--weights {file}", model_class, config, tensors)
 
 

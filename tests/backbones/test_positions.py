@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from pydantic import ValidationError
 from torch import nn
 
@@ -83,6 +85,19 @@ def test_with_registers_both_are_one(meta: ModuleType) -> None:
             backbone = Registers(config, meta.random_model(Registers))
             found = backbone.features(image).flatten(2).transpose(1, 2)
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_exported_model_has_the_same_features(meta: ModuleType, tmp_path: Path) -> None:
+    """transformers reads no such option: it gets the positions of the size that the model is used at."""
+    config = Narrow.Config.model_validate({"positions": "meta", "image_size": 224})
+    backbone = Narrow(config, meta.random_model(Narrow))
+    backbone.save_pretrained(tmp_path)
+    plain = transformers.Dinov2Model.from_pretrained(tmp_path)
+    image = torch.randn((1, 3, 224, 224), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        found = plain(pixel_values=image).last_hidden_state[:, 1:]
+        expected = backbone.features(image).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def _run(**backbone: Any) -> str:

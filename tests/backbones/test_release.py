@@ -95,13 +95,15 @@ def pictures(size: int = 64) -> Tensor:
 
 
 def test_every_bit_is_that_of_transformers_form(
-    meta: ModuleType, cls: type[HuggingFace], tmp_path: Path
+    meta: ModuleType, cls: type[HuggingFace], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Of the model that was written out, and of a folder of it that transformers wrote."""
     model = meta.random_model(cls)
     model.save_pretrained(tmp_path / "folder")
     file = written(meta, cls, tmp_path / "model_pretrain.pth")
+    capfd.readouterr()
     backbone = meta.load(cls, file)
+    assert "MISSING" not in "".join(capfd.readouterr())
     folder = cls.build(cls.Config(), local_weights(tmp_path / "folder")).eval()
     assert not meta.differing(backbone, model, cls)
     assert folder.state_dict().keys() == backbone.state_dict().keys()
