@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from peftcorr.backbones.base import Backbone
 from peftcorr.backbones.identity import PUBLISHED, Weights, joined, tensor_files
 from peftcorr.backbones.tensors import read_tensors
-from peftcorr.errors import PeftCorrError, reason
+from peftcorr.errors import PeftCorrError, reason, shortened
 
 T = TypeVar("T")
 
@@ -173,7 +175,8 @@ def load_whole(where: str, load: Callable[..., Any], **options: Any) -> nn.Modul
     """
     try:
         model: nn.Module
-        model, report = load(output_loading_info=True, **options)
+        with _without_table():
+            model, report = load(output_loading_info=True, **options)
     except Exception as error:
         raise PeftCorrError(
             f"{where} does not fit its config.json ({reason(error)}): fetch the file again, or choose the --backbone "
@@ -184,13 +187,25 @@ def load_whole(where: str, load: Callable[..., Any], **options: Any) -> nn.Modul
     return model
 
 
+@contextmanager
+def _without_table() -> Iterator[None]:
+    """Keep transformers from printing a table of tensors that do not fit, by whatever names a file has for them."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def check_tensor_names(file: str, missing: Iterable[str], unexpected: Iterable[str]) -> None:
     """Refuse a file that does not hold exactly the model's tensors.
 
     Raises:
         PeftCorrError: if one is missing, or is too many.
     """
-    lost, odd = sorted(missing), sorted(unexpected)
+    lost, odd = ([shortened(name, 100) for name in sorted(names)] for names in (missing, unexpected))
     if lost and odd:
         raise PeftCorrError(
             f"{file} is of another model: it lacks {lost[0]} and {len(lost) - 1} other tensors, and has {odd[0]} and "

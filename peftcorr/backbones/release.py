@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.loading import check_tensor_names, fill, without_classifiers
 from peftcorr.backbones.tensors import read_tensors
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shortened, shown
 
 
 class Place(NamedTuple):
@@ -92,8 +92,8 @@ def load_release(file: Path, model_class: type[Any], config: Any, names: Names) 
     for key, tensor in found.items():
         if not names.agrees(key, tensor):
             raise PeftCorrError(
-                f"--weights {file}: {key} has other values than this backbone computes with: choose the --backbone "
-                "that these weights were made for."
+                f"--weights {file}: {shortened(key, 100)} has other values than this backbone computes with: choose "
+                "the --backbone that these weights were made for."
             )
     # A part of a stacked layer gets memory of its own: the whole would stay as long as one of them.
     tensors = {
@@ -135,6 +135,6 @@ def _check(
     for key, shape in wanted.items():
         if given[key].shape != shape:
             raise PeftCorrError(
-                f"--weights {file} has {key} of shape {tuple(given[key].shape)}, but this backbone has "
+                f"--weights {file} has {key} of shape {shown(tuple(given[key].shape))}, but this backbone has "
                 f"{tuple(shape)}: choose the --backbone that these weights were made for."
             )

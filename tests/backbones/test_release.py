@@ -263,6 +263,13 @@ def test_a_changed_file(
     assert said in refusal(meta, Rotary, written(meta, Rotary, tmp_path / "model.pth", **changed))
 
 
+def test_names_in_a_file_are_shown(meta: ModuleType, tmp_path: Path) -> None:
+    """They are whatever the file says: neither a line break nor an escape sequence takes effect, and none is long."""
+    state = meta.in_meta_names(Plain, dict(meta.random_model(Plain).state_dict()))
+    torch.save({**state, "a\n\x1b[31m" + 5000 * "b": torch.zeros(1)}, tmp_path / "model.pth")
+    assert r"no place for, a\n\x1b[31mbbb" in refusal(meta, Plain, tmp_path / "model.pth")
+
+
 def test_rounded_periods_are_the_same(meta: ModuleType, tmp_path: Path) -> None:
     """They may have been kept in bfloat16; transformers computes them."""
     periods = (100 ** (torch.arange(4) / 4)).bfloat16()

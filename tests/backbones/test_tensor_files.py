@@ -190,6 +190,15 @@ def test_a_spoilt_safetensors(tmp_path: Path, spoil: Callable[[Path], object], s
     assert said.format(name="model.safetensors") in refusal(folder)
 
 
+def test_only_our_sentence_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """transformers would print a table of the file's own names, escape sequences and all."""
+    folder = pickled(save_weights(Small, tmp_path))
+    torch.save({**torch.load(folder / BIN, weights_only=True), "\x1b[31mred": torch.zeros(1)}, folder / BIN)
+    capfd.readouterr()
+    assert r"no place for, \x1b[31mred" in refusal(folder)
+    assert "\x1b[31m" not in "".join(capfd.readouterr())
+
+
 @pytest.mark.parametrize("name", ["../outside.bin", "/etc/hostname", "", "."])
 def test_an_index_that_leaves_its_folder(tmp_path: Path, name: str) -> None:
     folder = pickled(save_weights(Small, tmp_path), 2)
