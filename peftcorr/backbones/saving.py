@@ -44,6 +44,7 @@ def save_image_processor(
     Args:
         size: pixels a side of the square that the backbone sees.
         resize: ``stretch``; with ``pad``, for which transformers has no processor, images must come as squares.
+            A backbone with `pads_normalised` has its padding at 0 only after normalising.
         mean: per-channel statistics of images in [0, 1].
         std: likewise.
         folder: where.

@@ -66,7 +66,11 @@ class Encoder:
         raw = self.load(data, store, numbers) if loaded is None else loaded
         if self.augment is not None:
             raw = torch.stack([self.augment(image, int(n)) for image, n in zip(raw, numbers, strict=True)])
-        return self.backbone.preprocess(raw.to(self.device, non_blocking=True))
+        raw = raw.to(self.device, non_blocking=True)
+        if store.mode != "pad" or not self.backbone.pads_normalised:
+            return self.backbone.preprocess(raw)
+        extents = [store.frame(data.images[n], data.sizes[n]).extent for n in numbers]
+        return self.backbone.preprocess(raw, extents)
 
     def features(
         self,
