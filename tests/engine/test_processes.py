@@ -219,6 +219,7 @@ def node(commands: Commands, rank: int, port: int, *more: str) -> subprocess.Pop
         )  # fmt: skip
 
 
+@pytest.mark.cluster
 def test_two_machines_without_a_common_disk(commands: Commands) -> None:
     """The second one has no state, and a record of an earlier run: what the first one has counts."""
     first, second = (commands.folder / f"node-{rank}" / "out" for rank in (0, 1))
@@ -234,14 +235,8 @@ def test_two_machines_without_a_common_disk(commands: Commands) -> None:
     [state] = first.glob("state/*/step-*")
     run_id = state.parent.name
     commands.output = second
-    assert (
-        commands.process(
-            PLAIN,
-            arguments[: arguments.index("--output")]
-            + ["--output", str(second), *arguments[arguments.index("--output") + 2 :]],
-        ).returncode
-        == 0
-    )
+    arguments = commands.arguments("--strategy", "lora", "--plugin", str(PLUGIN))
+    assert commands.process(PLAIN, arguments).returncode == 0
     old = (second / "records" / f"{run_id}.json").read_bytes()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
