@@ -25,11 +25,10 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.features import cache as cache_module
 from peftcorr.features.cache import FeatureCache, Shelf
 from peftcorr.features.encode import Encoder
-from peftcorr.features.identity import encoder_identity
 from peftcorr.matching.predictors import Argmax, Predictor, Softargmax
 from tests.engine.building import load_split
 from tests.small_folder import write_folder
-from tests.small_models import SIZE, Small, build, save_weights
+from tests.small_models import Small, build, save_weights
 
 IMAGES = 8
 SHAPE = (4, 4, 32)
@@ -221,21 +220,6 @@ def test_what_changes_a_feature_has_a_folder_of_its_own(desk: Desk, tmp_path: Pa
     assert desk.score()[1] == 0
 
 
-def test_the_identity_names_size_precision_and_code(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone, store = build(Small, desk.weights), desk.split().store
-    plain = encoder_identity(Encoder(backbone), store)
-    assert encoder_identity(Encoder(build(Small, desk.weights)), desk.split().store) == plain
-    larger = ImageStore(store.image_root, 2 * SIZE)
-    assert encoder_identity(Encoder(backbone), larger) != plain
-    half = Encoder(backbone, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
-    assert encoder_identity(half, store)["dtype"] == "torch.bfloat16" != plain["dtype"]
-    source = "peftcorr.features.identity.inspect.getsource"
-    monkeypatch.setattr(source, lambda module: "" if "similarity" in module.__name__ else "same")
-    before = encoder_identity(Encoder(backbone), store)["code"]
-    monkeypatch.setattr(source, lambda module: "edit" if "similarity" in module.__name__ else "same")
-    assert encoder_identity(Encoder(backbone), store)["code"] != before
-
-
 def test_a_changed_photograph_is_encoded_again(desk: Desk) -> None:
     desk.score()
     path = next((desk.root / "JPEGImages" / "bird").glob("*.jpg"))
@@ -246,6 +230,24 @@ def test_a_changed_photograph_is_encoded_again(desk: Desk) -> None:
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     found, forwards = desk.score()
     assert forwards == 1
+    np.testing.assert_allclose(found, desk.score(cached=False)[0], rtol=0, atol=1e-3)
+
+
+def test_pixels_decoded_before_a_photograph_was_replaced_are_not_kept_under_its_new_content(
+    desk: Desk,
+) -> None:
+    """The workbench keeps decoded images for later runs of a process; a photograph is copied over in between."""
+    split, encoder = desk.split(), Encoder(build(Small, desk.weights))
+    split.data.decode(split.store)
+    path = split.store.image_root / split.data.images[2]
+    with Image.open(path) as image:
+        Image.new("RGB", image.size, "red").save(path)
+    cache = FeatureCache(desk.cache, "")
+    Evaluator(encoder, Accelerator(cpu=True), 3, desk.said, cache=cache).predict(
+        split, [Argmax(Argmax.Config())]
+    )
+    found, forwards = desk.score()
+    assert forwards == 0
     np.testing.assert_allclose(found, desk.score(cached=False)[0], rtol=0, atol=1e-3)
 
 
