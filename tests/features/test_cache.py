@@ -25,6 +25,8 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.features import cache as cache_module
 from peftcorr.features.cache import FeatureCache, Shelf
 from peftcorr.features.encode import Encoder
+from peftcorr.files import remove_dead
+from peftcorr.machine.folders import Place
 from peftcorr.matching.predictors import Argmax, Predictor, Softargmax
 from tests.engine.building import load_split
 from tests.small_folder import write_folder
@@ -322,16 +324,47 @@ def test_a_disk_that_fills_up_leaves_nothing_half(desk: Desk, monkeypatch: pytes
         desk.score()
     assert "\n" not in str(caught.value)
     assert desk.files() == []
-    assert list(desk.cache.rglob(".writing*")) == []
+    assert {path.name for path in desk.cache.rglob("*") if path.is_file()} == {".lock", "about.json"}
 
 
-def test_what_a_killed_process_left_is_tidied_up(desk: Desk) -> None:
-    desk.score()
-    left = desk.files()[0].parent / ".writing"
-    left.write_bytes(b"half")
-    desk.files()[0].unlink()
-    desk.score()
+def test_what_a_killed_process_left_is_removed_by_the_next_start(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """No handler of ours runs."""
+
+    def killed(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise Killed
+
+    monkeypatch.setattr(cache_module, "save_file", killed)
+    monkeypatch.setattr("peftcorr.files._remove", lambda path: None)
+    with pytest.raises(Killed):
+        desk.score()
+    monkeypatch.undo()
+    [left] = [path for path in desk.cache.rglob("*") if path.is_file() and path.read_bytes() == b"half"]
+    remove_dead(desk.cache)
     assert not left.exists()
+    assert desk.score()[1] == IMAGES
+
+
+def test_a_cache_that_cannot_be_written_is_read_where_it_has_everything(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And refused before the first image is encoded where it has not."""
+    plain, _ = desk.score()
+
+    def refuse(place: Place) -> None:
+        raise PeftCorrError(f"Cannot write to the {place.what} {place.path}")
+
+    monkeypatch.setattr(Place, "require_writable", refuse)
+    found, forwards = desk.score()
+    assert forwards == 0
+    np.testing.assert_array_equal(found, plain)
+    desk.files()[0].unlink()
+    monkeypatch.setattr(Encoder, "features", lambda *arguments: pytest.fail("encoded"))
+    with pytest.raises(PeftCorrError, match=r"Cannot write to the feature cache .*features"):
+        desk.score()
 
 
 def test_a_damaged_file_that_is_still_there_is_not_taken_in_again(
