@@ -73,8 +73,10 @@ class Seen:
             budget: seconds that they may take.
         """
         seen = self._executing(mutant)
-        folder = (Path("tests") / Path(mutant.module).relative_to("peftcorr")).parent.as_posix()
-        own = f"{folder}/test_{Path(mutant.module).stem}"
+        mirrored = (Path("tests") / Path(mutant.module).relative_to("peftcorr")).parent
+        folders = {test.partition("::")[0].rpartition("/")[0] for test in known}
+        folder = next(path.as_posix() for path in (mirrored, *mirrored.parents) if path.as_posix() in folders)
+        own = f"{mirrored.as_posix()}/test_{Path(mutant.module).stem}"
 
         def place(test: str) -> tuple[int, float]:
             near = (

@@ -76,12 +76,12 @@ class Trials:
             files = dict.fromkeys(test.partition("::")[0] for test in tests)
             pytest.main([*options, *files], plugins=[_Chosen(tests, seconds, out)])
 
-        limit = 120 + 5 * sum(seconds.get(test, 1.0) for test in tests)
+        limit = 300 + 10 * sum(seconds.get(test, 1.0) for test in tests)
         code, written = self._child(child, limit)
         told = [json.loads(line) for line in written.splitlines()]
         ran = sum(1 for line in told if "begun" in line)
         failures = [Tried("killed", ran, line["failed"]) for line in told if "failed" in line]
-        if code != 0:  # by its alarm, by ours, or by what the mutant did to the process
+        if code != 0:  # by its timer, by our clock, or by what the mutant did to the process
             failures.append(Tried("out of time", ran, told[-1].get("begun", "") if told else ""))
         return failures or [Tried("survived", ran, "")]
 
@@ -150,11 +150,12 @@ class _Chosen:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._write(begun=nodeid)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, whatever it is doing
-        signal.alarm(20 + int(5 * self._seconds.get(nodeid, 4.0)))
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process, whatever it is doing
+        # Of its own work, not of the clock: the machine may be busy with other things.
+        signal.setitimer(signal.ITIMER_PROF, 10 + 5 * self._seconds.get(nodeid, 2.0))
 
     def pytest_runtest_logfinish(self) -> None:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
