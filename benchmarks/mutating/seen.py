@@ -93,7 +93,8 @@ class Seen:
 
         wanted = [test for test in known if (test in seen or new(test)) and test not in self.failing]
         wanted = wanted or [test for test in known if place(test)[0] < 2 and test not in self.failing]
-        chosen, total = [], 0.0
+        chosen: list[str] = []
+        total = 0.0
         for test in sorted(wanted, key=place):
             total += self.seconds.get(test, 0.5)
             if total > budget and chosen:
