@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -40,10 +41,13 @@ class Trials:
         sys.dont_write_bytecode = True
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # a mutant of the same length, made in the same second
         os.environ["PYTHONPATH"] = str(self._tree)
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         sys.path.insert(0, str(self._tree))
         for name in json.loads(self._child(self._libraries, 600)[1] or "[]"):
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
+        gc.collect()
+        gc.freeze()  # or every child looks through all that was imported, several times
 
     def tests(self) -> list[str]:
         """Every test there is."""
@@ -69,8 +73,6 @@ class Trials:
                 "addopts=--import-mode=importlib",
                 "-p",
                 "no:cacheprovider",
-                "-p",
-                "no:xdist",
             ]
             options += ["--basetemp", str(self._folder / "tmp"), *([] if all_of_them else ["-x"])]
             files = dict.fromkeys(test.partition("::")[0] for test in tests)
