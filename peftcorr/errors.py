@@ -65,11 +65,11 @@ def told(error: Exception) -> str:
     """What went wrong, as one sentence or two: of an error of ours its own, of others what can be done about it."""
     if isinstance(error, PeftCorrError):
         return str(error)
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    text = f"{type(error).__name__}: {reason(error)}"
     # torch says so in several ways: OutOfMemoryError is its GPUs', the CPU's allocator raises a plain RuntimeError.
-    if isinstance(error, MemoryError) or "OutOfMemory" in text or "can't allocate memory" in text:
+    if isinstance(error, MemoryError) or "OutOfMemory" in text or "can't allocate memory" in str(error):
         return (
-            f"Out of memory ({text[:200]}): free some, or lower training.images, encode_batch or --memory, and run the "
+            f"Out of memory ({text}): free some, or lower training.images, encode_batch or --memory, and run the "
             "same command again."
         )
     return text

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from peftcorr.backbones.base import Backbone
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 from peftcorr.files import read_json, seal_folder, unsealed, write_json
 from peftcorr.results.record import SearchPoint, ValidationPoint
 from peftcorr.strategies.base import Strategy
@@ -96,9 +96,9 @@ class Checkpoints:
             if main:
                 self._remove_partial()  # or the disk stays full
             cause = error.__cause__ if isinstance(error, PeftCorrError) else error
-            reason = getattr(cause, "strerror", None) or " ".join(str(cause).split())[:200]
+            why = getattr(cause, "strerror", None) or reason(cause or error)
             raise PeftCorrError(
-                f"Cannot write the training state below {self._folder} ({reason}): free some space, or make the folder "
+                f"Cannot write the training state below {self._folder} ({why}): free some space, or make the folder "
                 "writable, and run the same command again; it goes on from the last state."
             ) from error
         self._accelerator.wait_for_everyone()
@@ -125,7 +125,7 @@ class Checkpoints:
             raise
         except Exception as error:  # a state of other versions fails in as many ways as it has files
             raise PeftCorrError(
-                f"The training state {states[-1]} cannot be read ({error}): delete it to train anew."
+                f"The training state {states[-1]} cannot be read ({reason(error)}): delete it to train anew."
             ) from error
         return True
 
@@ -164,7 +164,9 @@ def read_search(folder: Path, say: Callable[[str], None]) -> list[SearchPoint]:
     try:
         return [SearchPoint(**point) for point in read_json(path)["points"]]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        say(f"{path} is damaged ({error}): it is set aside, and the learning rates are searched anew.")
+        say(
+            f"{path} is damaged ({reason(error)}): it is set aside, and the learning rates are searched anew."
+        )
         set_aside(path)
         return []
 
