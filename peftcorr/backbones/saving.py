@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 
 
 def save_transformers(config: Any, tensors: dict[str, Tensor], folder: Path, **changed: Any) -> None:
@@ -98,5 +98,5 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         raise PeftCorrError(
-            f"Cannot write {folder}: {error}. Free some space or choose another folder."
+            f"Cannot write {folder}: {reason(error)}. Free some space or choose another folder."
         ) from error

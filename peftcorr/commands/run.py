@@ -139,7 +139,10 @@ def run(parsed: argparse.Namespace) -> int:
     end_with_launchers()
     if parsed.job:
         return _work(parsed.job)
-    for place in _places(parsed.output):
+    output, cache, temporary = _places(parsed.output)
+    # A cache that holds something may hold all that is asked for, and is only read then. What is missing in one that
+    # cannot be written to is said before it is rendered or encoded.
+    for place in (output, temporary, *(() if cache.holds_something() else (cache,))):
         place.require_writable()
     if parsed.dry_run or parsed.recipe or parsed.set or set(parsed.dataset) - {"synthetic"}:
         return _sweep(parsed)

@@ -99,7 +99,7 @@ class Checkpoints:
             if main:
                 self._remove_partial()  # or the disk stays full
             cause = error.__cause__ if isinstance(error, PeftCorrError) else error
-            why = getattr(cause, "strerror", None) or " ".join(str(cause).split())[:200]
+            why = getattr(cause, "strerror", None) or reason(cause or error)
             raise PeftCorrError(
                 f"Cannot write the training state below {self._folder} ({why}): free some space, or make the folder "
                 "writable, and run the same command again; it goes on from the last state."
@@ -168,7 +168,9 @@ def read_search(folder: Path, say: Callable[[str], None]) -> list[SearchPoint]:
     try:
         return [SearchPoint(**point) for point in read_json(path)["points"]]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        say(f"{path} is damaged ({error}): it is set aside, and the learning rates are searched anew.")
+        say(
+            f"{path} is damaged ({reason(error)}): it is set aside, and the learning rates are searched anew."
+        )
         set_aside(path)
         return []
 

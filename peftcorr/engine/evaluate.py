@@ -130,8 +130,7 @@ class Evaluator:
         for start in range(0, len(plan.rows), _CHUNK):  # in place: what this takes stays small
             rows = plan.rows[start : start + _CHUNK]
             points[:, rows] = geometry.to_original(points[:, rows], data.target[data.pair[rows]])
-        if accelerator.num_processes > 1:
-            points = self._summed(torch.from_numpy(points).to(encoder.device)).cpu().numpy()
+        points = self._summed(torch.from_numpy(points).to(encoder.device)).cpu().numpy()
         return Predicted(points, self._summed(matcher.peaks).cpu().numpy())
 
     def _summed(self, tensor: Tensor) -> Tensor:

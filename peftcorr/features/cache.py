@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,13 +25,14 @@ from torch import Tensor
 from peftcorr.console.numbers import memory
 from peftcorr.data.correspondences import Correspondences, Ints
 from peftcorr.data.images import Frame, ImageStore
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 from peftcorr.features.encode import Encoder
 from peftcorr.features.identity import ImageKey, Stamp, encoder_identity, file_stamp, image_keys
+from peftcorr.files import replacing
+from peftcorr.machine.folders import Place
 
 FOLDER = "features"
 ABOUT = "about.json"
-_PARTIAL = ".writing"  # one file: who writes has the lock, and what a killed process left is written over
 _SPARE = 64 << 20  # bytes left free on the disk
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, SafetensorError)  # what reading damaged files raises
 
@@ -64,7 +64,7 @@ class FeatureCache:
         """Open what is kept for an encoder, and say how much will be written for `images`.
 
         Raises:
-            PeftCorrError: if the disk has no room for that, or an image is missing.
+            PeftCorrError: if the folder cannot be written or the disk has no room for that, or an image is missing.
         """
         identity = encoder_identity(encoder, store)
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -82,8 +82,11 @@ class FeatureCache:
         return shelf
 
     def _require(self, size: int, images: int) -> None:
-        there = next(folder for folder in (self._folder, *self._folder.parents) if folder.is_dir())
-        free = shutil.disk_usage(there).free
+        place = Place(
+            "feature cache", self._folder, "set PEFTCORR_CACHE to another, or leave out --feature-cache"
+        )
+        place.require_writable()
+        free = place.free()
         if free < size + _SPARE:
             raise PeftCorrError(
                 f"The features of {images} images need {memory(size)} below {self._folder}, but the disk has "
@@ -165,7 +168,7 @@ class Shelf:
                     )
         except (OSError, SafetensorError) as error:
             raise PeftCorrError(
-                f"Cannot keep features below {self._folder} ({error}): free some space, set PEFTCORR_CACHE to "
+                f"Cannot keep features below {self._folder} ({reason(error)}): free some space, set PEFTCORR_CACHE to "
                 "another disk, or leave out --feature-cache."
             ) from error
 
@@ -173,12 +176,9 @@ class Shelf:
         """Write a file of some images, whole or not at all, under the lock."""
         (self._folder / ABOUT).write_text(json.dumps(self._about, indent=1), encoding="utf-8")
         seal = _seal(self._digest, tensors, sizes)
-        path, partial = self._folder / f"{seal[:32]}.safetensors", self._folder / _PARTIAL
-        try:
+        path = self._folder / f"{seal[:32]}.safetensors"
+        with replacing(path) as partial:
             save_file(tensors, partial, {"encoder": self._digest, "sizes": json.dumps(sizes), "seal": seal})
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         file = _File(path, file_stamp(path))
         self._sound.add(file)
         self._enter(list(tensors), file)

@@ -178,6 +178,7 @@ def _score(record: Record) -> str:
     """The first score of a record, in percent."""
     for predictors in record.scores.values():
         for scores in predictors.values():
-            alpha = "0.1" if "0.1" in scores.per_keypoint else next(iter(scores.per_keypoint))
-            return f"{scores.per_keypoint[alpha]:.2f}"
+            by_threshold = scores.per_keypoint
+            if by_threshold:
+                return f"{by_threshold.get('0.1', next(iter(by_threshold.values()))):.2f}"
     return "nothing"
