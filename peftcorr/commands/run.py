@@ -98,6 +98,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="features held in memory while scoring, for example 512MiB; the rest waits on disk (default: 2GiB)",
     )  # fmt: skip
     parser.add_argument(
+        "--cache-limit", type=parse_bytes, metavar="SIZE",
+        help="what features, and the output of frozen blocks that cells share, may take in the cache; what was used "
+        "least of late makes room (default: what the disk has)",
+    )  # fmt: skip
+    parser.add_argument(
         "--feature-cache", action="store_true",
         help="keep the features of frozen backbones on disk for later runs",
     )  # fmt: skip
@@ -176,7 +181,7 @@ def _sweep(parsed: argparse.Namespace) -> int:
     roots, cache = options.data_roots(parsed.data_root), options.cache_folder()
     bench = Workbench(
         roots, parsed.weights, parsed.output, cache, progress, parsed.memory, parsed.feature_cache,
-        download=not parsed.dry_run,
+        download=not parsed.dry_run, cache_limit=parsed.cache_limit,
     )  # fmt: skip
     axes, fixed = _command_line(parsed)
     asked = Asked(axes, fixed, parsed.set, parsed.recipe, parse_vary(parsed.vary))
@@ -187,12 +192,12 @@ def _sweep(parsed: argparse.Namespace) -> int:
 
         print_plan(plans, terminal)
         return 0
-    output, _, temporary = _places(parsed.output)
+    output, kept, temporary = _places(parsed.output)
     if state.is_main_process:
         bench.store.tidy()
         remove_dead(cache)
     try:
-        require_space(plans, bench, parsed.overwrite, output, temporary)
+        bench.shared = require_space(plans, bench, parsed.overwrite, output, temporary, kept)
         launcher = _launcher(parsed, len(plans), state.num_processes)
         if launcher is None:
             outcomes = sweep(plans, bench, parsed.overwrite)

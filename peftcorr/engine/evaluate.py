@@ -30,7 +30,7 @@ from peftcorr.engine.schedule import Queries, Schedule, schedule
 from peftcorr.features.cache import FeatureCache, Kept, Shelf
 from peftcorr.features.encode import Encoder
 from peftcorr.features.maps import WaitingMaps
-from peftcorr.features.prefix import PrefixStore
+from peftcorr.features.prefix import Prefixes
 from peftcorr.matching.predictors import Predictor
 from peftcorr.matching.similarity import normalise, sample_at
 
@@ -46,7 +46,7 @@ class Split:
     dataset: PairDataset
     data: Correspondences
     store: ImageStore
-    prefixes: PrefixStore | None = None
+    prefixes: Prefixes | None = None
 
 
 @dataclass(frozen=True)

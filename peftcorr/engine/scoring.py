@@ -76,9 +76,9 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
     recipe = plan.recipe
     # What was trained is scored once; a frozen backbone's features serve every later run with other predictors.
     cache = None
-    if bench.keep_features and not plan.trains:
+    if (bench.keep_features or plan.run_id in bench.shared) and not plan.trains:
         assert plan.model.weights is not None
-        cache = FeatureCache(bench.cache, plan.model.weights.id)
+        cache = FeatureCache(bench.cache, plan.model.weights.id, bench.cache_limit)
     evaluator = scorer(recipe, backbone, bench, accelerator, cache)
     found = Scored()
 

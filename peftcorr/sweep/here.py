@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -37,17 +38,34 @@ class Outcome:
 
 
 def require_space(
-    plans: Sequence[Plan], bench: Workbench, overwrite: Overwrite, output: Place, temporary: Place
-) -> None:
+    plans: Sequence[Plan],
+    bench: Workbench,
+    overwrite: Overwrite,
+    output: Place,
+    temporary: Place,
+    cache: Place,
+) -> frozenset[str]:
     """Refuse a sweep whose cells that are still to be run will find no room.
+
+    Returns:
+        ids of the runs that have frozen blocks in common with another: they keep in the cache what those give.
 
     Raises:
         PeftCorrError: naming the folder that is too small.
     """
-    found = [space(plan, bench) for plan in plans if standing(plan, bench, overwrite) is None]
-    if found:
-        kept = sum(each.kept for each in found) + max(each.state for each in found)  # one trains at a time
-        require_room([(output, kept), (temporary, max(each.prefixes for each in found))])
+    found = {plan.run_id: space(plan, bench) for plan in plans if standing(plan, bench, overwrite) is None}
+    if not found:
+        return frozenset()
+    counts = Counter(one.common for one in found.values() if one.common)
+    kept = sum(each.kept for each in found.values()) + max(each.state for each in found.values())
+    alone = max(
+        each.prefixes if counts[each.common] < 2 else 0 for each in found.values()
+    )  # one trains at a time
+    together = sum(
+        {each.common: each.prefixes for each in found.values() if counts[each.common] > 1}.values()
+    )
+    require_room([(output, kept), (temporary, alone), (cache, together)])
+    return frozenset(run_id for run_id, one in found.items() if counts[one.common] > 1)
 
 
 def sweep(plans: Sequence[Plan], bench: Workbench, overwrite: Overwrite) -> list[Outcome]:

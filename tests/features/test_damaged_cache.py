@@ -95,7 +95,7 @@ def test_a_damaged_file_that_is_still_there_is_not_taken_in_again(
 
         def look_first(path: Path, missing_ok: bool = False) -> None:
             looked.append(path)
-            self._scan()
+            self.scan()
             unlink(path, missing_ok)
 
         with monkeypatch.context() as patch:

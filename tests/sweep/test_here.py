@@ -11,7 +11,7 @@ import pytest
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.workbench import Workbench
 from peftcorr.results.record import Record
-from peftcorr.sweep import _score
+from peftcorr.sweep.here import _score
 from tests.commanding import Commands, scores
 
 
