@@ -14,7 +14,7 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from rich.console import Console
-from timing import evaluation, page, spair_sized, training, variants
+from timing import evaluation, page, spair_sized, sweeps, training, variants
 from timing.settings import PROJECT, Settings
 from transformers.utils import logging
 
@@ -25,6 +25,7 @@ WORKLOADS = (
     "spair-sized",
     *(case.name for case in training.CASES),
     variants.NAME,
+    *sweeps.WORKLOADS,
 )
 _WIDTH = 170  # columns that the widest table needs
 
@@ -90,6 +91,14 @@ def _measure(only: list[str], settings: Settings, found: page.Findings, console:
             found.left_out.append(variants.NAME)
         else:
             found.variants = ways
+    for name, measured in sweeps.WORKLOADS.items():
+        if name in only:
+            console.print(f"{name} ...")
+            rows = measured(settings)
+            if rows:
+                found.sweeps += rows
+            else:
+                found.left_out.append(name)
 
 
 if __name__ == "__main__":

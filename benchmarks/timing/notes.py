@@ -4,6 +4,7 @@ EVALUATION = "Evaluation"
 SPAIR_SIZED = "A case of SPair-71k's size"
 TRAINING = "Training, supervised pairs a second"
 VARIANTS = "Ways to run the encoder"
+SWEEPS = "Sweeps, steps and start-up"
 
 NOTES = {
     EVALUATION: """
@@ -37,5 +38,11 @@ NOTES = {
     VARIANTS: """
 - DINOv2 ViT-S/14 at 224 px, batches of 16 of PF-Willow's photographs, in turn. Features differ relative to their
   largest value. *PCK differs by*: the largest change, in points, of any PCK on PF-Willow (900 pairs).
+""",
+    SWEEPS: """
+- *equal cells*: LoRA on the embedded benchmark with eight seeds, the three ways in turn, each a sweep from its start to
+  its summary. A thread is a core that the sweep may use.
+- *last-1*: the last block of DINOv2 ViT-S/14 on animal-pairs at 224 px, each sweep with an empty cache.
+- *a run of one step and one pair*: from the shell's prompt to the summary, validation and scoring included.
 """,
 }

@@ -15,7 +15,8 @@ from rich.console import Console
 from peftcorr.console.table import print_table
 from peftcorr.report.pipes import table
 from peftcorr.results.environment import environment
-from timing.notes import EVALUATION, NOTES, SPAIR_SIZED, TRAINING, VARIANTS
+from timing import sweeps
+from timing.notes import EVALUATION, NOTES, SPAIR_SIZED, SWEEPS, TRAINING, VARIANTS
 from timing.settings import PROJECT, Settings
 
 Cells = list[list[str]]
@@ -55,6 +56,7 @@ class Findings:
     spair: dict[str, Any] | None = None
     training: dict[str, dict[str, Any]] = field(default_factory=dict)
     variants: list[dict[str, Any]] = field(default_factory=list)
+    sweeps: list[sweeps.Row] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
 
@@ -107,6 +109,8 @@ def _tables(found: Findings) -> list[tuple[str, list[str], Cells]]:
         tables.append((TRAINING, _TRAINING, [_training_row(item) for item in found.training.values()]))
     if found.variants:
         tables.append((VARIANTS, _VARIANTS, [_variant_row(item) for item in found.variants]))
+    if found.sweeps:
+        tables.append((SWEEPS, sweeps.HEADER, [list(row) for row in found.sweeps]))
     return tables
 
 
