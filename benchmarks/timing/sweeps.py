@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from peftcorr.data.images import decode
+from peftcorr.data.images import ImageStore
 from timing.settings import PROJECT, WEIGHTS, Settings, available, dataset, shared
 
 Row = tuple[str, str, str]  # workload, figure, value
@@ -68,8 +68,8 @@ def shared_blocks(settings: Settings) -> list[Row]:
         return []
     rates, seeds = (_RATES[:1], _SEEDS[:2]) if settings.quick else (_RATES, _SEEDS)
     job = [
-        "--strategy", "last_k", "--backbone", "dinov2_vits14", "--image-size", "224", "--weights", str(shared() / WEIGHTS),
-        "--dataset", "pairs", "--data-root", str(shared() / "data/animal-pairs"), "--limit-pairs", "100",
+        "--strategy", "last_k", "--backbone", "dinov2_vits14", "--image-size", "224",
+        "--weights", str(shared() / WEIGHTS), "--dataset", "pairs", "--data-root", str(shared() / "data/animal-pairs"), "--limit-pairs", "100",
         "--vary", f"training.learning_rate={','.join(rates)}", "--seed", *seeds, "--steps", "20",
     ]  # fmt: skip
     seconds: dict[str, list[float]] = {"each cell by itself": [], "shared": []}
@@ -101,21 +101,16 @@ def decoding(settings: Settings) -> list[Row]:
     if not available("data/animal-pairs"):
         return []
     opened = dataset("pairs", shared() / "data/animal-pairs", "trn", settings.work / "cache")
-    names = sorted(set(opened.table["source_image"]))
-    paths = [opened.image_root / name for name in names[: 4 if settings.quick else None]]
+    names = sorted(set(opened.table["source_image"]))[: 4 if settings.quick else None]
     rows = []
     for threads in _THREADS:
+        store = ImageStore(opened.image_root, 840, "stretch")
         with ThreadPoolExecutor(threads) as pool:
             begun = time.perf_counter()
-            list(pool.map(_decoded, paths))
-            rate = len(paths) / (time.perf_counter() - begun)
+            list(pool.map(store.frame, names))
+            rate = len(names) / (time.perf_counter() - begun)
         rows.append(("decoding to 840 px", f"{threads} threads", f"{rate:.1f} images/s"))
     return rows
-
-
-def _decoded(path: Path) -> object:
-    image, _ = decode(path, (), 840, "stretch")
-    return image
 
 
 def step_share(settings: Settings) -> list[Row]:
@@ -144,7 +139,7 @@ def step_share(settings: Settings) -> list[Row]:
             main(["run", "--steps", steps, "--limit-pairs", "1", "--output", output, "--set", *assignments])
             inside = seconds["forward"] + seconds["backward"]
     finally:
-        Optimisation.step, Encoder.features, torch.Tensor.backward = plain.values()  # type: ignore[assignment, method-assign]
+        Optimisation.step, Encoder.features, torch.Tensor.backward = plain.values()  # type: ignore[method-assign]
     rest = 1 - inside / max(seconds["step"], inside)
     return [("a LoRA step on tiny", "outside the encoder's forward and backward", f"{100 * rest:.1f} %")]
 
@@ -179,8 +174,8 @@ def _run(arguments: Sequence[str], output: Path, cores: int = 2, fresh: bool = F
     own = set(itertools.islice(sorted(os.sched_getaffinity(0)), cores))
     begun = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "peftcorr.cli", "run", *arguments, "--output", str(output)], cwd=PROJECT, env=environment,
-        text=True, capture_output=True, preexec_fn=partial(os.sched_setaffinity, 0, own),
+        [sys.executable, "-m", "peftcorr.cli", "run", *arguments, "--output", str(output)], cwd=PROJECT,
+        env=environment, text=True, capture_output=True, preexec_fn=partial(os.sched_setaffinity, 0, own),
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
