@@ -92,6 +92,10 @@ class DatasetSource(ABC):
         """
         return {}
 
+    def notes(self, split: str) -> list[str]:
+        """What reading a split left out or made up, a sentence each, to be shown to who checks the folder."""
+        return []
+
     def require_split(self, split: str) -> None:
         """Refuse a split that is not there.
 

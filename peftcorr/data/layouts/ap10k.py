@@ -23,6 +23,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,8 +31,9 @@ from pydantic import BaseModel, Field
 
 from peftcorr.data.arrow import stamp
 from peftcorr.data.base import Progress, given_folder
-from peftcorr.data.layouts.coco_annotation import Instance, read_instances
+from peftcorr.data.layouts.coco_annotation import read_annotation
 from peftcorr.data.layouts.drawn_source import DrawnPair, DrawnSource
+from peftcorr.data.layouts.instance import Instance
 from peftcorr.data.layouts.pair_draw import sharing, some, stream, turned
 from peftcorr.data.layouts.spair import SPLITS
 from peftcorr.errors import PeftCorrError, shown
@@ -103,7 +105,7 @@ class Ap10k(DrawnSource):
         """``data``."""
         return self._folder / "data"
 
-    def drawn(self, split: str) -> list[DrawnPair]:
+    def drawn(self, split: str, notes: list[str]) -> list[DrawnPair]:
         """The pairs of the setting, drawn from the seed."""
         draw = {
             "intra_species": self._intra_species,
@@ -116,8 +118,13 @@ class Ap10k(DrawnSource):
         """A split's images by (family, species), in the order of their ids."""
         first: dict[int, Instance] = {}
         for name in _FILES:
-            for instance in read_instances(self.annotation(split) / name):
-                first.setdefault(instance.image_id, instance)
+            path = self.annotation(split) / name
+            for instance in read_annotation(path).instances:
+                if not isinstance(instance.image_id, int):
+                    raise PeftCorrError(
+                        f"{path}: images.id is {shown(instance.image_id)}; AP-10K's are whole numbers."
+                    )
+                first.setdefault(instance.image_id, replace(instance, object=""))
         _require_distinct_names(self.annotation(split), first)
         crowds = self._crowds()
         images: Species = {}

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from peftcorr.data.layouts.coco_annotation import Instance
+from peftcorr.data.layouts.instance import Instance
 
 Pairs = NDArray[np.int64]  # (P, 2): numbers of source and target
 T = TypeVar("T")

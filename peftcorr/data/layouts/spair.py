@@ -22,7 +22,11 @@ from peftcorr.errors import PeftCorrError, shown
 from peftcorr.files.reading import read_bytes, read_text
 
 SPLITS = ("trn", "val", "test")
-WORDS = {"trn": ("trn", "train"), "val": ("val",), "test": ("test",)}  # what files of other layouts call them
+WORDS = {  # what files of other layouts call them
+    "trn": ("trn", "train"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test",),
+}
 _LOADER = "spair-1"  # raise it when the reader gives other values for the same files
 
 

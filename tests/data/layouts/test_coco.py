@@ -113,9 +113,11 @@ def test_an_image_counts_with_its_largest_object_that_is_no_crowd(root: Path) ->
         ]
 
     change(root, more)
-    row = next(row for row in load(root).table if row["target_image"] == "000000000001.jpg")
+    dataset = load(root, objects="largest")
+    row = next(row for row in dataset.table if row["target_image"] == "000000000001.jpg")
     assert row["reference_length"] == 35.5
-    assert len(numbers(load(root))) == 8
+    assert (dataset.name, len(numbers(dataset))) == ("farm-objects_largest", 8)
+    assert not any("#" in pair for pair in dataset.table["pair_id"]), "an image's only object needs no name"
 
 
 def test_area_of_the_box_where_there_is_none(root: Path) -> None:
@@ -125,7 +127,8 @@ def test_area_of_the_box_where_there_is_none(root: Path) -> None:
             del annotation["area"], annotation["iscrowd"]
 
     change(root, more)
-    row = next(row for row in load(root).table if row["target_image"] == "000000000001.jpg")
+    dataset = load(root, objects="largest")
+    row = next(row for row in dataset.table if row["target_image"] == "000000000001.jpg")
     assert row["reference_length"] == 30.0  # 20 x 30, not 20 x 29
 
 
@@ -189,7 +192,7 @@ def test_places_of_annotation_and_images(root: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"annotations": "test.json"},
+        {"annotations": "/test.json"},
         {"annotations": "../{split}.json"},
         {"images": "/tmp"},
         {"shared": 0},
@@ -210,13 +213,13 @@ def test_images_in_folders_of_the_image_folder(root: Path) -> None:
 
 
 def test_too_many_pairs_to_take_all(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("peftcorr.data.layouts.coco._MOST_PAIRS", 5)
+    monkeypatch.setattr("peftcorr.data.layouts.annotated_folder._MOST_PAIRS", 5)
     with pytest.raises(
-        PeftCorrError, match=r"'bird' has 6 pairs among 3 images alone: .* dataset\.pairs=1000"
+        PeftCorrError, match=r"'bird' has 6 pairs among 3 objects alone: .* dataset\.pairs=1000"
     ):
         load(root)
     assert len(load(root, pairs=5)) == 7
-    monkeypatch.setattr("peftcorr.data.layouts.coco._MOST_IMAGES", 2)
+    monkeypatch.setattr("peftcorr.data.layouts.annotated_folder._MOST_OBJECTS", 2)
     assert len(load(root, pairs=4)) == 4  # two birds of three, both dogs
 
 
