@@ -32,6 +32,11 @@ for _name, _target, _summary in (
         "layouts.coco:Coco",
         "Any folder in COCO's keypoint format, pairs drawn from a seed.",
     ),
+    (
+        "points",
+        "layouts.points:Points",
+        "Any folder with a table of keypoints, pairs drawn from a seed.",
+    ),
     ("pf_willow", "layouts.pf_willow:PfWillow", "PF-Willow (Ham et al., 2016), all 900 pairs."),
     (
         "tapvid_davis",

@@ -7,15 +7,13 @@ names, an empty supercategory, categories that nothing is of, and objects withou
 from __future__ import annotations
 
 import re
-from collections import Counter
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
 from peftcorr.data.layouts.fields import LARGEST, Coordinate, Side, distinct, read_json, single_name
-from peftcorr.data.layouts.instance import Annotation, Box, Instance, box_round, has_extent
+from peftcorr.data.layouts.instance import Annotation, Box, Instance, box_round, has_extent, numbered
 from peftcorr.errors import PeftCorrError, shown
 
 _LONGEST_PATH = 1000  # letters; systems differ in what they take beside the folder's own path
@@ -26,7 +24,12 @@ _ABSENT, _VISIBLE = (
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
-def _label(name: str) -> str:
+def label(name: str) -> str:
+    """A name that can be shown, for pydantic's ``AfterValidator``.
+
+    Raises:
+        ValueError: if it is none.
+    """
     if not name.strip():
         raise ValueError("is empty")
     if not name.isprintable():
@@ -101,7 +104,7 @@ def _triples(values: list[float | None] | None) -> list[float | None] | None:
     return values
 
 
-Label = Annotated[str, AfterValidator(_label)]
+Label = Annotated[str, AfterValidator(label)]
 _Id = Annotated[Any, PlainValidator(_id)]
 _Side = Annotated[Side, BeforeValidator(_whole)]
 _Length = Annotated[float, Field(allow_inf_nan=False, ge=0, le=LARGEST)]
@@ -178,7 +181,7 @@ def read_annotation(path: Path) -> Annotation:
         if annotation.keypoints is not None:
             found.append(_instance(where, annotation, image, category))
             boxless += _box(annotation) is None
-    return Annotation(_numbered(found), list(_notes(path, len(content.annotations), len(found), boxless)))
+    return Annotation(numbered(found), list(_notes(path, len(content.annotations), len(found), boxless)))
 
 
 def _notes(path: Path, listed: int, found: int, boxless: int) -> list[str]:
@@ -191,19 +194,6 @@ def _notes(path: Path, listed: int, found: int, boxless: int) -> list[str]:
             "keypoints."
         )
     return notes
-
-
-def _numbered(instances: list[Instance]) -> list[Instance]:
-    """The objects, with a number each where an image has several; crowds count as none."""
-    of_image = Counter(instance.image for instance in instances if not instance.crowd)
-    given: Counter[str] = Counter()
-    numbered = []
-    for instance in instances:
-        if of_image[instance.image] > 1 and not instance.crowd:
-            given[instance.image] += 1
-            instance = replace(instance, object=str(given[instance.image]))
-        numbered.append(instance)
-    return numbered
 
 
 def _box(annotation: _Object) -> Box | None:

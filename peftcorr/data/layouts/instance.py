@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
@@ -51,6 +52,19 @@ class Annotation:
 
     instances: list[Instance]
     notes: list[str] = field(default_factory=list)
+
+
+def numbered(instances: Sequence[Instance]) -> list[Instance]:
+    """The objects, with a number each where an image has several; crowds count as none."""
+    of_image = Counter(instance.image for instance in instances if not instance.crowd)
+    given: Counter[str] = Counter()
+    found = []
+    for instance in instances:
+        if of_image[instance.image] > 1 and not instance.crowd:
+            given[instance.image] += 1
+            instance = replace(instance, object=str(given[instance.image]))
+        found.append(instance)
+    return found
 
 
 def box_round(points: Iterable[Point]) -> Box:
