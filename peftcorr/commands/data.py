@@ -1,4 +1,4 @@
-"""``peftcorr data prepare | check``: getting a dataset's folder, and whether it holds what is published."""
+"""``peftcorr data prepare | check | split``: a dataset's folder, got, looked through or divided."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from peftcorr.commands import division
 from peftcorr.commands.options import cache_folder, expanded
 from peftcorr.console.numbers import count
 from peftcorr.console.progress import Progress
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # reading a flag's name must not wait for the libraries behin
     from peftcorr.data.published.catalogue import Figures
     from peftcorr.data.published.check import SplitCheck
 
-SUMMARY = "Prepare a published dataset, or check a dataset's folder."
+SUMMARY = "Prepare a published dataset, check a dataset's folder, or divide one's own into splits."
 
 _SHOWN = 10  # problems of a split that are printed
 _FIGURES = ("pairs", "categories", "images", "keypoints")
@@ -28,10 +29,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
     parser.add_argument(
         "action",
-        choices=("prepare", "check"),
-        help="download and unpack a published dataset, or count what any dataset's loader gives and open every image",
+        choices=("prepare", "check", "split"),
+        help="download and unpack a published dataset, count what any dataset's loader gives and open every image, or "
+        "divide a labelling tool's export into trn, val and test",
     )
-    parser.add_argument("name", metavar="NAME", help="a dataset, as peftcorr ls lists them")
+    parser.add_argument(
+        "name", metavar="NAME|FOLDER", help="a dataset, as peftcorr ls lists them; for split a folder"
+    )
     parser.add_argument(
         "--data-root", type=Path, metavar="DIR",
         help="the dataset's folder (default: where prepare puts it, below the cache folder)",
@@ -46,8 +50,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="key=value",
-        help="options of the dataset, without its name; published figures are those of the defaults (check)",
+        help="options of the dataset, without its name; published figures are those of the defaults (check, split)",
     )  # fmt: skip
+    division.add_options(parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -59,6 +64,8 @@ def run(parsed: argparse.Namespace) -> int:
     Raises:
         PeftCorrError: if the dataset is unknown, or cannot be prepared or opened.
     """
+    if parsed.action == "split":
+        return division.split(parsed, expanded(Path(parsed.name)), cache_folder(), Progress(Console()))
     root = None if parsed.data_root is None else expanded(parsed.data_root)
     action = _prepare if parsed.action == "prepare" else _check
     return action(parsed, root, cache_folder(), Progress(Console()))
@@ -106,6 +113,8 @@ def _check(parsed: argparse.Namespace, root: Path | None, cache: Path, progress:
             progress.say(f"{check.split}: {problem}")
         if len(check.problems) > _SHOWN:
             progress.say(f"{check.split}: and {len(check.problems) - _SHOWN:,} more.")
+        for note in [] if check.found is None else source.notes(check.split):
+            progress.say(f"{check.split}: {note}")
     sound = bool(checks) and not any(check.problems for check in checks)
     same = not any(check.differences(published.get(check.split)) for check in checks)
     progress.say(_verdict(sound, same, bool(published)))

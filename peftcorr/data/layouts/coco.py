@@ -18,7 +18,11 @@ from peftcorr.data.layouts.instance import Annotation
 from peftcorr.data.layouts.spair import SPLITS, WORDS
 
 _LOADER = "coco-2"  # raise it when the reader gives other values for the same files
-_SPLIT = "{split}"
+SPLIT = "{split}"
+# What a split may be called in the name of a file: one tool lets people choose the case.
+NAMES = {
+    split: [name for word in words for name in (word, word.capitalize())] for split, words in WORDS.items()
+}
 
 
 def inside(pattern: str) -> str:
@@ -52,13 +56,13 @@ class Coco(AnnotatedFolder):
 
     def own_splits(self) -> list[str]:
         """Splits that have an annotation file of their own."""
-        if _SPLIT not in self.config.annotations:
+        if SPLIT not in self.config.annotations:
             return []
         return [split for split in SPLITS if self._place(split)[0].is_file()]
 
     def is_annotated(self) -> bool:
         """Whether one file for all splits is there."""
-        return _SPLIT not in self.config.annotations and self._place("test")[0].is_file()
+        return SPLIT not in self.config.annotations and self._place("test")[0].is_file()
 
     def read(self, split: str | None = None) -> Annotation:
         """Read the file of a split, or the one for all."""
@@ -82,7 +86,7 @@ class Coco(AnnotatedFolder):
     def _place(self, split: str) -> tuple[Path, Path]:
         """Annotation file and image folder of a split; the first that it may be called where no file is there."""
         files, images = (
-            [self.place / pattern.replace(_SPLIT, word) for word in WORDS[split]]
+            [self.place / pattern.replace(SPLIT, name) for name in NAMES[split]]
             for pattern in (self.config.annotations, self.config.images)
         )
         places = list(zip(files, images, strict=True))

@@ -61,15 +61,25 @@ def require_known(folder: Path, lists: Mapping[str, str], images: set[str]) -> N
         )
 
 
+def require_undivided(folder: Path) -> Path:
+    """The folder that lists go to, which is not there yet.
+
+    Raises:
+        PeftCorrError: if it is.
+    """
+    goal = folder / FOLDER
+    if goal.exists():
+        raise PeftCorrError(f"{goal} is there already: delete it to divide the folder anew.")
+    return goal
+
+
 def write_lists(folder: Path, lists: Mapping[str, Sequence[str]]) -> Path:
     """Write the images of each split into a new folder `splits`, and nothing else; returns it.
 
     Raises:
         PeftCorrError: if it is there already or cannot be written.
     """
-    goal = folder / FOLDER
-    if goal.exists():
-        raise PeftCorrError(f"{goal} is there already: delete it to divide the folder anew.")
+    goal = require_undivided(folder)
     try:
         with whole_folder(goal) as temporary:
             for split, images in lists.items():
