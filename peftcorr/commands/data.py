@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,11 @@ from peftcorr.commands.options import cache_folder, expanded
 from peftcorr.console.numbers import count
 from peftcorr.console.progress import Progress
 from peftcorr.console.table import print_table
+from peftcorr.errors import PeftCorrError
 from peftcorr.machine.startup import importing
 
 if TYPE_CHECKING:  # reading a flag's name must not wait for the libraries behind these
+    from peftcorr.data.base import DatasetSource
     from peftcorr.data.published.catalogue import Figures
     from peftcorr.data.published.check import SplitCheck
 
@@ -51,6 +54,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="key=value",
         help="options of the dataset, without its name; published figures are those of the defaults (check, split)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE.png",
+        help="write a contact sheet: images with their keypoints drawn, the likeliest mistakes first (check)",
     )  # fmt: skip
     division.add_options(parser)
 
@@ -115,10 +122,36 @@ def _check(parsed: argparse.Namespace, root: Path | None, cache: Path, progress:
             progress.say(f"{check.split}: and {len(check.problems) - _SHOWN:,} more.")
         for note in [] if check.found is None else source.notes(check.split):
             progress.say(f"{check.split}: {note}")
+    if parsed.picture is not None:
+        _draw(source, splits, expanded(parsed.picture), progress)
     sound = bool(checks) and not any(check.problems for check in checks)
     same = not any(check.differences(published.get(check.split)) for check in checks)
     progress.say(_verdict(sound, same, bool(published)))
     return 0 if sound and same else 1
+
+
+def _draw(source: DatasetSource, splits: Sequence[str], path: Path, progress: Progress) -> None:
+    """Write the contact sheet of all splits that can be read."""
+    from peftcorr.data.contact_sheet import MOST, contact_sheet
+    from peftcorr.data.suspects import suspects
+    from peftcorr.files import atomic_path
+
+    found, roots = [], {}
+    for split in splits:
+        try:
+            dataset = source.load(split)
+        except PeftCorrError:  # which the table above tells
+            continue
+        found += suspects(dataset)
+        roots[split] = dataset.image_root
+    found.sort(key=lambda one: -one.suspicion)
+    sheet = contact_sheet(found, roots)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, "PNG")
+    shown = (
+        f"the {MOST} likeliest mistakes among {len(found):,}" if len(found) > MOST else f"all {len(found):,}"
+    )
+    progress.say(f"{path}: {shown} annotated images, the likeliest mistake first.")
 
 
 def _verdict(sound: bool, same: bool, compared: bool) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from accelerate.state import AcceleratorState, GradientState
+from PIL import Image
 
 from peftcorr.cli import main
 from peftcorr.data.published.catalogue import CATALOGUE, Figures
@@ -206,6 +207,22 @@ def test_check_of_a_folder_of_ones_own(
     assert main([*arguments, "--set", "layout=small"]) == 1, "no split"
     assert main([*arguments, "--set", "layot=small"]) == 2
     assert "layot" in capsys.readouterr().err
+
+
+def test_check_draws_a_contact_sheet(
+    cache: Path, spair_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "pictures" / "sheet.png"
+    arguments = ["data", "check", "pairs", "--data-root", str(spair_root), "--picture", str(picture)]
+    assert main(arguments) == 0
+    assert f"{picture}: all 18 annotated images, the likeliest mistake first.\n" in capsys.readouterr().out
+    with Image.open(picture) as sheet:
+        assert (sheet.format, sheet.size) == ("PNG", (8 * 244 + 8, 3 * 278 + 8))
+    (spair_root / "Layout" / "large" / "val.txt").write_text("nothing\n", encoding="utf-8")
+    assert main(arguments) == 1
+    assert "all 12 annotated images" in capsys.readouterr().out
+    assert main([*arguments[:-1], str(spair_root)]) == 2
+    assert f"Cannot write {spair_root}: " in capsys.readouterr().err
 
 
 def test_a_split_that_is_not_there(cache: Path, spair_root: Path, capsys: pytest.CaptureFixture[str]) -> None:

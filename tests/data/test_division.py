@@ -71,7 +71,7 @@ def test_every_split_has_a_pair_where_there_are_images_enough(tmp_path: Path) ->
         PeftCorrError, match=r"5 images in 5 groups .* leave nothing for val: divide by image"
     ):
         divide(objects[:5], tmp_path, SHARES, 0, "image")
-    rare = [replace(i, category="axolotl") if i.image > "005" else i for i in made(tmp_path, 9)]
+    rare = [replace(i, category="axolotl") if i.image >= "006" else i for i in made(tmp_path, 9)]
     division = divide(rare, tmp_path, SHARES, 0, "image")
     assert (division.small, sizes(division)) == (["axolotl"], {"trn": 5, "val": 2, "test": 2})
 
