@@ -12,16 +12,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from peftcorr.data.frame import Frame, ResizeMode, resize
+from peftcorr.data.jpeg import without_end
 from peftcorr.data.scratch import ScratchRows
 from peftcorr.errors import PeftCorrError, reason
-from peftcorr.files.reading import opened
+from peftcorr.files.reading import opened, read_bytes
+from peftcorr.files.signatures import what_lies_at
 
 __all__ = ["Frame", "ImageStore", "ResizeMode", "decode", "resize"]
 
-MAX_PIXELS = 89_478_485  # a quarter of a gigabyte as RGB; a benchmark photograph has far fewer
+MAX_PIXELS = 178_956_970  # half a gigabyte as RGB; telephones take photographs of 108 million
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # PIL's own, above which it warns, is half of that
+
 _ORIENTATION = 0x0112  # EXIF tag
 _QUARTER_TURNS = (5, 6, 7, 8)  # orientations that swap width and height
 
@@ -44,10 +48,8 @@ def decode(path: Path, annotated_size: tuple[int, int] | None = None) -> NDArray
         PeftCorrError: if the file is missing, truncated, corrupt, too large or not as large as annotated.
     """
     with _opened(path) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-        image.load()
-        return np.asarray(_rgb(_oriented(image, annotated_size, path), path))
+        whole = _loaded(image, path)
+        return np.asarray(_rgb(_oriented(whole, annotated_size, path), path))
 
 
 def stored_size(path: Path) -> tuple[int, int]:
@@ -60,11 +62,25 @@ def stored_size(path: Path) -> tuple[int, int]:
         return image.size
 
 
+def _loaded(image: Image.Image, path: Path) -> Image.Image:
+    """The image with its pixels; one whose file lacks only the mark at its end is whole."""
+    try:
+        image.load()
+        return image
+    except OSError:
+        whole = without_end(read_bytes(path))
+        if whole is None:
+            raise
+        return whole
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open an image; what goes wrong in the block is told as one sentence about it."""
     try:
         with opened(path) as stream, Image.open(stream) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
             yield image
     except PeftCorrError:
         raise
@@ -75,8 +91,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             f"The image {path} is too large to be a photograph ({error}): limit {MAX_PIXELS} pixels."
         ) from error
     except Exception as error:  # damaged files make PIL's decoders raise errors of many kinds
+        what = what_lies_at(path) if isinstance(error, UnidentifiedImageError) else None
         raise PeftCorrError(
-            f"The image {path} cannot be decoded ({reason(error)}): copy it again."
+            f"The image {path} cannot be decoded: {what}."
+            if what
+            else f"The image {path} cannot be decoded ({reason(error)}): copy it again."
         ) from error
 
 

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 from peftcorr.errors import PeftCorrError
-from peftcorr.files.reading import read_text
+from peftcorr.files.reading import read_bytes, read_text
+from peftcorr.files.signatures import HEAD, what_it_is
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?|[+-]?(nan|inf)", re.ASCII | re.IGNORECASE)
 
@@ -23,6 +24,8 @@ def read_rows(path: Path, delimiters: str = ",") -> list[tuple[int, list[str]]]:
     Raises:
         PeftCorrError: if it cannot be read, or a quote in it does not end, naming the line.
     """
+    if what := what_it_is(read_bytes(path)[:HEAD]):
+        raise PeftCorrError(f"{path} is no table: {what}.")
     text = read_text(path)
     first = text[:10_000].lstrip().partition("\n")[0]
     delimiter = max(delimiters, key=first.count)

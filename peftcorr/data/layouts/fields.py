@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from peftcorr.errors import PeftCorrError, shown
 from peftcorr.files.reading import read_bytes
+from peftcorr.files.signatures import HEAD, what_it_is
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -89,6 +90,8 @@ def problem(error: ValidationError, content: bytes = b"") -> str:
     first = error.errors(include_url=False)[0]
     kind, found = first["type"], first["input"]
     if kind == "json_invalid":
+        if what := what_it_is(content[:HEAD]):
+            return f"not valid JSON: {what}"
         try:
             content.decode("utf-8")
         except UnicodeDecodeError as wrong:

@@ -12,6 +12,7 @@ import numpy as np
 
 from peftcorr.errors import PeftCorrError, reason
 from peftcorr.files.reading import opened
+from peftcorr.files.signatures import what_lies_at
 
 LARGEST = 16 << 30  # bytes of a file; what it holds comes to memory whole
 _KINDS = "buif"  # truth values and real numbers; above all no objects
@@ -61,7 +62,10 @@ def load_arrays(path: Path, largest: int = LARGEST) -> Any:
         raise
     except Exception as error:  # a damaged or hostile pickle makes the unpickler raise anything
         what = "an unknown code" if isinstance(error, KeyError) else reason(error)
-        raise PeftCorrError(f"{path} is no pickle of numpy arrays alone ({what}): get it again.") from error
+        known = what_lies_at(path)
+        raise PeftCorrError(
+            f"{path} is no pickle of numpy arrays alone{f': {known}' if known else f' ({what}): get it again'}."
+        ) from error
 
 
 class _ArrayUnpickler(pickle._Unpickler):
