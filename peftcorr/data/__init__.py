@@ -43,6 +43,17 @@ for _name, _target, _summary in (
         "layouts.tapvid:TapvidDavis",
         "TAP-Vid DAVIS point tracking (Doersch et al., 2022).",
     ),
+    (
+        "tapvid_rgb_stacking",
+        "layouts.tapvid:TapvidRgbStacking",
+        "TAP-Vid RGB-Stacking point tracking (Doersch et al., 2022).",
+    ),
+    (
+        "tapvid_kinetics",
+        "layouts.tapvid:TapvidKinetics",
+        "TAP-Vid Kinetics point tracking (Doersch et al., 2022).",
+    ),
+    ("tapvid_robotap", "layouts.tapvid:TapvidRobotap", "RoboTAP point tracking (Vecerik et al., 2023)."),
     ("synthetic", "synthetic.source:Synthetic", "Articulated objects rendered on the CPU."),
 ):
     DATASETS.lazy(_name, f"peftcorr.data.{_target}", _summary)
