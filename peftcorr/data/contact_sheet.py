@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from peftcorr.data.images import decode
-from peftcorr.data.suspects import Annotated
+from peftcorr.data.suspects import AnnotatedImage
 from peftcorr.errors import PeftCorrError, visible
 
 MOST = 120  # images of a sheet
@@ -21,7 +21,7 @@ _PAPER, _INK, _FAINT, _ALARM = "#ffffff", "#1f2328", "#6e7781", "#cf222e"
 _ODD = 2.5  # suspicion from which on the reason is printed in colour
 
 
-def contact_sheet(suspects: Sequence[Annotated], roots: Mapping[str, Path]) -> Image.Image:
+def contact_sheet(suspects: Sequence[AnnotatedImage], roots: Mapping[str, Path]) -> Image.Image:
     """Draw the first `MOST` of some annotated images.
 
     Args:
@@ -43,7 +43,7 @@ def contact_sheet(suspects: Sequence[Annotated], roots: Mapping[str, Path]) -> I
     return sheet
 
 
-def _colours(annotated: Sequence[Annotated]) -> dict[str, dict[str, str]]:
+def _colours(annotated: Sequence[AnnotatedImage]) -> dict[str, dict[str, str]]:
     """A colour for each keypoint's name, as different as they can be inside a category."""
     names: dict[str, set[str]] = {}
     for one in annotated:
@@ -59,7 +59,7 @@ def _hue(share: float) -> str:
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def _cell(one: Annotated, root: Path, colours: Mapping[str, str]) -> Image.Image:
+def _cell(one: AnnotatedImage, root: Path, colours: Mapping[str, str]) -> Image.Image:
     """One image with its keypoints, its name and why it is suspected."""
     cell = Image.new("RGB", (_SIDE, _SIDE + _CAPTION), _PAPER)
     pen = ImageDraw.Draw(cell)

@@ -30,7 +30,7 @@ _EDGE = 3.0  # pixels beyond the edge that annotators go
 
 
 @dataclass
-class Annotated:
+class AnnotatedImage:
     """One image of a category with all its keypoints, and why it is suspected.
 
     Attributes:
@@ -59,11 +59,11 @@ class Annotated:
             self.suspicion, self.why, self.worst = suspicion, why, worst
 
 
-def suspects(dataset: PairDataset) -> list[Annotated]:
+def suspects(dataset: PairDataset) -> list[AnnotatedImage]:
     """All annotated images of a split, the most suspect first."""
     data = correspondences(dataset)
     found = _annotated(dataset.split, data)
-    by_category: dict[str, list[Annotated]] = {}
+    by_category: dict[str, list[AnnotatedImage]] = {}
     for one in found:
         by_category.setdefault(one.category, []).append(one)
     for members in by_category.values():
@@ -73,7 +73,7 @@ def suspects(dataset: PairDataset) -> list[Annotated]:
     return sorted(found, key=lambda one: (-one.suspicion, one.category, one.image))
 
 
-def _annotated(split: str, data: Correspondences) -> list[Annotated]:
+def _annotated(split: str, data: Correspondences) -> list[AnnotatedImage]:
     """Each image with the keypoints that any pair gives for it."""
     image = np.concatenate((data.source[data.pair], data.target[data.pair]))
     keypoint = np.concatenate((data.keypoint, data.keypoint)).astype(np.int64)
@@ -84,11 +84,11 @@ def _annotated(split: str, data: Correspondences) -> list[Annotated]:
     for number, (path, category) in enumerate(zip(data.images, data.categories, strict=True)):
         rows = first[starts[number] : starts[number + 1]]
         names = [data.keypoint_names[k] for k in keypoint[rows]]
-        found.append(Annotated(split, category, path, list(data.sizes[number]), names, points[rows]))
+        found.append(AnnotatedImage(split, category, path, list(data.sizes[number]), names, points[rows]))
     return found
 
 
-def _look_inside(one: Annotated, dataset: PairDataset) -> None:
+def _look_inside(one: AnnotatedImage, dataset: PairDataset) -> None:
     """Suspect keypoints outside of the image, or at one place, and an image whose size cannot be read."""
     try:
         size = one.size or stored_size(dataset.image_root / one.image)
@@ -107,7 +107,7 @@ def _look_inside(one: Annotated, dataset: PairDataset) -> None:
         one.suspect(_TOGETHER, f"{int(counts.max())} at one place: {one.names[worst]}", worst)
 
 
-def _compare(members: Sequence[Annotated]) -> None:
+def _compare(members: Sequence[AnnotatedImage]) -> None:
     """Suspect the keypoints of a category's images that lie further off than those of the others."""
     names = sorted({name for one in members for name in one.names})
     column = {name: number for number, name in enumerate(names)}

@@ -131,6 +131,9 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "nowhere is not a folder" in refused(str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
     assert "holds no annotation that is known" in refused(str(tmp_path / "empty"))
+    (tmp_path / "pairs" / "Layout").mkdir(parents=True)
+    (tmp_path / "pairs" / "PairAnnotation").mkdir()
+    assert "is in SPair-71k's layout (--dataset pairs)" in refused(str(tmp_path / "pairs"))
     for shares in (("--val", "0.5", "--test", "0.5"), ("--val", "-0.1"), ("--test", "nan"), ("--seed", "-1")):
         assert "--val and --test are shares" in refused(str(root), *shares)
     assert "does not say what is one object" in refused(str(root), "--by", "object")

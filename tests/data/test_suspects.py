@@ -10,7 +10,7 @@ from PIL import Image
 
 from peftcorr.data.contact_sheet import MOST, contact_sheet
 from peftcorr.data.layouts.points import Points
-from peftcorr.data.suspects import Annotated, suspects
+from peftcorr.data.suspects import AnnotatedImage, suspects
 from tests.published_layouts import picture
 
 SHAPE = {"nose": (10, 40), "left ear": (30, 10), "right ear": (45, 14), "tail": (120, 30), "front paw": (40, 75),
@@ -41,7 +41,7 @@ def posed(count: int, seed: int = 0) -> dict[str, dict[str, tuple[float, float]]
     return found
 
 
-def look(root: Path) -> list[Annotated]:
+def look(root: Path) -> list[AnnotatedImage]:
     return suspects(Points(Points.Config(), root, root.parent / "cache").load("test"))
 
 
@@ -80,7 +80,7 @@ def test_sheet_shows_keypoints_where_they_are(tmp_path: Path, count: int) -> Non
     Image.new("RGB", SIZE, "#808080").save(tmp_path / "grey.png")
     Image.new("RGB", (60, 120), "#808080").save(tmp_path / "high.png")
     found = [
-        Annotated(
+        AnnotatedImage(
             "val",
             "cat",
             "high.png" if n == 1 else "grey.png",
@@ -107,7 +107,7 @@ def test_sheet_shows_keypoints_where_they_are(tmp_path: Path, count: int) -> Non
 
 def test_an_image_that_cannot_be_decoded_has_an_empty_cell(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
-    one = Annotated("trn", "cat", "é\u202e" * 40 + "a.png", [], ["a"], np.zeros((1, 2)))
+    one = AnnotatedImage("trn", "cat", "é\u202e" * 40 + "a.png", [], ["a"], np.zeros((1, 2)))
     sheet = np.asarray(contact_sheet([one], {"trn": tmp_path}))
     assert (sheet[20:240, 20:240] == 255).all()
     assert contact_sheet([], {}).size == (252, 286)

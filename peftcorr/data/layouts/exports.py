@@ -45,6 +45,10 @@ def recognised(folder: Path) -> Export:
     """
     if not folder.is_dir():
         raise PeftCorrError(f"{folder} is not a folder.")
+    if (folder / "Layout").is_dir() and (folder / "PairAnnotation").is_dir():
+        raise PeftCorrError(
+            f"{folder} is in SPair-71k's layout (--dataset pairs), whose own lists say which pairs a split has."
+        )
     if any(path.is_file() for pattern in TABLES for path in folder.glob(pattern)):
         return Export("points")
     for pattern, images in _DIVIDED:

@@ -186,7 +186,9 @@ def deeplabcut(base: Path, request: pytest.FixtureRequest) -> Case:
     root = write_deeplabcut(base / "reach", videos=1, frames=4, animals=("one", "two"))
     path = root / "labeled-data" / "reach-1" / "CollectedData_Ada.csv"
     text = path.read_text(encoding="utf-8")
-    names = r"line \d|UTF-8|lists no|no table|first rows|the row coords|column|missing image|keypoints in common|no image"
+    names = (
+        r"line \d|UTF-8|lists no|no table|first rows|the row coords|column|missing image|keypoints in common"
+    )
     return Case(Points, root, path, lambda r: damaged_csv(r, text), names, {})
 
 

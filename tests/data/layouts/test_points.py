@@ -183,6 +183,15 @@ def test_tables_of_another_name(tmp_path: Path) -> None:
             source(root, table=pattern).splits()
 
 
+def test_the_table_of_the_docs_is_read(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "exports.md").read_text(encoding="utf-8")
+    text = page.partition('title="points.csv"\n')[2].partition("```")[0]
+    root = write(tmp_path / "mice", text)
+    [mouse] = source(root).read("trn").instances
+    assert (mouse.image, mouse.category, mouse.thing) == ("01.jpg", "mouse", "1")
+    assert mouse.keypoints == {"nose": (102.5, 44), "tail": (310, 205)}
+
+
 def test_a_changed_table_is_read_anew(tmp_path: Path) -> None:
     root = write(tmp_path / "pets", table())
     before = source(root).identity()
