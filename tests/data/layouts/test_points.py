@@ -188,7 +188,7 @@ def test_the_table_of_the_docs_is_read(tmp_path: Path) -> None:
     text = page.partition('title="points.csv"\n')[2].partition("```")[0]
     root = write(tmp_path / "mice", text)
     [mouse] = source(root).read("trn").instances
-    assert (mouse.image, mouse.category, mouse.thing) == ("01.jpg", "mouse", "1")
+    assert (mouse.image, mouse.category, mouse.thing) == ("01.jpg", "mouse", "Ada")
     assert mouse.keypoints == {"nose": (102.5, 44), "tail": (310, 205)}
 
 
