@@ -92,16 +92,20 @@ class DatasetSource(ABC):
         """
         return {}
 
+    def looked_for(self) -> str:
+        """Where `splits` looks, and what lies there instead, in one sentence; empty where a class does not say."""
+        return ""
+
     def require_split(self, split: str) -> None:
         """Refuse a split that is not there.
 
         Raises:
             PeftCorrError: if it is none of `splits`.
         """
-        if split not in self.splits():
-            raise PeftCorrError(
-                f"{self.name} has no split {shown(split)}: it has {', '.join(self.splits()) or 'none'}."
-            )
+        there = self.splits()
+        if split not in there:
+            sentence = f"{self.name} has no split {shown(split)}: it has {', '.join(there) or 'none'}."
+            raise PeftCorrError(f"{sentence} {'' if there else self.looked_for()}".rstrip())
 
     def require_name(self, recorded: str | None) -> None:
         """Refuse a folder of another name than the recipe of a record has, if it has one.

@@ -157,8 +157,8 @@ class KernelSoftmax(Predictor):
     class Config(Predictor.Config):
         """Options of ``kernel_softmax``; sigma and beta default to SD4Match's and INSID3's 7 and 1 / 0.04.
 
-        Both systems multiply the similarities by the Gaussian (``kernel_on: scores``), and their constants hold for that
-        formula alone: on the weights the same pair loses several points of PCK.
+        Both systems multiply the similarities by the Gaussian (``kernel_on: scores``), and their constants hold for
+        that formula alone: on the weights the same pair loses several points of PCK.
         """
 
         sigma: float = Field(default=7.0, gt=0, description="of the Gaussian, in patches")

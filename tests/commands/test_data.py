@@ -203,7 +203,13 @@ def test_check_of_a_folder_of_ones_own(
     out = capsys.readouterr().out
     assert row(out, "test") == ["test", "12", "2", "6", "48", "0", "0"]
     assert "there are no published figures to compare with" in out
-    assert main([*arguments, "--set", "layout=small"]) == 1, "no split"
+    (spair_root / "Layout" / "large").rename(spair_root / "Layout" / "small")
+    assert main(arguments) == 1, "no split"
+    out = " ".join(capsys.readouterr().out.split())
+    assert "has no split. Lists are" in out
+    assert "Layout/small is there: --set dataset.layout=small." in out
+    for text in ("dataset.layout=small", "layout=small"):
+        assert main([*arguments, "--set", text]) == 0
     assert main([*arguments, "--set", "layot=small"]) == 2
     assert "layot" in capsys.readouterr().err
 

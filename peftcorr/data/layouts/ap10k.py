@@ -33,7 +33,7 @@ from peftcorr.data.base import Progress, given_folder
 from peftcorr.data.layouts.coco_annotation import Instance, read_instances
 from peftcorr.data.layouts.drawn_source import DrawnPair, DrawnSource
 from peftcorr.data.layouts.pair_draw import sharing, some, stream, turned
-from peftcorr.data.layouts.spair import SPLITS
+from peftcorr.data.splits import SPLITS
 from peftcorr.errors import PeftCorrError, shown
 from peftcorr.files.reading import read_text
 

@@ -17,7 +17,7 @@ from peftcorr.data.base import Progress, given_folder
 from peftcorr.data.layouts.coco_annotation import Instance, read_instances
 from peftcorr.data.layouts.drawn_source import DrawnPair, DrawnSource
 from peftcorr.data.layouts.pair_draw import sharing, some, stream
-from peftcorr.data.layouts.spair import SPLITS, WORDS
+from peftcorr.data.splits import SPLITS, WORDS, listed, place_of_split, words
 from peftcorr.errors import PeftCorrError, shown
 
 _LOADER = "coco-1"  # raise it when the reader gives other values for the same files
@@ -34,7 +34,7 @@ def _inside(pattern: str) -> str:
 
 def _of_split(pattern: str) -> str:
     if "{split}" not in pattern:
-        raise ValueError("it must hold {split}, like annotations/person_keypoints_{split}2017.json")
+        raise ValueError("it must hold '{split}', like 'annotations/person_keypoints_{split}2017.json'")
     return pattern
 
 
@@ -53,9 +53,10 @@ class Coco(DrawnSource):
         """Options of a folder in COCO's keypoint format."""
 
         annotations: Annotated[_Pattern, AfterValidator(_of_split)] = Field(
-            default="annotations/{split}.json", description="{split} is trn (or train), val or test"
+            default="annotations/{split}.json",
+            description="'{split}' is trn (train), val (valid, validation, dev) or test",
         )
-        images: _Pattern = Field(default="images", description="folder; may hold {split} too")
+        images: _Pattern = Field(default="images", description="folder; may hold '{split}' too")
         within: Literal["category", "supercategory", "all"] = Field(
             default="category", description="what both images of a pair are of"
         )
@@ -87,6 +88,14 @@ class Coco(DrawnSource):
     def splits(self) -> list[str]:
         """Splits that have an annotation file."""
         return [split for split in SPLITS if self._place(split)[0].is_file()]
+
+    def looked_for(self) -> str:
+        """The files of the option ``annotations``; JSON files that are there instead."""
+        there = listed([*self._folder.glob("*.json"), *self._folder.glob("*/*.json")], self._folder)
+        return (
+            f"Annotation is {self._folder}/{self.config.annotations} ({words()}); there is {there or 'no JSON file'} "
+            "instead: say where it lies with --set 'dataset.annotations={split}/NAME.json'."
+        )
 
     def identity(self) -> dict[str, Any]:
         """The folder's name and the checksum of each split's list of pairs."""
@@ -128,12 +137,12 @@ class Coco(DrawnSource):
 
     def _place(self, split: str) -> tuple[Path, Path]:
         """Annotation file and image folder of a split; the first that it may be called where no file is there."""
-        files, images = (
-            [self._folder / pattern.replace("{split}", word) for word in WORDS[split]]
-            for pattern in (self.config.annotations, self.config.images)
-        )
-        places = list(zip(files, images, strict=True))
-        return next((place for place in places if place[0].is_file()), places[0])
+        found = place_of_split(split, lambda word: self._named(self.config.annotations, word))
+        word, path = found or (WORDS[split][0], self._named(self.config.annotations, WORDS[split][0]))
+        return path, self._named(self.config.images, word)
+
+    def _named(self, pattern: str, word: str) -> Path:
+        return self._folder / pattern.replace("{split}", word)
 
 
 def _groups(instances: Iterable[Instance], within: str) -> list[tuple[str, list[Instance]]]:

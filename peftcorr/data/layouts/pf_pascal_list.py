@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from peftcorr.data.layouts.fields import Coordinate, Name, problem, require_equal_counts
-from peftcorr.data.layouts.spair import WORDS
+from peftcorr.data.splits import WORDS
 from peftcorr.errors import PeftCorrError
 from peftcorr.files.reading import read_text
 
