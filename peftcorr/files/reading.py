@@ -79,9 +79,7 @@ def parse_json(content: str | bytes) -> Any:
         ValueError: if it is none, or is nested too deeply to be one of ours.
     """
     try:
-        document = json.loads(
-            content.removeprefix(MARK) if isinstance(content, bytes) else content.removeprefix("\ufeff")
-        )
+        document = json.loads(content.removeprefix("\ufeff") if isinstance(content, str) else content)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     level, deep = [document], 0
