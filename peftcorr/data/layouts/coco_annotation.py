@@ -96,6 +96,7 @@ class Instance:
         area: in square pixels; the box's where the file has none.
         crowd: whether the annotation is of a group.
         keypoints: x, y of each keypoint with v > 0, by the name that the category gives it, or by its number.
+        hidden: names of those with v = 1, which something covers in the image.
     """
 
     image: str
@@ -107,6 +108,7 @@ class Instance:
     area: float
     crowd: bool
     keypoints: dict[str, tuple[float, float]]
+    hidden: frozenset[str] = frozenset()
 
 
 def read_instances(path: Path) -> list[Instance]:
@@ -145,8 +147,9 @@ def _instance(where: str, annotation: _Annotation, image: _Image, category: _Cat
             f"{where}.keypoints has {len(triples)} entries; the category {shown(category.name)} names {len(names)} "
             f"keypoints, x, y and v of each are {3 * len(names)}."
         )
-    points = zip(names, triples[0::3], triples[1::3], triples[2::3], strict=True)
+    points = list(zip(names, triples[0::3], triples[1::3], triples[2::3], strict=True))
     keypoints = {name: (x, y) for name, x, y, visibility in points if visibility > _ABSENT}
+    hidden = frozenset(name for name, _, _, visibility in points if _ABSENT < visibility < _VISIBLE)
     x, y, width, height = annotation.bbox
     box = (x, y, x + width, y + height)
     if keypoints and not (box[2] > x or box[3] > y):  # 0, or too small to be told from it at this place
@@ -161,6 +164,7 @@ def _instance(where: str, annotation: _Annotation, image: _Image, category: _Cat
         area=width * height if annotation.area is None else annotation.area,
         crowd=bool(annotation.iscrowd),
         keypoints=keypoints,
+        hidden=hidden,
     )
 
 
