@@ -104,6 +104,8 @@ def _check(parsed: argparse.Namespace, root: Path | None, cache: Path, progress:
     )
     if not splits:
         progress.say(f"{source.name} has no split. {source.looked_for()}".rstrip())
+    for note in dict.fromkeys(note for check in checks for note in check.notes):
+        progress.say(note)
     for check in checks:
         for problem in check.problems[:_SHOWN]:
             progress.say(f"{check.split}: {problem}")

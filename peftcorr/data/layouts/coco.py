@@ -67,6 +67,7 @@ class Coco(DrawnSource):
         )
 
     config: Config
+    stray = 0.0
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)

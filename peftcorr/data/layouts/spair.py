@@ -42,6 +42,7 @@ class SpairFolder(DatasetSource):
         )
 
     config: Config
+    stray = 0.0
     archive_folder: str | None = None  # folder inside `root` that the published archive unpacks to
     published_as: str | None = None  # name whatever the folder's is
 
@@ -123,6 +124,7 @@ class Spair71k(SpairFolder):
 
     archive_folder = "SPair-71k"
     published_as = "spair71k"
+    stray = 0.01
 
 
 def _pair_names(layout: Path, annotations: Path) -> list[str]:

@@ -118,7 +118,7 @@ def test_a_pair_is_read_as_annotated(root: Path) -> None:
     assert row["target_keypoints"] == [[second + k, 2 * k] for k in shared]
     assert row["keypoint_ids"] == [ANIMAL_KEYPOINTS[k] for k in shared]
     assert row["reference_length"] == max(20, 9 + second % 20)
-    assert row["target_size"] == [60, 40]
+    assert row["target_size"] == [160, 40]
 
 
 def test_training_pairs_are_limited_by_the_number_of_images(
