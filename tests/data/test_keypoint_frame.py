@@ -116,8 +116,8 @@ def test_another_frame_is_refused_with_its_count(
         assert "which lies outside the photograph at 300 px" in told
     else:
         assert re.search(
-            r"/test: ([\d,]+) of \1 keypoints lie outside of their images, the first at \(.*\) of .* which is \d+ x \d+: "
-            "give pixels of the original image",
+            r"/test: ([\d,]+) of \1 keypoints lie outside of their images, the first at \(.*\) of .* which is "
+            r"\d+ x \d+: give pixels of the original image",
             told,
         )
 
