@@ -12,6 +12,7 @@ from torch import nn
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.backbones.identity import PUBLISHED, Weights, joined
+from peftcorr.backbones.marked import readable
 from peftcorr.errors import PeftCorrError, reason
 
 T = TypeVar("T")
@@ -112,7 +113,8 @@ def read_configuration(folder: Path, read: Callable[..., T]) -> T:
         PeftCorrError: if it cannot be read.
     """
     try:
-        return read(folder, local_files_only=True)
+        with readable(folder) as place:
+            return read(place, local_files_only=True)
     except Exception as error:
         raise PeftCorrError(f"--weights {folder}: config.json cannot be read ({reason(error)}).") from error
 
@@ -146,9 +148,10 @@ def load_whole(model_class: type[Any], folder: Path, file: str, **options: Any) 
     """
     try:
         model: nn.Module
-        model, report = model_class.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
-        )
+        with readable(folder) as place:
+            model, report = model_class.from_pretrained(
+                place, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
+            )
     except Exception as error:
         raise PeftCorrError(
             f"--weights {folder}: {file} does not fit its config.json ({reason(error)}): fetch the file again, or "

@@ -100,7 +100,8 @@ def _check(parsed: argparse.Namespace, root: Path | None, cache: Path, progress:
         from peftcorr.recipe import resolve
 
     name = parsed.name
-    section = resolve({"dataset": {"name": name}}, [f"dataset.{text}" for text in parsed.set], None).dataset
+    options = [f"dataset.{text.removeprefix('dataset.')}" for text in parsed.set]
+    section = resolve({"dataset": {"name": name}}, options, None).dataset
     bench = Workbench({} if root is None else {name: root}, None, Path(), cache, progress)
     source = bench.source(section)
     published = CATALOGUE[name].splits if name in CATALOGUE and not parsed.set else {}
@@ -115,13 +116,15 @@ def _check(parsed: argparse.Namespace, root: Path | None, cache: Path, progress:
         [_row(check, published.get(check.split)) for check in checks],
         title=source.name,
     )
+    if not splits:
+        progress.say(f"{source.name} has no split. {source.looked_for()}".rstrip())
+    for note in dict.fromkeys(note for check in checks for note in check.notes):
+        progress.say(note)
     for check in checks:
         for problem in check.problems[:_SHOWN]:
             progress.say(f"{check.split}: {problem}")
         if len(check.problems) > _SHOWN:
             progress.say(f"{check.split}: and {len(check.problems) - _SHOWN:,} more.")
-        for note in [] if check.found is None else source.notes(check.split):
-            progress.say(f"{check.split}: {note}")
     if parsed.picture is not None:
         _draw(source, splits, expanded(parsed.picture), progress)
     sound = bool(checks) and not any(check.problems for check in checks)

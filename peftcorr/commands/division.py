@@ -13,7 +13,6 @@ from peftcorr.console.numbers import count
 from peftcorr.console.progress import Progress
 from peftcorr.console.table import print_table
 from peftcorr.errors import PeftCorrError, shortened
-from peftcorr.files.reading import parse_yaml
 from peftcorr.machine.startup import importing
 
 if TYPE_CHECKING:  # reading a flag's name must not wait for the libraries behind these
@@ -115,10 +114,12 @@ def _dataset(folder: Path, assignments: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _assignment(key: str, text: str) -> str:
-    """What ``--set`` takes for a text; in quotes where YAML would read something else."""
+    """What ``--set`` takes for a text; in quotes where it would read something else."""
+    from peftcorr.recipe import parse_set
+
     try:
-        plain = parse_yaml(text) == text
-    except ValueError:
+        plain = parse_set([f"{key}={text}"])[key] == text
+    except PeftCorrError:
         plain = False
     return f"{key}={text if plain else json.dumps(text)}"
 

@@ -64,8 +64,7 @@ def _cell(one: AnnotatedImage, root: Path, colours: Mapping[str, str]) -> Image.
     cell = Image.new("RGB", (_SIDE, _SIDE + _CAPTION), _PAPER)
     pen = ImageDraw.Draw(cell)
     try:
-        size = (one.size[0], one.size[1]) if one.size else None
-        image = Image.fromarray(decode(root / one.image, size))
+        image = Image.fromarray(decode(root / one.image, one.size))
     except PeftCorrError:
         pen.rectangle((0, 0, _SIDE - 1, _SIDE - 1), outline=_ALARM)
     else:

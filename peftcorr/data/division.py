@@ -16,7 +16,7 @@ from peftcorr.data.images import ImageStore
 from peftcorr.data.layouts.annotated_folder import AnnotatedFolder
 from peftcorr.data.layouts.instance import Instance
 from peftcorr.data.layouts.pair_draw import stream
-from peftcorr.data.layouts.spair import SPLITS
+from peftcorr.data.splits import SPLITS
 from peftcorr.errors import PeftCorrError
 
 By = Literal["image", "object", "category"]

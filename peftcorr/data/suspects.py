@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from peftcorr.data.base import PairDataset
 from peftcorr.data.correspondences import Correspondences, correspondences
 from peftcorr.data.images import stored_size
+from peftcorr.data.objects import objects
 from peftcorr.errors import PeftCorrError
 
 Floats = NDArray[np.float64]
@@ -31,11 +32,11 @@ _EDGE = 3.0  # pixels beyond the edge that annotators go
 
 @dataclass
 class AnnotatedImage:
-    """One image of a category with all its keypoints, and why it is suspected.
+    """One object on an image with all its keypoints, and why it is suspected.
 
     Attributes:
         split, category, image: where it is from.
-        size: annotated [W, H], empty where there is none.
+        size: annotated [W, H], with what `peftcorr.data.images.decode` takes beside it; empty where there is none.
         names: its keypoints.
         points: x, y of each in original pixels, (K, 2).
         suspicion: the higher, the earlier it is to be looked at.
@@ -74,17 +75,15 @@ def suspects(dataset: PairDataset) -> list[AnnotatedImage]:
 
 
 def _annotated(split: str, data: Correspondences) -> list[AnnotatedImage]:
-    """Each image with the keypoints that any pair gives for it."""
-    image = np.concatenate((data.source[data.pair], data.target[data.pair]))
-    keypoint = np.concatenate((data.keypoint, data.keypoint)).astype(np.int64)
-    points = np.concatenate((data.source_points, data.target_points))
-    _, first = np.unique(image * (len(data.keypoint_names) or 1) + keypoint, return_index=True)
-    starts = np.searchsorted(image[first], np.arange(len(data.images) + 1))
+    """Each object with the keypoints that any pair gives for it."""
+    every = objects(data)
+    starts = np.searchsorted(every.object, np.arange(len(every.image) + 1))
     found = []
-    for number, (path, category) in enumerate(zip(data.images, data.categories, strict=True)):
-        rows = first[starts[number] : starts[number + 1]]
-        names = [data.keypoint_names[k] for k in keypoint[rows]]
-        found.append(AnnotatedImage(split, category, path, list(data.sizes[number]), names, points[rows]))
+    for number, image in enumerate(every.image.tolist()):
+        here = slice(starts[number], starts[number + 1])
+        names = [data.keypoint_names[k] for k in every.keypoint[here]]
+        where = (data.categories[image], data.images[image], list(data.sizes[image]))
+        found.append(AnnotatedImage(split, *where, names, every.points[here]))
     return found
 
 

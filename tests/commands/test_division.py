@@ -86,9 +86,7 @@ def test_what_is_divided_already(tmp_path: Path, capsys: pytest.CaptureFixture[s
     out = capsys.readouterr().out
     assert f"{root} is divided already, into trn, val, test: nothing was written.\n" in out
     assert "Warning" not in out
-    assert (
-        """--set 'dataset.annotations="{split}/_annotations.coco.json"' 'dataset.images="{split}"'""" in out
-    )
+    assert "--set 'dataset.annotations={split}/_annotations.coco.json' 'dataset.images={split}'" in out
     assert files(root) == before
     first, last = (next(iter(sorted((root / split).glob("*.jpg")))) for split in ("train", "test"))
     shutil.copy(first, last)

@@ -38,8 +38,7 @@ def made(root: Path, count: int, categories: Sequence[str] = ("cat",), things: i
                 81,
                 False,
                 {"a": (1, 1)},
-                "",
-                thing,
+                thing=thing,
             )
         )
     return found

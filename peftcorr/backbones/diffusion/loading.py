@@ -19,6 +19,7 @@ from peftcorr.backbones.loading import (
     load_whole,
     read_configuration,
 )
+from peftcorr.backbones.marked import readable
 from peftcorr.errors import PeftCorrError, reason
 from peftcorr.files import sha256
 
@@ -80,7 +81,8 @@ def load_text_encoder(settings: Mapping[str, Any], folder: Path) -> tuple[nn.Mod
     """
     model = load_transformers(transformers.CLIPTextModel, settings, folder / "text_encoder")
     try:
-        tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        with readable(folder / "tokenizer") as place:
+            tokenizer = transformers.CLIPTokenizer.from_pretrained(place, local_files_only=True)
     except Exception as error:
         raise PeftCorrError(
             f"--weights {folder / 'tokenizer'}: the tokenizer cannot be read ({reason(error)})."

@@ -48,6 +48,7 @@ class AnnotatedFolder(DrawnSource):
         )
 
     config: Config
+    stray = 0.0
     registered: str  # the name of the dataset on the command line
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):

@@ -6,6 +6,7 @@ images/<file_name>
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -15,14 +16,11 @@ from peftcorr.data.arrow import stamp
 from peftcorr.data.layouts.annotated_folder import AnnotatedFolder
 from peftcorr.data.layouts.coco_annotation import read_annotation
 from peftcorr.data.layouts.instance import Annotation
-from peftcorr.data.layouts.spair import SPLITS, WORDS
+from peftcorr.data.splits import SPLITS, WORDS, listed, place_of_split, words
 
 _LOADER = "coco-2"  # raise it when the reader gives other values for the same files
 SPLIT = "{split}"
-# What a split may be called in the name of a file: one tool lets people choose the case.
-NAMES = {
-    split: [name for word in words for name in (word, word.capitalize())] for split, words in WORDS.items()
-}
+CASES = (str.lower, str.capitalize)  # of a split's name: one tool lets people choose it
 
 
 def inside(pattern: str) -> str:
@@ -45,14 +43,23 @@ class Coco(AnnotatedFolder):
 
         annotations: Annotated[str, AfterValidator(inside)] = Field(
             default="annotations/{split}.json",
-            description="a file, or one a split: {split} is trn (or train), val or test",
+            description="a file, or one a split: '{split}' is trn (train), val (valid, validation, dev) or test",
         )
         images: Annotated[str, AfterValidator(inside)] = Field(
-            default="images", description="folder; may hold {split} too"
+            default="images", description="folder; may hold '{split}' too"
         )
 
     config: Config
     registered = "coco"
+
+    def looked_for(self) -> str:
+        """The files of the option ``annotations``; JSON files that are there instead."""
+        there = listed([*self.place.glob("*.json"), *self.place.glob("*/*.json")], self.place)
+        called = f" ({words()})" if SPLIT in self.config.annotations else ""
+        return (
+            f"Annotation is {self.place}/{self.config.annotations}{called}; there is {there or 'no JSON file'} "
+            f"instead: peftcorr data split {self.place} says which options read it."
+        )
 
     def own_splits(self) -> list[str]:
         """Splits that have an annotation file of their own."""
@@ -85,9 +92,16 @@ class Coco(AnnotatedFolder):
 
     def _place(self, split: str) -> tuple[Path, Path]:
         """Annotation file and image folder of a split; the first that it may be called where no file is there."""
-        files, images = (
-            [self.place / pattern.replace(SPLIT, name) for name in NAMES[split]]
-            for pattern in (self.config.annotations, self.config.images)
-        )
-        places = list(zip(files, images, strict=True))
-        return next((place for place in places if place[0].is_file()), places[0])
+        named = next(filter(None, (self._named(split, case) for case in CASES)), None)
+        word, path = named or (WORDS[split][0], self._with(self.config.annotations, WORDS[split][0]))
+        return path, self._with(self.config.images, word)
+
+    def _named(self, split: str, case: Callable[[str], str]) -> tuple[str, Path] | None:
+        """What a split is called in one case of letters, and its file, where that is there."""
+        if SPLIT not in self.config.annotations:
+            return None
+        found = place_of_split(split, lambda word: self._with(self.config.annotations, case(word)))
+        return None if found is None else (case(found[0]), found[1])
+
+    def _with(self, pattern: str, word: str) -> Path:
+        return self.place / pattern.replace(SPLIT, word)

@@ -210,7 +210,8 @@ def _instance(where: str, annotation: _Object, image: _Image, category: _Categor
             f"{where}.keypoints has {len(triples)} entries; the category {shown(category.name)} names {len(names)} "
             f"keypoints, x, y and v of each are {3 * len(names)}."
         )
-    points = zip(names, triples[0::3], triples[1::3], triples[2::3], strict=True)
+    points = list(zip(names, triples[0::3], triples[1::3], triples[2::3], strict=True))
+    hidden = frozenset(name for name, _, _, v in points if v is not None and _ABSENT < v < _VISIBLE)
     keypoints = {
         name: (x, y)
         for name, x, y, v in points
@@ -236,6 +237,7 @@ def _instance(where: str, annotation: _Object, image: _Image, category: _Categor
         area=annotation.area or area,
         crowd=annotation.iscrowd,
         keypoints=keypoints,
+        hidden=hidden,
         thing=_thing(annotation),
     )
 

@@ -81,7 +81,8 @@ class DrawnSource(DatasetSource):
                 f"pair have {self.shared} annotated keypoints in common."
             )
         write_once(self.cache / "pair_lists", self.name, f"-{split}-{checksum[:12]}.tsv", text)
-        return PairDataset(self.name, split, self.image_root(split), self._table(split))
+        notes = tuple(self.notes(split))
+        return PairDataset(self.name, split, self.image_root(split), self._table(split), notes)
 
     def notes(self, split: str) -> list[str]:
         """What was left out or made up when the table of a split was made, a sentence each.

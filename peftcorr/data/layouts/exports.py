@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from peftcorr.data.layouts.coco import NAMES, SPLIT
+from peftcorr.data.layouts.coco import CASES, SPLIT
 from peftcorr.data.layouts.coco_annotation import read_annotation
 from peftcorr.data.layouts.points import TABLES
+from peftcorr.data.splits import WORDS
 from peftcorr.errors import PeftCorrError, shortened
 from peftcorr.files.reading import opened
 
@@ -52,7 +53,7 @@ def recognised(folder: Path) -> Export:
     if any(path.is_file() for pattern in TABLES for path in folder.glob(pattern)):
         return Export("points")
     for pattern, images in _DIVIDED:
-        names = {name for words in NAMES.values() for name in words}
+        names = {case(word) for words in WORDS.values() for word in words for case in CASES}
         there = [name for name in names if (folder / pattern.replace(SPLIT, name)).is_file()]
         if len(there) > 1:
             return Export("coco", {"annotations": pattern, "images": images})

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from peftcorr.errors import PeftCorrError, shown
-from peftcorr.files.reading import read_bytes
+from peftcorr.files.reading import MARK, read_bytes
 from peftcorr.files.signatures import HEAD, what_it_is
 
 M = TypeVar("M", bound=BaseModel)
@@ -73,7 +73,7 @@ def read_json(model: type[M], path: Path) -> M:
     Raises:
         PeftCorrError: if the file cannot be read or a field is wrong, naming both.
     """
-    content = read_bytes(path)
+    content = read_bytes(path).removeprefix(MARK)
     try:
         return model.model_validate_json(content)
     except ValidationError as error:

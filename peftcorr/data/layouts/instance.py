@@ -24,6 +24,7 @@ class Instance:
         area: in square pixels; the box's where the file has none.
         crowd: whether the annotation is of a group.
         keypoints: x, y of each annotated keypoint, by its name.
+        hidden: names of those that something covers in the image, where the annotation tells (v = 1).
         object: tells the objects of one image apart; empty where there is one.
         thing: what is shown, by a name that holds in other images too (a track, a video); empty if nobody says.
     """
@@ -37,6 +38,7 @@ class Instance:
     area: float
     crowd: bool
     keypoints: dict[str, Point]
+    hidden: frozenset[str] = frozenset()
     object: str = ""
     thing: str = ""
 

@@ -23,7 +23,7 @@ from peftcorr.data.images import stored_size
 from peftcorr.data.layouts.fields import LARGEST
 from peftcorr.data.layouts.mat_file import read_numbers, shape_of
 from peftcorr.data.layouts.pf_pascal_list import COORDINATES, ListedPair, find_list, read_list
-from peftcorr.data.layouts.spair import SPLITS
+from peftcorr.data.splits import SPLITS, words
 from peftcorr.errors import PeftCorrError
 from peftcorr.files.reading import read_bytes
 
@@ -81,6 +81,10 @@ class PfPascal(DatasetSource):
     def splits(self) -> list[str]:
         """Splits that have a list."""
         return [split for split in SPLITS if find_list(self._root, split) is not None]
+
+    def looked_for(self) -> str:
+        """The published lists."""
+        return f"Lists are {self._root / 'image_pairs'}/<split>_pairs.csv ({words()})."
 
     def load(self, split: str) -> PairDataset:
         """Read a split; s is the longer side of the target's image, or of its annotated box.

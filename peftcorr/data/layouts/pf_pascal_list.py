@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from peftcorr.data.layouts.csv_file import NUMBER, read_rows
 from peftcorr.data.layouts.fields import Coordinate, Name, problem, require_equal_counts
-from peftcorr.data.layouts.spair import WORDS
+from peftcorr.data.splits import WORDS
 from peftcorr.errors import PeftCorrError
 
 CLASSES = (

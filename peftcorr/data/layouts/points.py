@@ -15,7 +15,7 @@ from peftcorr.data.layouts.csv_file import read_rows
 from peftcorr.data.layouts.deeplabcut import is_collected, read_collected
 from peftcorr.data.layouts.instance import Annotation, numbered
 from peftcorr.data.layouts.points_table import DELIMITERS, Table, read_points
-from peftcorr.data.layouts.spair import SPLITS
+from peftcorr.data.splits import SPLITS, listed
 from peftcorr.errors import PeftCorrError, reason
 
 _LOADER = "points-1"  # raise it when the reader gives other values for the same files
@@ -46,6 +46,15 @@ class Points(AnnotatedFolder):
     config: Config
     registered = "points"
     image_field = "image"
+
+    def looked_for(self) -> str:
+        """The files of the option ``table``; CSV files that are there instead."""
+        there = listed([*self.place.glob("*.csv"), *self.place.glob("*/*.csv")], self.place)
+        tables = " or ".join(TABLES) if self.config.table is None else self.config.table
+        return (
+            f"Keypoints are in {self.place}/{tables}; there is {there or 'no CSV file'} instead: say where with --set "
+            "dataset.table=NAME.csv."
+        )
 
     def own_splits(self) -> list[str]:
         """Splits that a column tells."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from peftcorr.data.layouts.spair import SPLITS, WORDS
+from peftcorr.data.splits import SPLITS, WORDS
 from peftcorr.errors import PeftCorrError, reason, shown
 from peftcorr.files import whole_folder
 from peftcorr.files.reading import read_text

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from peftcorr.data.base import PairDataset
 from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.data.layouts.coco import Coco
+from peftcorr.data.splits import SPLITS, WORDS
 from peftcorr.errors import PeftCorrError
 from tests.published_layouts import coco_content, coco_object, picture, write_coco, write_json
 
@@ -185,8 +187,32 @@ def test_places_of_annotation_and_images(root: Path) -> None:
     assert load(root, **options).image_root == root / "test2017"
     with pytest.raises(PeftCorrError, match=r"farm has no split 'test': it has trn, val\."):
         load(root)
-    (root / "annotations" / "trn.json").rename(root / "annotations" / "train.json")
-    assert source(root).splits() == ["trn", "val"]
+
+
+@pytest.mark.parametrize(("split", "word"), [(s, w) for s, words in WORDS.items() for w in words])
+def test_a_split_is_seen_by_whatever_it_is_called(root: Path, split: str, word: str) -> None:
+    expected = source(root).load(split).table[:]
+    (root / "annotations" / f"{split}.json").rename(root / "annotations" / f"{word}.json")
+    assert source(root).splits() == list(SPLITS)
+    assert source(root).load(split).table[:] == expected
+
+
+def test_two_files_of_one_split_are_refused(root: Path) -> None:
+    shutil.copy(root / "annotations" / "val.json", root / "annotations" / "valid.json")
+    with pytest.raises(PeftCorrError, match=r"val\.json and .*valid\.json would both be the val split"):
+        source(root).splits()
+
+
+def test_what_lies_there_instead_of_a_split_is_said(root: Path) -> None:
+    (root / "annotations").rename(root / "labels")
+    with pytest.raises(PeftCorrError) as caught:
+        load(root)
+    told = str(caught.value)
+    assert "has no split 'test': it has none. Annotation is " in told
+    assert "labels/test.json, labels/trn.json, labels/val.json instead" in told
+    assert "val: val, valid, validation, dev" in told
+    options = {"annotations": "labels/{split}.json"}
+    assert source(root, **options).splits() == list(SPLITS)
 
 
 @pytest.mark.parametrize(
