@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import datasets
@@ -16,18 +16,18 @@ from peftcorr.data.pair_dataset import Exif, PairDataset
 from peftcorr.errors import PeftCorrError
 
 Floats = NDArray[np.float64]
+Place = Callable[[str, str, str, str], str]  # split, side, pair and image of some keypoints -> file and field
 
-_EDGE, _SHARE = (
-    5.0,
-    0.01,
-)  # pixels beyond the edge, or share of the longer side, that annotators' hands may slip by
+# Pixels beyond the edge, or share of the longer side, that annotators' hands slip by.
+_EDGE, _SHARE = 5.0, 0.01
 
 
 @dataclass(frozen=True)
 class _Side:
-    """One side of P pairs: paths and annotated sizes of its images, N points and the pair of each."""
+    """One side of P pairs: names, paths and annotated sizes of its images, N points and the pair of each."""
 
     name: str
+    pairs: list[str]
     images: list[str]
     sizes: list[list[int]]
     points: Floats
@@ -94,10 +94,11 @@ def oriented(dataset: PairDataset, exif: Exif, headers: Mapping[str, Header]) ->
     return replace(dataset, table=_with_sizes(dataset.table, frames), notes=tuple(notes))
 
 
-def inside(dataset: PairDataset, headers: Mapping[str, Header], stray: float) -> PairDataset:
+def inside(dataset: PairDataset, headers: Mapping[str, Header], stray: float, place: Place) -> PairDataset:
     """Refuse keypoints that lie outside of their images: what is scored on them would be a number without a meaning.
 
-    A few pixels beyond the edge pass. Where a share of the keypoints no larger than `stray` lies farther, it is a note.
+    A few pixels beyond the edge pass, for annotators' hands slip. Where a share of the keypoints no larger than `stray`
+    lies farther, it is a note.
 
     Raises:
         PeftCorrError: if more do, with their number and the first of them.
@@ -117,6 +118,8 @@ def inside(dataset: PairDataset, headers: Mapping[str, Header], stray: float) ->
             header = headers.get(side.images[pair])
             if header is not None and header.orientation != STORED:
                 first += f" as {'stored' if (width, height) == header.size else 'shown'} (see dataset.exif)"
+            if at := place(dataset.split, side.name, side.pairs[pair], side.images[pair]):
+                first += f" ({at})"
     if not outside:
         return dataset
     told = (
@@ -166,7 +169,7 @@ def _sides(table: datasets.Dataset) -> Iterator[_Side]:
             points, pair = points[seen], pair[seen]
         images = arrow.column(f"{name}_image").to_pylist()
         sizes = [size or [] for size in arrow.column(f"{name}_size").to_pylist()]
-        yield _Side(name, images, sizes, points, pair)
+        yield _Side(name, arrow.column("pair_id").to_pylist(), images, sizes, points, pair)
 
 
 def _of_images(
