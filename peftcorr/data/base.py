@@ -80,6 +80,17 @@ class DatasetSource(ABC):
         """Where `splits` looks, and what lies there instead, in one sentence; empty where a class does not say."""
         return ""
 
+    def keypoints_at(self, split: str, side: str, pair: str, image: str) -> str:
+        """File and field that the keypoints of one image in a pair stand in; empty where a class does not say.
+
+        Args:
+            split: of the pair.
+            side: ``source`` or ``target``, which the image is.
+            pair: its ``pair_id``.
+            image: path of the image.
+        """
+        return ""
+
     def require_split(self, split: str) -> None:
         """Refuse a split that is not there.
 
@@ -125,7 +136,7 @@ def _guarded(load: Load) -> Load:
         found = load(self, split)
         require_open(found.split)  # whatever name it was asked for by
         exif: Exif = getattr(self.config, "exif", "auto")  # a plugin's options may be a class of its own
-        return in_its_frame(found, exif, self.stray, self.cache)
+        return in_its_frame(found, exif, self.stray, self.cache, self.keypoints_at)
 
     return checked
 

@@ -119,7 +119,9 @@ class Check:
         """Points are pixels of the original image, and lie inside it but for a few, which annotators set beside it."""
         exif: Exif = getattr(self._source.config, "exif", "auto")
         try:
-            in_its_frame(self._dataset, exif, self._source.stray, self._source.cache)
+            in_its_frame(
+                self._dataset, exif, self._source.stray, self._source.cache, self._source.keypoints_at
+            )
         except PeftCorrError as error:
             raise self._broken(f"has keypoints in another frame: {error}") from error
         data = correspondences(self._dataset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import datasets
@@ -16,18 +16,18 @@ from peftcorr.data.pair_dataset import Exif, PairDataset
 from peftcorr.errors import PeftCorrError
 
 Floats = NDArray[np.float64]
+Place = Callable[[str, str, str, str], str]  # split, side, pair and image of some keypoints -> file and field
 
-_EDGE, _SHARE = (
-    5.0,
-    0.01,
-)  # pixels beyond the edge, or share of the longer side, that annotators' hands may slip by
+# Pixels beyond the edge, or share of the longer side, that annotators' hands slip by.
+_EDGE, _SHARE = 5.0, 0.01
 
 
 @dataclass(frozen=True)
 class _Side:
-    """One side of P pairs: paths and annotated sizes of its images, N points and the pair of each."""
+    """One side of P pairs: names, paths and annotated sizes of its images, N points and the pair of each."""
 
     name: str
+    pairs: list[str]
     images: list[str]
     sizes: list[list[int]]
     points: Floats
@@ -54,50 +54,62 @@ def oriented(dataset: PairDataset, exif: Exif, headers: Mapping[str, Header]) ->
     turned = {path: header for path, header in headers.items() if header.orientation != STORED}
     if not turned:
         return dataset
-    annotated, points = _of_images(dataset, turned)
-    said: dict[str, bool | None] = {}  # whether shown
-    by_size = set()
-    for path, header in turned.items():
-        size = annotated.get(path, [])
-        if len(size) == 3 or (size and tuple(size) not in (header.size, header.shown)):
-            continue  # settled before, or another picture: decoding says so
-        if exif != "auto":
-            said[path] = exif == "shown"
-        elif size and tuple(size) != header.size:
-            said[path] = True
-            by_size.add(path)
-        else:
-            said[path] = _proven(points.get(path, np.empty((0, 2))), header)
-    undecided = sorted(path for path, found in said.items() if found is None)
-    evidence = {found for found in said.values() if found is not None}
+    sizes, points = _of_images(dataset, turned)
+    told = {
+        path: _told(header, sizes[path], points[path], exif)
+        for path, header in turned.items()
+        if len(sizes[path]) != 3  # settled before
+        and (not sizes[path] or tuple(sizes[path]) in (header.size, header.shown))  # else decoding refuses it
+    }
+    undecided = sorted(path for path, (upright, _) in told.items() if upright is None)
+    evidence = {upright for upright, by in told.values() if by in ("size", "keypoints")}
     if undecided and len(evidence) != 1:
         raise PeftCorrError(
             f"{dataset.name}/{dataset.split}: {len(undecided):,} images are stored turned (their EXIF orientation is "
             f"not 1), the first {dataset.image_root / undecided[0]}, and neither sizes nor keypoints tell whether they "
             "were annotated as stored or as shown: choose with --set dataset.exif=stored or dataset.exif=shown."
         )
+    settled = {
+        path: upright if upright is not None else True in evidence
+        for path, (upright, by) in told.items()
+        if by != "size"
+    }
+    if not settled:
+        return dataset
     frames = {
         path: [*turned[path].shown, turned[path].orientation] if upright else [*turned[path].size, STORED]
-        for path, found in said.items()
-        for upright in [found if found is not None else next(iter(evidence))]
-        if path not in by_size
+        for path, upright in settled.items()
     }
-    if not frames:
-        return dataset
-    notes = list(dataset.notes)
-    if exif == "auto":
-        kind = "shown" if any(len(f) == 3 and f[2] != STORED for f in frames.values()) else "stored"
-        notes.append(
-            f"{dataset.name}/{dataset.split}: {len(frames):,} images are stored turned (EXIF); their keypoints prove "
-            f"that they were annotated as {kind} (dataset.exif)."
-        )
-    return replace(dataset, table=_with_sizes(dataset.table, frames), notes=tuple(notes))
+    shown = sum(settled.values())
+    note = (
+        f"{dataset.name}/{dataset.split}: {len(settled):,} images are stored turned (EXIF); by their keypoints "
+        f"{shown:,} were annotated as shown, {len(settled) - shown:,} as stored."
+    )
+    notes = (*dataset.notes, note) if exif == "auto" else dataset.notes
+    return replace(dataset, table=_with_sizes(dataset.table, frames), notes=notes)
 
 
-def inside(dataset: PairDataset, headers: Mapping[str, Header], stray: float) -> PairDataset:
+def _told(header: Header, size: list[int], points: Floats, exif: Exif) -> tuple[bool | None, str]:
+    """Whether a turned image was annotated as shown (None where nothing tells), and what says so."""
+    if exif != "auto":
+        return exif == "shown", "option"
+    if size and tuple(size) != header.size:
+        return True, "size"
+    holding = [
+        upright
+        for upright, frame in ((False, header.size), (True, header.shown))
+        if not _beyond(points, np.array(frame, dtype=np.float64)).any()
+    ]
+    if not holding:
+        return False, "neither"  # which is refused later, in whatever frame it is read
+    return (holding[0], "keypoints") if len(holding) == 1 else (None, "nothing")
+
+
+def inside(dataset: PairDataset, headers: Mapping[str, Header], stray: float, place: Place) -> PairDataset:
     """Refuse keypoints that lie outside of their images: what is scored on them would be a number without a meaning.
 
-    A few pixels beyond the edge pass. Where a share of the keypoints no larger than `stray` lies farther, it is a note.
+    A few pixels beyond the edge pass, for annotators' hands slip. Where a share of the keypoints no larger than `stray`
+    lies farther, it is a note.
 
     Raises:
         PeftCorrError: if more do, with their number and the first of them.
@@ -117,6 +129,8 @@ def inside(dataset: PairDataset, headers: Mapping[str, Header], stray: float) ->
             header = headers.get(side.images[pair])
             if header is not None and header.orientation != STORED:
                 first += f" as {'stored' if (width, height) == header.size else 'shown'} (see dataset.exif)"
+            if at := place(dataset.split, side.name, side.pairs[pair], side.images[pair]):
+                first += f" ({at})"
     if not outside:
         return dataset
     told = (
@@ -128,21 +142,11 @@ def inside(dataset: PairDataset, headers: Mapping[str, Header], stray: float) ->
     return replace(dataset, notes=(*dataset.notes, f"Warning: {told}."))
 
 
-def _proven(points: Floats, header: Header) -> bool | None:
-    """Whether an image was annotated as shown; None where its keypoints do not tell.
-
-    Those that lie in neither frame are refused later: until then the image counts as stored.
-    """
-    as_stored, as_shown = (
-        not _beyond(points, np.array(size, dtype=np.float64)).any() for size in (header.size, header.shown)
-    )
-    return None if as_stored and as_shown else as_shown
-
-
 def _beyond(points: Floats, size: Floats) -> NDArray[np.bool_]:
     """Which points (N, 2) lie farther outside of images (W, H) than a hand slips; none of one of unknown size."""
     slip = np.maximum(_EDGE, _SHARE * size.max(axis=-1, keepdims=True))
-    far: NDArray[np.bool_] = ((points < -slip) | (points > size - 1 + slip)).any(axis=-1)
+    near = ((points >= -slip) & (points <= size - 1 + slip)).all(axis=-1)  # what is no number is nowhere near
+    far: NDArray[np.bool_] = ~near & ~np.isnan(size).any(axis=-1)
     return far
 
 
@@ -166,7 +170,7 @@ def _sides(table: datasets.Dataset) -> Iterator[_Side]:
             points, pair = points[seen], pair[seen]
         images = arrow.column(f"{name}_image").to_pylist()
         sizes = [size or [] for size in arrow.column(f"{name}_size").to_pylist()]
-        yield _Side(name, images, sizes, points, pair)
+        yield _Side(name, arrow.column("pair_id").to_pylist(), images, sizes, points, pair)
 
 
 def _of_images(

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from peftcorr.data.exif import Header
 from peftcorr.data.images import read_header
-from peftcorr.data.keypoint_frame import inside, oriented
+from peftcorr.data.keypoint_frame import Place, inside, oriented
 from peftcorr.data.pair_dataset import Exif, PairDataset
 from peftcorr.data.per_file import image_names, per_file
 from peftcorr.errors import PeftCorrError
 
 
-def in_its_frame(dataset: PairDataset, exif: Exif, stray: float, cache: Path) -> PairDataset:
+def in_its_frame(dataset: PairDataset, exif: Exif, stray: float, cache: Path, place: Place) -> PairDataset:
     """The split with its images in the frame that they were annotated in, and its keypoints inside them.
 
     Args:
@@ -20,12 +20,13 @@ def in_its_frame(dataset: PairDataset, exif: Exif, stray: float, cache: Path) ->
         exif: the option of the dataset.
         stray: share of the keypoints that may lie outside of their images.
         cache: folder that all caches live in.
+        place: file and field of some keypoints, as `DatasetSource.keypoints_at` tells it.
 
     Raises:
         PeftCorrError: if nothing tells that frame, or keypoints lie outside of it.
     """
     found = headers(dataset, cache)
-    return inside(oriented(dataset, exif, found), found, stray)
+    return inside(oriented(dataset, exif, found), found, stray, place)
 
 
 def headers(dataset: PairDataset, cache: Path) -> dict[str, Header]:

@@ -128,9 +128,9 @@ def test_keypoints_outside_the_stored_picture_prove_that_it_was_shown(tmp_path: 
     """As one widespread tool exports: the stored size, keypoints as people see them."""
     dataset = load(folder(tmp_path / "farm", "stored", WIDE))
     require_shown(dataset)
+    [note] = dataset.notes
     assert (
-        "3 images are stored turned (EXIF); their keypoints prove that they were annotated as shown"
-        in str(dataset.notes)
+        "3 images are stored turned (EXIF); by their keypoints 3 were annotated as shown, 0 as stored" in note
     )
     assert annotation_digest(dataset) == annotation_digest(load(tmp_path / "farm", exif="shown"))
 
@@ -225,3 +225,9 @@ def test_one_picture_in_two_frames_is_refused(tmp_path: Path) -> None:
     store.add(["b.png"], [[*SIZE, 3]])
     with pytest.raises(PeftCorrError, match=r"b\.png is stored turned, .* dataset\.exif=shown"):
         store.add(["b.png"], [list(SIZE)])
+
+
+def test_keypoints_in_neither_frame_are_said_to_be_so(tmp_path: Path) -> None:
+    root = folder(tmp_path / "farm", "stored", [(x + 500, y) for x, y in WIDE])
+    with pytest.raises(PeftCorrError, match="keypoints lie outside of their images"):
+        load(root)

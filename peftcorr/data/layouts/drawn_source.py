@@ -67,6 +67,10 @@ class DrawnSource(DatasetSource):
         """The checksum of each split's list of pairs."""
         return {"pair_lists": {split: self._list(split)[1] for split in self.splits()}}
 
+    def keypoints_at(self, split: str, side: str, pair: str, image: str) -> str:
+        """The annotation of the split."""
+        return f"{self.annotation(split)}: keypoints"
+
     def load(self, split: str) -> PairDataset:
         """Read or draw a split; s is the longer side of the target's annotated box.
 

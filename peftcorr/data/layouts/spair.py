@@ -78,6 +78,10 @@ class SpairFolder(DatasetSource):
         """The folder's name."""
         return {"folder": self.name}
 
+    def keypoints_at(self, split: str, side: str, pair: str, image: str) -> str:
+        """The pair's annotation file."""
+        return f"{self._annotations(split) / pair}.json: {'src' if side == 'source' else 'trg'}_kps"
+
     def load(self, split: str) -> PairDataset:
         """Read a split; the reference length s is the longer side of the target's bounding box.
 
@@ -87,9 +91,7 @@ class SpairFolder(DatasetSource):
         self.require_split(split)
         found = self._layout_file(split)
         assert found is not None
-        word, layout = found
-        folders = [self._folder / "PairAnnotation" / name for name in (word, *WORDS[split])]
-        annotations = next((folder for folder in folders if folder.is_dir()), folders[0])
+        layout, annotations = found[1], self._annotations(split)
         table = cached_table(
             self,
             self._folder,
@@ -98,6 +100,13 @@ class SpairFolder(DatasetSource):
             lambda: self._rows(layout, annotations),
         )
         return PairDataset(self.name, split, self._images.root, table)
+
+    def _annotations(self, split: str) -> Path:
+        """The folder of a split's annotation: called as its list is, or by another of the split's words."""
+        found = self._layout_file(split)
+        names = [*([] if found is None else [found[0]]), *WORDS[split]]
+        folders = [self._folder / "PairAnnotation" / name for name in names]
+        return next((folder for folder in folders if folder.is_dir()), folders[0])
 
     def _layout_file(self, split: str) -> tuple[str, Path] | None:
         folder = self._folder / "Layout" / self.config.layout
