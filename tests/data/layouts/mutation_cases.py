@@ -163,7 +163,7 @@ def split_list(base: Path, request: pytest.FixtureRequest) -> Case:
     path = made.root / "splits" / "test.txt"
     path.parent.mkdir()
     path.write_text("".join(f"{image}\n" for image in images), encoding="utf-8")
-    names = r"line \d|UTF-8|lists|keypoints in common|has no split"
+    names = r"line \d|UTF-8|lists|keypoints in common|has no split|lie outside"
     return Case(Coco, made.root, path, lambda r: damaged_lines(r, images), names, made.options)
 
 
@@ -178,7 +178,7 @@ def points(base: Path, request: pytest.FixtureRequest) -> Case:
         ]
     path = root / "points.csv"
     path.write_text(text := "\n".join(lines) + "\n", encoding="utf-8")
-    names = r"line \d|UTF-8|lists no|no table|missing image|keypoints in common|has no split"
+    names = r"line \d|UTF-8|lists no|no table|missing image|keypoints in common|has no split|lie outside"
     return Case(Points, root, path, lambda r: damaged_csv(r, text), names, {})
 
 
@@ -186,9 +186,8 @@ def deeplabcut(base: Path, request: pytest.FixtureRequest) -> Case:
     root = write_deeplabcut(base / "reach", videos=1, frames=4, animals=("one", "two"))
     path = root / "labeled-data" / "reach-1" / "CollectedData_Ada.csv"
     text = path.read_text(encoding="utf-8")
-    names = (
-        r"line \d|UTF-8|lists no|no table|first rows|the row coords|column|missing image|keypoints in common"
-    )
+    kinds = "first rows|the row coords|column|missing image|keypoints in common|lie outside"
+    names = rf"line \d|UTF-8|lists no|no table|{kinds}"
     return Case(Points, root, path, lambda r: damaged_csv(r, text), names, {})
 
 
@@ -213,7 +212,7 @@ def _jpeg(frame: np.ndarray) -> bytes:
 
 
 _JSON = "the file is|not valid JSON|not UTF-8"
-_COCO = "images|annotations|categories|file_name|keypoints in common"
+_COCO = "images|annotations|categories|file_name|keypoints in common|lie outside"
 CASES: list[Any] = [
     spair_annotation,
     spair_layout,
