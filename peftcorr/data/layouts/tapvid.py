@@ -150,21 +150,30 @@ class TapvidDavis(Tapvid):
 
 
 class TapvidRgbStacking(Tapvid):
-    """TAP-Vid RGB-Stacking point tracking (Doersch et al., 2022): 50 rendered videos of a robot's arm."""
+    """TAP-Vid RGB-Stacking point tracking (Doersch et al., 2022).
+
+    50 rendered videos of a robot's arm, a list in one pickle.
+    """
 
     registered = archive_folder = "tapvid_rgb_stacking"
     published = "tapvid_rgb_stacking.pkl"
 
 
 class TapvidKinetics(Tapvid):
-    """TAP-Vid Kinetics point tracking (Doersch et al., 2022), made by TAP-Vid's own script from the videos."""
+    """TAP-Vid Kinetics point tracking (Doersch et al., 2022).
+
+    The pickles are those that TAP-Vid's own script makes of the videos.
+    """
 
     registered = archive_folder = "tapvid_kinetics"
     published = "*_of_*.pkl"
 
 
 class TapvidRobotap(Tapvid):
-    """RoboTAP point tracking (Vecerik et al., 2023), 265 videos in TAP-Vid's format."""
+    """RoboTAP point tracking (Vecerik et al., 2023).
+
+    265 videos of robots, in TAP-Vid's format.
+    """
 
     registered = "tapvid_robotap"
     archive_folder = "robotap"
