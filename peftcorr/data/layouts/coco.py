@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from peftcorr.data.arrow import stamp
 from peftcorr.data.base import Progress, given_folder
@@ -23,6 +23,12 @@ from peftcorr.errors import PeftCorrError, shown
 _LOADER = "coco-1"  # raise it when the reader gives other values for the same files
 _MOST_IMAGES = 2048  # of one group that are paired with each other; of more, this many are drawn first
 _MOST_PAIRS = 1_000_000  # of one group without the option `pairs`
+
+
+def _text(pattern: object) -> object:
+    if isinstance(pattern, dict):  # as YAML takes {split}
+        raise ValueError("YAML takes braces for a mapping: put quotes round it, like '{split}'")
+    return pattern
 
 
 def _inside(pattern: str) -> str:
@@ -38,7 +44,7 @@ def _of_split(pattern: str) -> str:
     return pattern
 
 
-_Pattern = Annotated[str, AfterValidator(_inside)]
+_Pattern = Annotated[str, BeforeValidator(_text), AfterValidator(_inside)]
 
 
 class Coco(DrawnSource):
