@@ -139,6 +139,14 @@ def test_a_name_in_braces_is_text(tmp_path: Path) -> None:
     assert (dataset["images"], dataset["annotations"]) == ("{split}", "{split}/_annotations.coco.json")
 
 
+def test_a_name_in_braces_without_quotes_in_a_file_is_explained(write: Any) -> None:
+    path = write("r.yaml", "dataset: {name: coco, images: {split}}\n")
+    with pytest.raises(PeftCorrError, match=r"images is .*: .*put quotes round it, like '\{split\}'"):
+        resolve({}, [], path)
+    quoted = write("q.yaml", "dataset: {name: coco, images: '{split}'}\n")
+    assert resolve({}, [], quoted).dataset["images"] == "{split}"
+
+
 def test_numbers_in_yaml_without_a_point(write: Any) -> None:
     """YAML 1.1 reads 1e-3 as text; a recipe writer means the number."""
     assert resolve({}, ["training.learning_rate=1e-3"], None).training.learning_rate == 1e-3

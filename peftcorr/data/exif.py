@@ -7,6 +7,7 @@ change width and height.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import IO
 
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
@@ -24,7 +25,9 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _BACK = {6: 8, 8: 6}  # what undoes a turn; each of the others undoes itself
-_NOTES = (b"eXIf", b"Raw profile type", b"tiff:Orientation")  # what a PNG file that is turned has somewhere
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")  # chunks of a PNG file
+_NOTES = (b"Raw profile type", b"XML:com.adobe.xmp")  # what those are called that may say how it is turned
+_MOST_CHUNKS = 1 << 16
 
 
 def shown_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
@@ -45,20 +48,32 @@ class Header:
         return shown_size(self.size, self.orientation)
 
 
-def header(image: Image.Image, content: bytes) -> Header:
-    """The header of an image that was opened, without its pixels.
+def header(image: Image.Image, stream: IO[bytes]) -> Header:
+    """The header of an image that was opened from `stream`, without its pixels.
 
-    Args:
-        image: not loaded yet.
-        content: the file's bytes. A PNG file may say at its end how it is turned, which PIL reads with the pixels
-            alone; where nothing in the file says so, it need not.
+    A PNG file may say behind its pixels how it is turned, for which PIL decodes it: only one that does say so is.
     """
-    if image.format == "PNG" and not any(note in content for note in _NOTES):
+    if image.format == "PNG" and not _png_says(stream):
         return Header(image.size, STORED)
     if isinstance(image, TiffImageFile):
         found = orientation(image)
         return Header(shown_size(image.size, found), found)  # PIL gives the size as shown
     return Header(image.size, orientation(image))
+
+
+def _png_says(stream: IO[bytes]) -> bool:
+    """Whether some chunk of a PNG file may say how it is turned; only the beginnings of chunks are read."""
+    place = 8
+    for _ in range(_MOST_CHUNKS):
+        stream.seek(place)
+        begin = stream.read(32)
+        kind = begin[4:8]
+        if kind == b"eXIf" or (kind in _TEXTS and any(begin[8:].startswith(note) for note in _NOTES)):
+            return True
+        if len(begin) < 8 or kind == b"IEND":
+            return False
+        place += 12 + int.from_bytes(begin[:4], "big")
+    return False
 
 
 def orientation(image: Image.Image) -> int:

@@ -59,8 +59,8 @@ def read_header(path: Path) -> Header:
     Raises:
         PeftCorrError: if the file is missing or no image.
     """
-    with _opened(path) as image:
-        return header(image, path.read_bytes() if image.format == "PNG" else b"")
+    with _opened(path) as image, opened(path) as stream:
+        return header(image, stream)
 
 
 def stored_size(path: Path) -> tuple[int, int]:

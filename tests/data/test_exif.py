@@ -17,9 +17,10 @@ from peftcorr.data.exif import Header
 from peftcorr.data.identity import annotation_digest
 from peftcorr.data.images import ImageStore, decode, read_header
 from peftcorr.data.layouts.coco import Coco
+from peftcorr.data.layouts.pf_pascal import PfPascal
 from peftcorr.data.layouts.pf_willow import PfWillow
 from peftcorr.errors import PeftCorrError
-from tests.published_layouts import coco_category, coco_image, picture, write_json
+from tests.published_layouts import coco_category, coco_image, picture, write_json, write_pf_pascal
 
 SIZE = (90, 60)
 # What undoes each orientation: a picture that is stored so is shown upright by it.
@@ -231,3 +232,20 @@ def test_keypoints_in_neither_frame_are_said_to_be_so(tmp_path: Path) -> None:
     root = folder(tmp_path / "farm", "stored", [(x + 500, y) for x, y in WIDE])
     with pytest.raises(PeftCorrError, match="keypoints lie outside of their images"):
         load(root)
+
+
+def test_pf_pascal_takes_the_frame_that_its_keypoints_prove(tmp_path: Path) -> None:
+    """Its size is the file's own, so that it decides nothing."""
+    root = write_pf_pascal(tmp_path / "pascal")
+    upright = root / "PF-dataset-PASCAL" / "JPEGImages" / "2008_000001.jpg"
+    before = PfPascal(PfPascal.Config(), root, tmp_path / "cache").load("test")
+    assert before.table[0]["source_size"] == [300, 200]
+    path = root / "image_pairs" / "test_pairs.csv"
+    path.write_text(path.read_text().replace("30.5;120", "30.5;280"))
+    store_turned(upright, tmp_path / "turned.jpg", 6)
+    (tmp_path / "turned.jpg").replace(upright)
+    found = PfPascal(PfPascal.Config(), root, tmp_path / "cache").load("test")
+    assert found.table[0]["source_size"] == [300, 200, 6]
+    assert found.table[0]["source_keypoints"] == [[30.5, 40.25], [280, 80]]
+    with pytest.raises(PeftCorrError, match=r"2008_000001\.jpg, which is 200 x 300 as stored"):
+        PfPascal(PfPascal.Config(exif="stored"), root, tmp_path / "cache").load("test")

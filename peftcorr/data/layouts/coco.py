@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from peftcorr.data.arrow import stamp
 from peftcorr.data.layouts.annotated_folder import AnnotatedFolder
@@ -23,12 +23,21 @@ SPLIT = "{split}"
 CASES = (str.lower, str.capitalize)  # of a split's name: one tool lets people choose it
 
 
+def _text(pattern: object) -> object:
+    if isinstance(pattern, dict):  # as YAML takes {split}
+        raise ValueError("YAML takes braces for a mapping: put quotes round it, like '{split}'")
+    return pattern
+
+
 def inside(pattern: str) -> str:
     """Refuse a path that leaves the data root (for pydantic's ``AfterValidator``)."""
     path = PurePosixPath(pattern)
     if path.is_absolute() or ".." in path.parts or "\0" in pattern:
         raise ValueError("it must be a path inside the data root")
     return pattern
+
+
+Pattern = Annotated[str, BeforeValidator(_text), AfterValidator(inside)]
 
 
 class Coco(AnnotatedFolder):
@@ -41,13 +50,11 @@ class Coco(AnnotatedFolder):
     class Config(AnnotatedFolder.Config):
         """Options of a folder in COCO's keypoint format."""
 
-        annotations: Annotated[str, AfterValidator(inside)] = Field(
+        annotations: Pattern = Field(
             default="annotations/{split}.json",
             description="a file, or one a split: '{split}' is trn (train), val (valid, validation, dev) or test",
         )
-        images: Annotated[str, AfterValidator(inside)] = Field(
-            default="images", description="folder; may hold '{split}' too"
-        )
+        images: Pattern = Field(default="images", description="folder; may hold '{split}' too")
 
     config: Config
     registered = "coco"

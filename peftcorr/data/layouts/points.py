@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from peftcorr.data.arrow import stamp
 from peftcorr.data.layouts.annotated_folder import AnnotatedFolder
-from peftcorr.data.layouts.coco import inside
+from peftcorr.data.layouts.coco import Pattern
 from peftcorr.data.layouts.csv_file import read_rows
 from peftcorr.data.layouts.deeplabcut import is_collected, read_collected
 from peftcorr.data.layouts.instance import Annotation, numbered
@@ -34,11 +33,11 @@ class Points(AnnotatedFolder):
     class Config(AnnotatedFolder.Config):
         """Options of a folder with a table of keypoints."""
 
-        table: Annotated[str, AfterValidator(inside)] | None = Field(
+        table: Pattern | None = Field(
             default=None,
             description="a CSV file, or several by a pattern with *; null: points.csv, else DeepLabCut's",
         )
-        images: Annotated[str, AfterValidator(inside)] | None = Field(
+        images: Pattern | None = Field(
             default=None,
             description="folder that the table's images are in; null: the data root, else images",
         )
