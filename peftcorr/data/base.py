@@ -102,6 +102,17 @@ class DatasetSource(ABC):
             sentence = f"{self.name} has no split {shown(split)}: it has {', '.join(there) or 'none'}."
             raise PeftCorrError(f"{sentence} {'' if there else self.looked_for()}".rstrip())
 
+    def unchecked(self, split: str) -> PairDataset:
+        """The split as `load` reads it, with what lies outside of the images too: to be looked at, not scored.
+
+        Raises:
+            PeftCorrError: as `load`, but for keypoints in a wrong place.
+        """
+        require_open(split)
+        load = type(self).load
+        found: PairDataset = getattr(load, "__wrapped__", load)(self, split)
+        return found
+
     def require_name(self, recorded: str | None) -> None:
         """Refuse a folder of another name than the recipe of a record has, if it has one.
 

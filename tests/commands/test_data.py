@@ -16,6 +16,7 @@ from peftcorr.cli import main
 from peftcorr.data.published.catalogue import CATALOGUE, Figures
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
+from tests.data.layouts.test_points import table, write
 from tests.file_server import serving
 from tests.published_archives import (
     ap10k_archives,
@@ -228,6 +229,25 @@ def test_check_draws_a_contact_sheet(cache: Path, tmp_path: Path, capsys: pytest
     assert "all 12 annotated images" in capsys.readouterr().out
     assert main([*arguments[:-1], str(root)]) == 2
     assert f"Cannot write {root}: " in capsys.readouterr().err
+
+
+def test_keypoints_that_no_run_takes_are_drawn(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write(tmp_path / "pets", table().replace("26.5,8", "260,8"))
+    arguments = [
+        "data",
+        "check",
+        "points",
+        "--data-root",
+        str(root),
+        "--picture",
+        str(tmp_path / "sheet.png"),
+    ]
+    assert main(arguments) == 1
+    out = capsys.readouterr().out
+    assert "keypoints lie outside of their images" in out
+    assert "all 3 annotated images, the likeliest mistake first" in out
 
 
 def test_a_split_that_is_not_there(cache: Path, spair_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
