@@ -91,6 +91,7 @@ def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record)
             "tracking": scored.tracking,
             "validation": trained.validation,
             "best_step": trained.best_step,
+            "unselected": plan.trains and not trained.validation,
             "learning_rate": trained.learning_rate,
             "learning_rate_search": trained.search,
             "leakage": scored.leakage or None,
@@ -141,11 +142,17 @@ def train(
         found = bench.split(plan.dataset, split, plan.model.options)
         return Split(found.dataset, found.data, found.store, prefixes)
 
+    validated = "val" in plan.dataset.splits()
+    if not validated:
+        bench.progress.say(
+            f"{plan.dataset.name} has no val split: nothing selects a step, and the last one is kept. These scores are "
+            "not comparable with those of runs that select."
+        )
     task = Task(
         recipe.training,
         recipe.seed,
         opened("trn"),
-        opened("val") if "val" in plan.dataset.splits() else None,
+        opened("val") if validated else None,
         plan.predictors[0],
     )
     encoder = Encoder(backbone, None, accelerator.device, accelerator.autocast, first)
