@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +249,28 @@ def test_pf_pascal_takes_the_frame_that_its_keypoints_prove(tmp_path: Path) -> N
     assert found.table[0]["source_keypoints"] == [[30.5, 40.25], [280, 80]]
     with pytest.raises(PeftCorrError, match=r"2008_000001\.jpg, which is 200 x 300 as stored"):
         PfPascal(PfPascal.Config(exif="stored"), root, tmp_path / "cache").load("test")
+
+
+def refusal(read: Callable[[Path], object], path: Path) -> str:
+    """What is said of a file; nothing where it can be read."""
+    try:
+        read(path)
+    except PeftCorrError as error:
+        return str(error).replace(str(path.parent), "")
+    return ""
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PIL's own, of what it skips
+@pytest.mark.parametrize("kind", ["png", "jpg", "tiff", "webp"])
+def test_a_damaged_header_is_one_sentence_or_none(tmp_path: Path, kind: str) -> None:
+    rng = np.random.default_rng(0)
+    store_turned(picture(tmp_path / "upright.png", (30, 20)), tmp_path / f"whole.{kind}", 6)
+    whole = np.frombuffer((tmp_path / f"whole.{kind}").read_bytes(), np.uint8)
+    path = tmp_path / f"it.{kind}"
+    for _ in range(250):
+        damaged = whole.copy()
+        damaged[rng.integers(0, min(len(whole), 300), rng.integers(1, 6))] = rng.integers(0, 256)
+        path.write_bytes(damaged[: rng.integers(1, len(whole) + 1) if rng.random() < 0.3 else None].tobytes())
+        for said in (refusal(read_header, path), refusal(lambda file: decode(file, [20, 30, 6]), path)):
+            assert "\n" not in said
+            assert len(said) < 400
