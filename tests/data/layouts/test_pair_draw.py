@@ -47,3 +47,11 @@ def test_about_half_of_the_pairs_are_turned() -> None:
     assert [abs(source) for source, _ in got] == [source for source, _ in pairs]
     assert 400 < sum(source < 0 for source, _ in got) < 600
     assert turned([], stream(3)) == []
+
+
+def test_the_coins_are_the_same_for_ever() -> None:
+    """Each is the highest bit of a word."""
+    words = stream(3).random_raw(64).tolist()
+    got = turned([(n, -n) for n in range(1, 65)], stream(3))
+    assert [source < 0 for source, _ in got] == [word >= 2**63 for word in words]
+    assert [source for source, _ in got[8:14]] == [-9, 10, -11, 12, 13, -14]
