@@ -87,7 +87,9 @@ class Study:
             of = [mutant for mutant in mutants if self.done[mutant.name]["test"]]
             killers = sorted({self.done[mutant.name]["test"] for mutant in of})
             failing = {t.test for t in self._trials.run(killers, self._seen.seconds, True)} - {""}
-            print(f"{len(killers)} tests killed; {len(failing)} of them fail without a mutant", flush=True)
+            print(
+                f"{len(killers)} tests killed; fail without a mutant: {sorted(failing) or None}", flush=True
+            )
             if not failing:
                 return
             self._seen.failing |= failing

@@ -41,6 +41,9 @@ with open(out, "w") as file:
 """
 
 
+_UNKNOWN = 0.1  # seconds of a test that was written since the map was made
+
+
 class Seen:
     """The map from lines to tests, measured once below `folder` and read again later.
 
@@ -86,7 +89,7 @@ class Seen:
                 if test.partition("::")[0].rpartition("/")[0] == folder
                 else 2
             )
-            return near, self.seconds.get(test, 0.0)
+            return near, self.seconds.get(test, _UNKNOWN)
 
         def new(test: str) -> bool:
             return test not in self.seconds and place(test)[0] < 2
@@ -96,7 +99,7 @@ class Seen:
         chosen: list[str] = []
         total = 0.0
         for test in sorted(wanted, key=place):
-            total += self.seconds.get(test, 0.5)
+            total += self.seconds.get(test, _UNKNOWN)
             if total > budget and chosen:
                 continue
             chosen.append(test)
