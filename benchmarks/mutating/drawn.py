@@ -111,10 +111,14 @@ def _mutant(place: _Place, source: str) -> Mutant | None:
         place.operator.removeprefix("core/"),
         place.line,
         place.within,
-        "\n".join(line.strip() for line in before[first : len(before) - left]),
-        "\n".join(line.strip() for line in after[first : len(after) - left]),
+        _shown(before[first : len(before) - left]),
+        _shown(after[first : len(after) - left]),
         text,
     )
+
+
+def _shown(lines: list[str]) -> str:
+    return "\n".join(filter(None, map(str.strip, lines)))
 
 
 class _WithoutAnnotations(ast.NodeTransformer):
