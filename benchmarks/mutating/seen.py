@@ -14,7 +14,8 @@ from .drawn import Mutant
 
 # Run in a process of its own. benchmarks/coverage.py hides the library from what pytest imports later.
 _SUITE = """
-import collections, json, sys
+import collections, json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 import coverage, coverage.sqldata
 tree, out = sys.argv[1:]
 measured = coverage.Coverage(data_file=None, source=[tree + "/peftcorr"], config_file=False)

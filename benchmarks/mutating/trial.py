@@ -99,6 +99,9 @@ class Trials:
         if pid == 0:
             try:
                 os.setsid()
+                signal.signal(
+                    signal.SIGINT, signal.default_int_handler
+                )  # a shell's background jobs ignore it
                 file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
                 for number in (1, 2):
                     os.dup2(file, number)
