@@ -172,7 +172,8 @@ def _listed(rows: Sequence[dict[str, Any]]) -> str:
     lines = []
     for row in sorted(rows, key=lambda row: (row["module"], row["line"])):
         where = f"- `{row['module'].removeprefix('peftcorr/')}`, {row['within'] or 'module'}"
-        before, after = (f"``{' '.join(row[key].split())}``" for key in ("before", "after"))
+        shown = [" ".join(row[key].split()) for key in ("before", "after")]
+        before, after = (f"`` {text} ``" if text else "nothing" for text in shown)
         lines.append(f"{where}: {before} → {after}" + (f": {row['reason']}" if row["reason"] else ""))
     return "\n".join(lines)
 
