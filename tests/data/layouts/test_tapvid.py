@@ -96,6 +96,13 @@ def test_frames_are_stored_without_loss_once(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr("peftcorr.data.layouts.tapvid_frames.load_arrays", never)
     assert source(root, tmp_path / "cache", queries="strided").load("test").image_root == folder
+    [kept] = folder.glob("*.npz")
+    kept.write_bytes(b"no archive")
+    sentence = (
+        rf"{re.escape(str(kept))} is damaged \(.*\): delete the folder {re.escape(str(folder))} and run again"
+    )
+    with pytest.raises(PeftCorrError, match=sentence):
+        read_tracks(folder)
 
 
 def test_another_pickle_takes_the_place_of_the_first(tmp_path: Path) -> None:
