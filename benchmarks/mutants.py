@@ -51,6 +51,11 @@ def modules() -> list[str]:
     return sorted(path.relative_to(ROOT).as_posix() for path in files)
 
 
+def equivalents() -> list[dict[str, str]]:
+    """The mutants that are named as equivalent."""
+    return yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or []
+
+
 def equivalent(mutant: Mutant, named: Sequence[dict[str, str]]) -> str | None:
     """Why nobody could tell a mutant from the code, if it is named."""
     for entry in named:
@@ -72,10 +77,12 @@ class Study:
         self._known = self._trials.tests()
 
     def run(self, mutants: Sequence[Mutant], again: bool) -> None:
-        """Try every mutant that was not tried before, or that survived if `again`."""
+        """Try every mutant that was not tried before, or that survived if `again` and is not named as equivalent."""
+        named = equivalents()
         for number, mutant in enumerate(mutants, 1):
             before = self.done.get(mutant.name)
-            if before is not None and not (again and before["outcome"] == "survived"):
+            survived = before is not None and before["outcome"] == "survived"
+            if before is not None and not (again and survived and equivalent(mutant, named) is None):
                 continue
             tried = self._try(mutant)
             self._keep(mutant, tried)
@@ -87,7 +94,9 @@ class Study:
             of = [mutant for mutant in mutants if self.done[mutant.name]["test"]]
             killers = sorted({self.done[mutant.name]["test"] for mutant in of})
             failing = {t.test for t in self._trials.run(killers, self._seen.seconds, True)} - {""}
-            print(f"{len(killers)} tests killed; {len(failing)} of them fail without a mutant", flush=True)
+            print(
+                f"{len(killers)} tests killed; fail without a mutant: {sorted(failing) or None}", flush=True
+            )
             if not failing:
                 return
             self._seen.failing |= failing
@@ -163,14 +172,15 @@ def _listed(rows: Sequence[dict[str, Any]]) -> str:
     lines = []
     for row in sorted(rows, key=lambda row: (row["module"], row["line"])):
         where = f"- `{row['module'].removeprefix('peftcorr/')}`, {row['within'] or 'module'}"
-        before, after = (f"``{' '.join(row[key].split())}``" for key in ("before", "after"))
+        shown = [" ".join(row[key].split()) for key in ("before", "after")]
+        before, after = (f"`` {text} ``" if text else "nothing" for text in shown)
         lines.append(f"{where}: {before} → {after}" + (f": {row['reason']}" if row["reason"] else ""))
     return "\n".join(lines)
 
 
 def summary(mutants: Sequence[Mutant], done: Done, count: int, seed: int) -> dict[str, Any]:
     """Everything that the page says."""
-    named: list[dict[str, str]] = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or []
+    named = equivalents()
     rows = []
     for mutant in mutants:
         tried, reason = done[mutant.name], equivalent(mutant, named)

@@ -93,6 +93,7 @@ def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record)
             "tracking": scored.tracking,
             "validation": trained.validation,
             "best_step": trained.best_step,
+            "unselected": plan.trains and not trained.validation,
             "learning_rate": trained.learning_rate,
             "learning_rate_search": trained.search,
             "leakage": scored.leakage or None,
@@ -143,11 +144,17 @@ def train(
         kept = shared_prefixes(plan, bench, encoder, found, kept_as) if kept_as is not None else None
         return Split(found.dataset, found.data, found.store, kept or own)
 
+    validated = "val" in plan.dataset.splits()
+    if not validated:
+        bench.progress.say(
+            f"{plan.dataset.name} has no val split: nothing selects a step, and the last one is kept. These scores are "
+            "not comparable with those of runs that select."
+        )
     task = Task(
         recipe.training,
         recipe.seed,
         opened("trn"),
-        opened("val") if "val" in plan.dataset.splits() else None,
+        opened("val") if validated else None,
         plan.predictors[0],
     )
     evaluator = Evaluator(encoder, accelerator, recipe.encode_batch, bench.progress)

@@ -7,6 +7,7 @@ Precedence, in `resolve` and nowhere else: command line, then ``--set``, then th
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ from peftcorr.config import Section, complete, explain, merge
 from peftcorr.data import DATASETS
 from peftcorr.errors import PeftCorrError, did_you_mean, shortened
 from peftcorr.files import digest
-from peftcorr.files.reading import parse_yaml, read_text
+from peftcorr.files.reading import NoYaml, parse_yaml, read_text
 from peftcorr.matching import PREDICTORS
 from peftcorr.matching.loss import LossConfig
 from peftcorr.metrics.presets import preset_named
@@ -33,6 +34,7 @@ VARY = "vary"  # a key of recipe files alone: options that a sweep takes several
 
 _LONGEST = 32  # recipes that extend one another
 _DEEPEST = 16  # parts of a key
+_NAMED = re.compile(r"^(?!\s*\{.*:).*\{[A-Za-z_]+\}")  # a name in braces, in no mapping
 
 
 class Search(BaseModel):
@@ -241,7 +243,13 @@ def _mapping(path: Path) -> Section:
 
 
 def parse_set(assignments: list[str]) -> Section:
-    """Turn ``key.sub=value`` assignments, values in YAML, into a nested mapping."""
+    """Turn ``key.sub=value`` assignments into a nested mapping.
+
+    Values are YAML. Text that is none is text, and so is what holds a name in braces, like ``{split}/images``.
+
+    Raises:
+        PeftCorrError: if an assignment has no key, or begins a list or mapping that it does not end.
+    """
     values: Section = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
@@ -250,7 +258,7 @@ def parse_set(assignments: list[str]) -> Section:
                 f"--set {shortened(assignment)}: write it as key=value, for example training.steps=100."
             )
         try:
-            value = parse_yaml(text)
+            value = _value(text)
         except ValueError as error:
             raise PeftCorrError(f"--set {shortened(assignment)}: the value is no YAML ({error}).") from error
         nested: Section = {}
@@ -263,6 +271,18 @@ def parse_set(assignments: list[str]) -> Section:
         inner[last] = value
         values = merge(values, nested)
     return values
+
+
+def _value(text: str) -> object:
+    """The value of an assignment."""
+    if _NAMED.search(text):  # YAML takes {split} for a mapping
+        return text
+    try:
+        return parse_yaml(text)
+    except NoYaml:
+        if text.lstrip().startswith(("[", "{")):
+            raise
+        return text
 
 
 def resolve(command_line: Section, assignments: list[str], recipe: Path | None) -> Recipe:

@@ -176,7 +176,7 @@ def ap10k_content() -> dict[str, dict[str, Any]]:
         for index in range(images):
             number += 1
             part: Any = content[("train", "test", "train", "val")[index % 4]]
-            part["images"].append(coco_image(number))
+            part["images"].append(coco_image(number, (160, 40)))
             seen = ap10k_seen(number)
             part["annotations"].append(
                 coco_object(number, category, seen, 17, bbox=[5, 6, 20, 9 + number % 20])
@@ -192,7 +192,7 @@ def write_ap10k(root: Path, crowd: Sequence[int] = (), pictures: bool = True) ->
         for image in part["images"]:
             path = root / "data" / image["file_name"]
             if pictures:
-                picture(path, (60, 40), image["id"])
+                picture(path, (160, 40), image["id"])
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()

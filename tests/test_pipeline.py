@@ -294,11 +294,25 @@ def test_a_folder_with_a_test_split_alone_can_be_scored(
     assert "\n" not in said
 
 
-def test_without_a_val_split_the_last_step_counts(commands: Commands) -> None:
-    (commands.photographs / "Layout" / "large" / "val.txt").unlink()
+def test_without_a_val_split_the_last_step_counts_and_that_is_said(
+    commands: Commands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = commands.photographs / "Layout" / "large"
+    listed = (layout / "val.txt").read_text()
+    (layout / "val.txt").unlink()
     assert commands.run("--strategy", "lora") == 0
     record = commands.record()
-    assert (record.validation, record.best_step) == ([], 4)
+    assert (record.validation, record.best_step, record.unselected) == ([], 4, True)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "has no val split: nothing selects a step, and the last one is kept" in said
+    assert "no validation: last step" in (commands.store.root / "README.md").read_text()
+
+    (layout / "validation.txt").write_text(listed)  # as others call it
+    assert commands.run("--strategy", "lora") == 0
+    [selected] = [found for found in commands.records() if found.run_id != record.run_id]
+    assert selected.validation
+    assert "unselected" not in selected.model_dump()
+    assert "nothing selects" not in capsys.readouterr().out
 
 
 def test_limited_pairs_are_another_run(commands: Commands) -> None:

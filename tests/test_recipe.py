@@ -106,6 +106,11 @@ def test_a_name_alone_keeps_the_options_below_it(write: Any) -> None:
         ("a=b=c", {"a": "b=c"}),
         ("a=", {"a": None}),
         ("training={steps: 3}", {"training": {"steps": 3}}),
+        ("a={split}", {"a": "{split}"}),
+        ("a={split}/x.json", {"a": "{split}/x.json"}),
+        ("a=x/{split}/y.json", {"a": "x/{split}/y.json"}),
+        ("a=*.json", {"a": "*.json"}),
+        ("a=@home", {"a": "@home"}),
     ],
 )
 def test_set(text: str, expected: dict[str, Any]) -> None:
@@ -125,6 +130,21 @@ def test_a_malformed_assignment(text: str) -> None:
 @pytest.mark.parametrize("text", ["strategy.targets.0=q", "training..steps=3", "seed.value=1"])
 def test_an_assignment_to_what_is_no_section(text: str) -> None:
     refusal({}, [text], None)
+
+
+def test_a_name_in_braces_is_text(tmp_path: Path) -> None:
+    """As the help of the option writes it."""
+    options = ["dataset=coco", "dataset.images={split}", "dataset.annotations={split}/_annotations.coco.json"]
+    dataset = resolve({}, options, None).dataset
+    assert (dataset["images"], dataset["annotations"]) == ("{split}", "{split}/_annotations.coco.json")
+
+
+def test_a_name_in_braces_without_quotes_in_a_file_is_explained(write: Any) -> None:
+    path = write("r.yaml", "dataset: {name: coco, images: {split}}\n")
+    with pytest.raises(PeftCorrError, match=r"images is .*: .*put quotes round it, like '\{split\}'"):
+        resolve({}, [], path)
+    quoted = write("q.yaml", "dataset: {name: coco, images: '{split}'}\n")
+    assert resolve({}, [], quoted).dataset["images"] == "{split}"
 
 
 def test_numbers_in_yaml_without_a_point(write: Any) -> None:

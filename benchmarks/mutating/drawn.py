@@ -91,7 +91,10 @@ def _places(module: str, source: str, seed: int) -> Iterator[_Place]:
 
 def _mutant(place: _Place, source: str) -> Mutant | None:
     operator = cosmic_ray.plugins.get_operator(place.operator)()
-    text = mutate_code(source, operator, place.occurrence)
+    try:
+        text = mutate_code(source, operator, place.occurrence)
+    except AttributeError:  # cosmic-ray cannot replace an exception that is named with its module
+        return None
     if text is None or text == source:
         return None
     try:
@@ -111,10 +114,14 @@ def _mutant(place: _Place, source: str) -> Mutant | None:
         place.operator.removeprefix("core/"),
         place.line,
         place.within,
-        "\n".join(line.strip() for line in before[first : len(before) - left]),
-        "\n".join(line.strip() for line in after[first : len(after) - left]),
+        _shown(before[first : len(before) - left]),
+        _shown(after[first : len(after) - left]),
         text,
     )
+
+
+def _shown(lines: list[str]) -> str:
+    return "\n".join(filter(None, map(str.strip, lines)))
 
 
 class _WithoutAnnotations(ast.NodeTransformer):

@@ -14,7 +14,8 @@ from .drawn import Mutant
 
 # Run in a process of its own. benchmarks/coverage.py hides the library from what pytest imports later.
 _SUITE = """
-import collections, json, sys
+import collections, json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 import coverage, coverage.sqldata
 tree, out = sys.argv[1:]
 measured = coverage.Coverage(data_file=None, source=[tree + "/peftcorr"], config_file=False)
@@ -39,6 +40,9 @@ lines = {path[len(tree) + 1:]: data.contexts_by_lineno(path) for path in data.me
 with open(out, "w") as file:
     json.dump({"seconds": seconds, "failed": failed, "lines": lines}, file)
 """
+
+
+_UNKNOWN = 0.1  # seconds of a test that was written since the map was made
 
 
 class Seen:
@@ -86,7 +90,7 @@ class Seen:
                 if test.partition("::")[0].rpartition("/")[0] == folder
                 else 2
             )
-            return near, self.seconds.get(test, 0.0)
+            return near, self.seconds.get(test, _UNKNOWN)
 
         def new(test: str) -> bool:
             return test not in self.seconds and place(test)[0] < 2
@@ -96,7 +100,7 @@ class Seen:
         chosen: list[str] = []
         total = 0.0
         for test in sorted(wanted, key=place):
-            total += self.seconds.get(test, 0.5)
+            total += self.seconds.get(test, _UNKNOWN)
             if total > budget and chosen:
                 continue
             chosen.append(test)

@@ -16,6 +16,8 @@ from typing import Literal
 
 import pytest
 
+LEAST_SECONDS = 10.0  # that a test may take, whatever it took before
+
 Outcome = Literal["killed", "out of time", "survived"]
 
 
@@ -97,6 +99,9 @@ class Trials:
         if pid == 0:
             try:
                 os.setsid()
+                signal.signal(
+                    signal.SIGINT, signal.default_int_handler
+                )  # a shell's background jobs ignore it
                 file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
                 for number in (1, 2):
                     os.dup2(file, number)
@@ -154,7 +159,7 @@ class _Chosen:
         self._write(begun=nodeid)
         signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process, whatever it is doing
         # Of its own work, not of the clock: the machine may be busy with other things.
-        signal.setitimer(signal.ITIMER_PROF, 10 + 5 * self._seconds.get(nodeid, 2.0))
+        signal.setitimer(signal.ITIMER_PROF, LEAST_SECONDS + 5 * self._seconds.get(nodeid, 2.0))
 
     def pytest_runtest_logfinish(self) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)

@@ -144,6 +144,6 @@ def _cached(runs: SmallRuns) -> list[Kind]:
         kind("remembered digests of images", "digests",
              lambda _: [images_digest(split.dataset, runs.cache) for split in tested]),
         kind("rendered benchmark", "synthetic", lambda _: manifest(rendered(runs.cache, config))),
-        kind("frames of videos", "tapvid", lambda _: manifest(prepare(runs.pickled, runs.cache))),
+        kind("frames of videos", "tapvid", lambda _: manifest(prepare([runs.pickled], runs.cache))),
         kind("cached features", "features", encoded),
     ]  # fmt: skip

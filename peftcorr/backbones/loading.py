@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.backbones.identity import PUBLISHED, Weights, joined, tensor_files
+from peftcorr.backbones.marked import readable
 from peftcorr.backbones.tensors import read_tensors
 from peftcorr.errors import PeftCorrError, reason, shortened
 
@@ -142,7 +143,8 @@ def read_configuration(folder: Path, read: Callable[..., T]) -> T:
         PeftCorrError: if it cannot be read.
     """
     try:
-        return read(folder, local_files_only=True)
+        with readable(folder) as place:
+            return read(place, local_files_only=True)
     except Exception as error:
         raise PeftCorrError(f"--weights {folder}: config.json cannot be read ({reason(error)}).") from error
 

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from peftcorr.errors import PeftCorrError, reason
-from peftcorr.files.kinds import mistaken
 from peftcorr.files.reading import opened
+from peftcorr.files.signatures import HEAD, what_it_is
 
 _AGAIN = "fetch the file again from where it is published"
 
@@ -26,8 +26,11 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         PeftCorrError: if the file cannot be read, is something else, or holds anything but tensors by name.
     """
     try:
-        if kind := mistaken(file):
-            raise PeftCorrError(f"--weights {file} is {kind}: {_AGAIN}.")
+        with opened(file) as stream:
+            head = stream.read(HEAD)
+        # torch's own files are ZIP archives.
+        if not head.startswith(b"PK") and (what := what_it_is(head)) is not None:
+            raise PeftCorrError(f"--weights {file}: {what}.")
         if file.suffix == ".safetensors":
             tensors: dict[str, Tensor] = load_file(file)
             return tensors

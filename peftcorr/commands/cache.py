@@ -26,6 +26,7 @@ KINDS = {
     "synthetic": "rendered pictures",
     "tapvid": "frames of videos",
     "digests": "hashes of images",
+    "notes": "what reading annotation left out",
 }
 
 

@@ -1,24 +1,28 @@
-"""``peftcorr data prepare | check``: getting a dataset's folder, and whether it holds what is published."""
+"""``peftcorr data prepare | check | split``: a dataset's folder, got, looked through or divided."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from peftcorr.commands import division
 from peftcorr.commands.options import cache_folder, expanded
 from peftcorr.console.numbers import count
 from peftcorr.console.progress import Progress
 from peftcorr.console.table import print_table
+from peftcorr.errors import PeftCorrError
 from peftcorr.machine.startup import importing
 
 if TYPE_CHECKING:  # reading a flag's name must not wait for the libraries behind these
+    from peftcorr.data.base import DatasetSource, PairDataset
     from peftcorr.data.published.catalogue import Figures
     from peftcorr.data.published.check import SplitCheck
 
-SUMMARY = "Prepare a published dataset, or check a dataset's folder."
+SUMMARY = "Prepare a published dataset, check a dataset's folder, or divide one's own into splits."
 
 _SHOWN = 10  # problems of a split that are printed
 _FIGURES = ("pairs", "categories", "images", "keypoints")
@@ -28,10 +32,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
     parser.add_argument(
         "action",
-        choices=("prepare", "check"),
-        help="download and unpack a published dataset, or count what any dataset's loader gives and open every image",
+        choices=("prepare", "check", "split"),
+        help="download and unpack a published dataset, count what any dataset's loader gives and open every image, or "
+        "divide a labelling tool's export into trn, val and test",
     )
-    parser.add_argument("name", metavar="NAME", help="a dataset, as peftcorr ls lists them")
+    parser.add_argument(
+        "name", metavar="NAME|FOLDER", help="a dataset, as peftcorr ls lists them; for split a folder"
+    )
     parser.add_argument(
         "--data-root", type=Path, metavar="DIR",
         help="the dataset's folder (default: where prepare puts it, below the cache folder)",
@@ -46,8 +53,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="key=value",
-        help="options of the dataset, without its name; published figures are those of the defaults (check)",
+        help="options of the dataset, without its name; published figures are those of the defaults (check, split)",
     )  # fmt: skip
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE.png",
+        help="write a contact sheet: images with their keypoints drawn, the likeliest mistakes first (check)",
+    )  # fmt: skip
+    division.add_options(parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -59,6 +71,8 @@ def run(parsed: argparse.Namespace) -> int:
     Raises:
         PeftCorrError: if the dataset is unknown, or cannot be prepared or opened.
     """
+    if parsed.action == "split":
+        return division.split(parsed, expanded(Path(parsed.name)), cache_folder(), Progress(Console()))
     root = None if parsed.data_root is None else expanded(parsed.data_root)
     action = _prepare if parsed.action == "prepare" else _check
     return action(parsed, root, cache_folder(), Progress(Console()))
@@ -86,7 +100,8 @@ def _check(parsed: argparse.Namespace, root: Path | None, cache: Path, progress:
         from peftcorr.recipe import resolve
 
     name = parsed.name
-    section = resolve({"dataset": {"name": name}}, [f"dataset.{text}" for text in parsed.set], None).dataset
+    options = [f"dataset.{text.removeprefix('dataset.')}" for text in parsed.set]
+    section = resolve({"dataset": {"name": name}}, options, None).dataset
     bench = Workbench({} if root is None else {name: root}, None, Path(), cache, progress)
     source = bench.source(section)
     published = CATALOGUE[name].splits if name in CATALOGUE and not parsed.set else {}
@@ -101,15 +116,53 @@ def _check(parsed: argparse.Namespace, root: Path | None, cache: Path, progress:
         [_row(check, published.get(check.split)) for check in checks],
         title=source.name,
     )
+    if not splits:
+        progress.say(f"{source.name} has no split. {source.looked_for()}".rstrip())
+    for note in dict.fromkeys(note for check in checks for note in check.notes):
+        progress.say(note)
     for check in checks:
         for problem in check.problems[:_SHOWN]:
             progress.say(f"{check.split}: {problem}")
         if len(check.problems) > _SHOWN:
             progress.say(f"{check.split}: and {len(check.problems) - _SHOWN:,} more.")
+    if parsed.picture is not None:
+        _draw(source, splits, expanded(parsed.picture), progress)
     sound = bool(checks) and not any(check.problems for check in checks)
     same = not any(check.differences(published.get(check.split)) for check in checks)
     progress.say(_verdict(sound, same, bool(published)))
     return 0 if sound and same else 1
+
+
+def _looked_at(source: DatasetSource, split: str) -> PairDataset:
+    """A split to be drawn; one that no run may read for where its keypoints lie shows them."""
+    try:
+        return source.load(split)
+    except PeftCorrError:
+        return source.unchecked(split)
+
+
+def _draw(source: DatasetSource, splits: Sequence[str], path: Path, progress: Progress) -> None:
+    """Write the contact sheet of all splits that can be read."""
+    from peftcorr.data.contact_sheet import MOST, contact_sheet
+    from peftcorr.data.suspects import suspects
+    from peftcorr.files import atomic_path
+
+    found, roots = [], {}
+    for split in splits:
+        try:
+            dataset = _looked_at(source, split)
+        except PeftCorrError:  # which the table above tells
+            continue
+        found += suspects(dataset)
+        roots[split] = dataset.image_root
+    found.sort(key=lambda one: -one.suspicion)
+    sheet = contact_sheet(found, roots)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, "PNG")
+    shown = (
+        f"the {MOST} likeliest mistakes among {len(found):,}" if len(found) > MOST else f"all {len(found):,}"
+    )
+    progress.say(f"{path}: {shown} annotated images, the likeliest mistake first.")
 
 
 def _verdict(sound: bool, same: bool, compared: bool) -> str:

@@ -50,7 +50,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--set", metavar="key=value", action="extend", **MANY,
-        help="any key of the recipe, values in YAML, for example strategy.rank=4 training.steps=100",
+        help="any key of the recipe, values in YAML or text, for example strategy.rank=4 training.steps=100",
     )  # fmt: skip
 
 

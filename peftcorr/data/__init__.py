@@ -32,12 +32,28 @@ for _name, _target, _summary in (
         "layouts.coco:Coco",
         "Any folder in COCO's keypoint format, pairs drawn from a seed.",
     ),
+    (
+        "points",
+        "layouts.points:Points",
+        "Any folder with a table of keypoints, pairs drawn from a seed.",
+    ),
     ("pf_willow", "layouts.pf_willow:PfWillow", "PF-Willow (Ham et al., 2016), all 900 pairs."),
     (
         "tapvid_davis",
         "layouts.tapvid:TapvidDavis",
         "TAP-Vid DAVIS point tracking (Doersch et al., 2022).",
     ),
+    (
+        "tapvid_rgb_stacking",
+        "layouts.tapvid:TapvidRgbStacking",
+        "TAP-Vid RGB-Stacking point tracking (Doersch et al., 2022).",
+    ),
+    (
+        "tapvid_kinetics",
+        "layouts.tapvid:TapvidKinetics",
+        "TAP-Vid Kinetics point tracking (Doersch et al., 2022).",
+    ),
+    ("tapvid_robotap", "layouts.tapvid:TapvidRobotap", "RoboTAP point tracking (Vecerik et al., 2023)."),
     ("synthetic", "synthetic.source:Synthetic", "Articulated objects rendered on the CPU."),
 ):
     DATASETS.lazy(_name, f"peftcorr.data.{_target}", _summary)

@@ -4,47 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from peftcorr.data.guard import require_open
+from peftcorr.data.pair_dataset import Exif
+from peftcorr.data.pair_dataset import PairDataset as PairDataset
 from peftcorr.errors import PeftCorrError, shown
 
-if TYPE_CHECKING:  # its import takes longer than a renderer's process has to live
-    import datasets
-
 FACTORS = ("viewpoint_variation", "scale_variation", "truncation", "occlusion")  # what makes a pair hard
-
-
-@dataclass(frozen=True)
-class PairDataset:
-    """One split of a dataset.
-
-    Attributes:
-        name: name shown in records (a folder's own name for ``pairs``).
-        split: ``trn``, ``val`` or ``test``.
-        image_root: folder that the image columns are relative to.
-        table: Arrow table with the columns of `peftcorr.data.columns.PAIR_FEATURES`.
-    """
-
-    name: str
-    split: str
-    image_root: Path
-    table: datasets.Dataset
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def limited(self, pairs: int | None) -> PairDataset:
-        """Return the first `pairs` pairs of an evenly spaced choice (all when None)."""
-        if pairs is None or pairs >= len(self):
-            return self
-        keep = [index * len(self) // pairs for index in range(pairs)]
-        return replace(self, table=self.table.select(keep))
 
 
 Progress = Callable[[int, int], None]  # (done, total)
@@ -60,11 +31,24 @@ class DatasetSource(ABC):
         """Options of a recipe's ``dataset`` section."""
 
         model_config = ConfigDict(extra="forbid", frozen=True)
+        exif: Exif = Field(
+            default="auto",
+            exclude_if=lambda value: (
+                value == "auto"
+            ),  # what it comes to stands in the annotation that is hashed
+            description="frame that turned photographs were annotated in; auto: what sizes and keypoints tell",
+        )
 
     needs_root: bool = True
+    stray: float = (
+        0.01  # share of keypoints that may lie outside of their images, as in publishers' own files
+    )
 
     def __init_subclass__(cls, **options: Any):
-        """Let every `load`, a plugin's too, refuse the test split while a run still trains or selects."""
+        """Let every `load`, a plugin's too, refuse what no run may read.
+
+        That is the test split while a run still trains or selects, and keypoints outside of their images.
+        """
         super().__init_subclass__(**options)
         if "load" in cls.__dict__:
             cls.load = _guarded(cls.load)  # type: ignore[method-assign, assignment]
@@ -92,16 +76,42 @@ class DatasetSource(ABC):
         """
         return {}
 
+    def looked_for(self) -> str:
+        """Where `splits` looks, and what lies there instead, in one sentence; empty where a class does not say."""
+        return ""
+
+    def keypoints_at(self, split: str, side: str, pair: str, image: str) -> str:
+        """File and field that the keypoints of one image in a pair stand in; empty where a class does not say.
+
+        Args:
+            split: of the pair.
+            side: ``source`` or ``target``, which the image is.
+            pair: its ``pair_id``.
+            image: path of the image.
+        """
+        return ""
+
     def require_split(self, split: str) -> None:
         """Refuse a split that is not there.
 
         Raises:
             PeftCorrError: if it is none of `splits`.
         """
-        if split not in self.splits():
-            raise PeftCorrError(
-                f"{self.name} has no split {shown(split)}: it has {', '.join(self.splits()) or 'none'}."
-            )
+        there = self.splits()
+        if split not in there:
+            sentence = f"{self.name} has no split {shown(split)}: it has {', '.join(there) or 'none'}."
+            raise PeftCorrError(f"{sentence} {'' if there else self.looked_for()}".rstrip())
+
+    def unchecked(self, split: str) -> PairDataset:
+        """The split as `load` reads it, with what lies outside of the images too: to be looked at, not scored.
+
+        Raises:
+            PeftCorrError: as `load`, but for keypoints in a wrong place.
+        """
+        require_open(split)
+        load = type(self).load
+        found: PairDataset = getattr(load, "__wrapped__", load)(self, split)
+        return found
 
     def require_name(self, recorded: str | None) -> None:
         """Refuse a folder of another name than the recipe of a record has, if it has one.
@@ -130,10 +140,14 @@ Load = Callable[[Any, str], PairDataset]
 def _guarded(load: Load) -> Load:
     @wraps(load)
     def checked(self: DatasetSource, split: str) -> PairDataset:
+        # It needs libraries that a renderer's process does without.
+        from peftcorr.data.opening import in_its_frame
+
         require_open(split)
         found = load(self, split)
         require_open(found.split)  # whatever name it was asked for by
-        return found
+        exif: Exif = getattr(self.config, "exif", "auto")  # a plugin's options may be a class of its own
+        return in_its_frame(found, exif, self.stray, self.cache, self.keypoints_at)
 
     return checked
 

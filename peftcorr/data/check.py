@@ -6,20 +6,19 @@ import json
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from PIL import Image
 
 from peftcorr.console.progress import Progress
-from peftcorr.data.base import DatasetSource
+from peftcorr.data.base import DatasetSource, PairDataset
 from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.guard import TEST, selecting
 from peftcorr.data.identity import annotation_digest
+from peftcorr.data.opening import in_its_frame
+from peftcorr.data.pair_dataset import Exif
 from peftcorr.data.published.check import check_split
 from peftcorr.errors import BrokenContract, PeftCorrError
 
 SPLITS = ("trn", "val", TEST)
-
-_BESIDE = 0.01  # share of the keypoints that may lie outside of their images
 
 
 def check_source(source: DatasetSource) -> None:
@@ -66,7 +65,13 @@ class Check:
 
     def __init__(self, make: Callable[[], DatasetSource], split: str):
         self._make, self._source, self._split = make, make(), split
-        self._dataset = self._source.load(split)
+        self._dataset = self._as_made(self._source)
+
+    def _as_made(self, source: DatasetSource) -> PairDataset:
+        """The split as its loader gives it; what is done to every split after that is for `check_keypoints`."""
+        load = type(source).load
+        found: PairDataset = getattr(load, "__wrapped__", load)(source, self._split)
+        return found
 
     def check_columns(self) -> None:
         """The table has exactly the columns of `PAIR_FEATURES`, and the split says what it is."""
@@ -105,43 +110,29 @@ class Check:
 
     def check_images(self) -> None:
         """Every image can be decoded, to its annotated size where there is one."""
-        problems = check_split(self._source, self._split, Progress(None)).problems
+        problems = check_split(self._source, self._split, Progress(None), self._dataset).problems
         if problems:
             more = f" ({len(problems) - 1} more images like it)" if len(problems) > 1 else ""
             raise self._broken(f"cannot be read whole: {problems[0]}{more}")
 
     def check_keypoints(self) -> None:
         """Points are pixels of the original image, and lie inside it but for a few, which annotators set beside it."""
+        exif: Exif = getattr(self._source.config, "exif", "auto")
+        try:
+            in_its_frame(
+                self._dataset, exif, self._source.stray, self._source.cache, self._source.keypoints_at
+            )
+        except PeftCorrError as error:
+            raise self._broken(f"has keypoints in another frame: {error}") from error
         data = correspondences(self._dataset)
-        sizes = np.array([self._size(path, size) for path, size in zip(data.images, data.sizes, strict=True)])
-        for side, images, points in (
-            ("source", data.source, data.source_points),
-            ("target", data.target, data.target_points),
-        ):
-            limit = sizes[images[data.pair]]
-            outside = ~((points >= -1) & (points <= limit)).all(1)
-            if outside.mean() > _BESIDE:
-                first = int(np.flatnonzero(outside)[0])
-                (x, y), image = points[first], data.images[images[data.pair[first]]]
-                raise self._broken(
-                    f"has {int(outside.sum()):,} of {len(points):,} {side} keypoints outside of their images, the "
-                    f"first at ({x:.1f}, {y:.1f}) of {image}: give pixels of the original "
-                    "image, x before y."
-                )
         if len(data) > 1 and float(max(data.source_points.max(), data.target_points.max())) <= 1:
             raise self._broken(
                 "has no keypoint beyond pixel 1: give pixels of the original image, not shares of it."
             )
 
-    def _size(self, path: str, annotated: list[int]) -> tuple[int, int]:
-        if annotated:
-            return annotated[0], annotated[1]
-        with Image.open(self._dataset.image_root / path) as image:
-            return image.size
-
     def check_again(self) -> None:
         """Another process reads the same."""
-        if annotation_digest(self._make().load(self._split)) != annotation_digest(self._dataset):
+        if annotation_digest(self._as_made(self._make())) != annotation_digest(self._dataset):
             raise self._broken(
                 "is another when it is loaded again: let it depend on its folder and options alone."
             )

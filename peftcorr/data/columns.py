@@ -13,7 +13,9 @@ PAIR_FEATURES = datasets.Features(
         "category": datasets.Value("string"),
         "source_image": datasets.Value("string"),  # POSIX path below the dataset's image folder
         "target_image": datasets.Value("string"),
-        "source_size": datasets.List(datasets.Value("int32")),  # [W, H] as annotated; empty if not annotated
+        # [W, H] as annotated, empty if not annotated; a third number is the EXIF orientation to apply to the file's
+        # pixels, where the size alone does not tell it (`peftcorr.data.keypoint_frame`)
+        "source_size": datasets.List(datasets.Value("int32")),
         "target_size": datasets.List(datasets.Value("int32")),
         "source_keypoints": _POINTS,  # (K, 2) x, y in original pixels, pixel centres on integers
         "target_keypoints": _POINTS,

@@ -38,6 +38,7 @@ class Correspondences:
         pair_ids: (P,).
         occluded: whether the target hides each correspondence's point, (N,); None where the dataset does not tell.
         factors: of each pair, int8 (P,) or null, by the names in `peftcorr.data.base.FACTORS`.
+        source_box, target_box: x1, y1, x2, y2 of each pair's objects, (P, 4), NaN where there is none.
     """
 
     images: list[str]
@@ -54,6 +55,8 @@ class Correspondences:
     pair_ids: pa.StringArray
     occluded: NDArray[np.bool_] | None = None
     factors: dict[str, pa.Int8Array] = field(default_factory=dict)
+    source_box: Floats | None = None
+    target_box: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.pair)
@@ -146,6 +149,8 @@ def correspondences(dataset: PairDataset) -> Correspondences:
         pair_ids=pa.array(_list(table, "pair_id"), pa.string()),
         occluded=_occluded(table),
         factors={name: pa.concat_arrays([_list(table, name)]) for name in FACTORS},
+        source_box=_boxes(table, "source_box"),
+        target_box=_boxes(table, "target_box"),
     )
 
 
@@ -177,6 +182,15 @@ def _occluded(table: pa.Table) -> NDArray[np.bool_] | None:
         raise PeftCorrError("A dataset must give target_occluded for every pair or for none.")
     flags: NDArray[np.bool_] = column.flatten().to_numpy(zero_copy_only=False)
     return flags
+
+
+def _boxes(table: pa.Table, name: str) -> Floats:
+    column = _list(table, name)
+    boxes = np.full((len(column), 4), np.nan)
+    boxes[pc.list_value_length(column).fill_null(0).to_numpy() == 4] = (
+        column.flatten().to_numpy(zero_copy_only=False).reshape(-1, 4)
+    )
+    return boxes
 
 
 def _points(table: pa.Table, name: str) -> Floats:

@@ -19,7 +19,7 @@ those by less than 23.8 levels. Thumbnails alone would not do either: those of d
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -94,13 +94,33 @@ def overlap(
     for path, own_exact, own_bits, own_thumbnail in zip(tested_paths, *_parts(tested), strict=True):
         kind, found = "identical", np.flatnonzero(exact == own_exact)
         if not len(found):
-            kind, found = "near", np.flatnonzero(np.bitwise_count(bits ^ own_bits) <= MOST_BITS)
-            levels = thumbnails[found].astype(np.float64) - own_thumbnail
-            found = found[np.sqrt((levels**2).mean(1)) <= MOST_GREY]
+            kind, found = "near", _near(bits, thumbnails, own_bits, own_thumbnail)
         if len(found):
             kinds[kind] += 1
             examples += [[trained_paths[found[0]], path]] if len(examples) < _EXAMPLES else []
     return Leakage(trained_images=len(trained), tested_images=len(tested), **kinds, examples=examples)
+
+
+def copies(prints: Fingerprints) -> Iterator[tuple[int, int]]:
+    """Numbers (i, j), i < j, of images that are copies of each other.
+
+    Args:
+        prints: fingerprints (I, BYTES), made at one input size.
+    """
+    _, bits, thumbnails = _parts(prints)
+    for i in range(len(prints)):
+        later = _near(bits[i + 1 :], thumbnails[i + 1 :], bits[i], thumbnails[i])
+        yield from ((i, i + 1 + int(j)) for j in later)
+
+
+def _near(
+    bits: NDArray[np.uint64], thumbnails: NDArray[np.uint8], own_bits: np.uint64, own: NDArray[np.uint8]
+) -> NDArray[np.int64]:
+    """Numbers of the images that one is a copy of."""
+    found = np.flatnonzero(np.bitwise_count(bits ^ own_bits) <= MOST_BITS)
+    levels = thumbnails[found].astype(np.float64) - own
+    near: NDArray[np.int64] = found[np.sqrt((levels**2).mean(1)) <= MOST_GREY]
+    return near
 
 
 def _parts(

@@ -6,7 +6,6 @@ Neither a path nor a date is in them: a folder that was copied elsewhere has the
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from peftcorr.data.base import PairDataset
+from peftcorr.data.per_file import image_names, per_file
 from peftcorr.errors import PeftCorrError
-from peftcorr.files import digest, read_json, sha256, write_json
-from peftcorr.machine.processors import processors
+from peftcorr.files import digest, sha256
 
 
 def annotation_digest(dataset: PairDataset) -> str:
@@ -73,33 +72,9 @@ def images_digest(dataset: PairDataset, cache: Path) -> str:
     Raises:
         PeftCorrError: if an image cannot be read.
     """
-    table = dataset.table.with_format("arrow")[:]
-    columns = [table.column(name).unique().to_pylist() for name in ("source_image", "target_image")]
-    names = sorted({name for column in columns for name in column})
-    root = dataset.image_root
-    known_at = cache / "digests" / f"{digest(str(root.resolve()))[:16]}.json"
-    known = _remembered(known_at)
+    names = image_names(dataset)
     try:
-        stamps = {name: _stamp(root / name) for name in names}
-        new = [name for name in names if known.get(name, [None])[:-1] != stamps[name]]
-        with ThreadPoolExecutor(processors()) as pool:
-            hashes = dict(zip(new, pool.map(lambda name: sha256(root / name), new), strict=True))
+        hashes = per_file(dataset.image_root, names, cache, "digests", sha256)
     except OSError as error:
         raise PeftCorrError(f"Cannot read the image {error.filename}: {error.strerror or error}.") from error
-    if new:
-        known |= {name: [*stamps[name], hashes[name]] for name in new}
-        write_json(known_at, {"images": known})
-    return digest([[name, known[name][-1]] for name in names])
-
-
-def _stamp(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _remembered(path: Path) -> dict[str, list[Any]]:
-    try:
-        found: dict[str, list[Any]] = read_json(path)["images"]
-    except (OSError, ValueError, KeyError):
-        return {}  # not there, or damaged: everything is hashed again
-    return found
+    return digest([[name, hashes[name]] for name in names])

@@ -12,30 +12,34 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
+from peftcorr.data.exif import STORED, Header, header, orientation, turned
 from peftcorr.data.frame import Frame, ResizeMode, resize
+from peftcorr.data.jpeg import without_end
 from peftcorr.data.scratch import ScratchRows
 from peftcorr.errors import PeftCorrError, reason
-from peftcorr.files.reading import opened
+from peftcorr.files.reading import opened, read_bytes
+from peftcorr.files.signatures import what_lies_at
 
 __all__ = ["Frame", "ImageStore", "ResizeMode", "decode", "resize"]
 
-MAX_PIXELS = 89_478_485  # a quarter of a gigabyte as RGB; a benchmark photograph has far fewer
-_ORIENTATION = 0x0112  # EXIF tag
-_QUARTER_TURNS = (5, 6, 7, 8)  # orientations that swap width and height
+MAX_PIXELS = 178_956_970  # half a gigabyte as RGB; telephones take photographs of 108 million
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # PIL's own, above which it warns, is half of that
 
 
-def decode(path: Path, annotated_size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+def decode(path: Path, annotated_size: Sequence[int] | None = None) -> NDArray[np.uint8]:
     """Decode an image file to RGB.
 
     16-bit grey is scaled to 8 bits, transparency is laid on white as viewers show it, and an animation gives
-    its first frame. Pixels come as stored: an EXIF rotation is applied only where the annotated size
-    says that the annotator saw the rotated image.
+    its first frame. Pixels come as stored, unless the annotation says that its author saw them turned.
 
     Args:
         path: image file.
-        annotated_size: (W, H) that the annotation gives, if it gives one.
+        annotated_size: W, H that the annotation gives, empty or None if it gives none; with a third number, the EXIF
+            orientation to apply to the stored pixels (1 for none), which gives an image of W x H. Without it an
+            orientation is followed where only the shown picture is of that size.
 
     Returns:
         (H, W, 3) uint8.
@@ -44,10 +48,19 @@ def decode(path: Path, annotated_size: tuple[int, int] | None = None) -> NDArray
         PeftCorrError: if the file is missing, truncated, corrupt, too large or not as large as annotated.
     """
     with _opened(path) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-        image.load()
-        return np.asarray(_rgb(_oriented(image, annotated_size, path), path))
+        drawn = orientation(image) if isinstance(image, TiffImageFile) else STORED
+        whole = _loaded(image, path)
+        return np.asarray(_rgb(_oriented(whole, drawn, annotated_size or (), path), path))
+
+
+def read_header(path: Path) -> Header:
+    """Size and orientation of an image file, whose pixels are not decoded.
+
+    Raises:
+        PeftCorrError: if the file is missing or no image.
+    """
+    with _opened(path) as image, opened(path) as stream:
+        return header(image, stream)
 
 
 def stored_size(path: Path) -> tuple[int, int]:
@@ -60,11 +73,25 @@ def stored_size(path: Path) -> tuple[int, int]:
         return image.size
 
 
+def _loaded(image: Image.Image, path: Path) -> Image.Image:
+    """The image with its pixels; one whose file lacks only the mark at its end is whole."""
+    try:
+        image.load()
+        return image
+    except OSError:
+        whole = without_end(read_bytes(path))
+        if whole is None:
+            raise
+        return whole
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open an image; what goes wrong in the block is told as one sentence about it."""
     try:
         with opened(path) as stream, Image.open(stream) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
             yield image
     except PeftCorrError:
         raise
@@ -75,23 +102,27 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             f"The image {path} is too large to be a photograph ({error}): limit {MAX_PIXELS} pixels."
         ) from error
     except Exception as error:  # damaged files make PIL's decoders raise errors of many kinds
+        what = what_lies_at(path) if isinstance(error, UnidentifiedImageError) else None
         raise PeftCorrError(
-            f"The image {path} cannot be decoded ({reason(error)}): copy it again."
+            f"The image {path} cannot be decoded: {what}."
+            if what
+            else f"The image {path} cannot be decoded ({reason(error)}): copy it again."
         ) from error
 
 
-def _oriented(image: Image.Image, annotated_size: tuple[int, int] | None, path: Path) -> Image.Image:
-    if annotated_size is None or image.size == tuple(annotated_size):
+def _oriented(image: Image.Image, drawn: int, annotated: Sequence[int], path: Path) -> Image.Image:
+    """A loaded image, to which PIL did what the orientation `drawn` asks for, in the frame that was annotated."""
+    if len(annotated) == 3:
+        found = turned(image, annotated[2], drawn)
+    elif not annotated or image.size == tuple(annotated):
         return image
-    try:
-        orientation = image.getexif().get(_ORIENTATION)
-    except Exception:  # unreadable EXIF tells no orientation
-        orientation = None
-    if orientation in _QUARTER_TURNS and image.size[::-1] == tuple(annotated_size):
-        return ImageOps.exif_transpose(image)
+    else:
+        found = turned(image, orientation(image) if drawn == STORED else STORED, drawn)
+    if found.size == tuple(annotated[:2]):
+        return found
     raise PeftCorrError(
         f"The image {path} is {image.width} x {image.height} but its annotation says "
-        f"{annotated_size[0]} x {annotated_size[1]}: is it the file that was annotated?"
+        f"{annotated[0]} x {annotated[1]}: is it the file that was annotated?"
     )
 
 
@@ -146,6 +177,7 @@ class ImageStore:
         self._rows = ScratchRows("decoded images")
         self._slots: dict[str, int] = {}
         self._frames: dict[str, Frame] = {}
+        self._turns: dict[str, tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -155,7 +187,7 @@ class ImageStore:
 
         Args:
             paths: image paths below the image root; repeats cost nothing.
-            sizes: annotated [W, H] of each; None, or empty for an image without one.
+            sizes: annotated size of each, as `decode` takes it; None, or empty for an image without one.
 
         Raises:
             PeftCorrError: if an image cannot be decoded, is not of its annotated size, or the disk is full.
@@ -163,17 +195,18 @@ class ImageStore:
         with self._lock:
             if self._process != os.getpid():
                 self._start_empty()  # after a fork, two processes would write to the same places of one file
-            new: dict[str, tuple[int, int] | None] = {}
+            new: dict[str, tuple[int, ...]] = {}
             for index, path in enumerate(paths):
                 size = _annotated(sizes[index] if sizes is not None else ())
                 if path in self._frames:
                     self._agree(path, size)
                 else:
-                    new[path] = size or new.get(path)
+                    new[path] = size or new.get(path, ())
             for path, (frame, pixels) in zip(new, self._decoded(new), strict=True):
                 self._slots[path] = len(self._rows)
                 self._rows.write(len(self._rows), pixels[None])
                 self._frames[path] = frame
+                self._turns[path] = new[path][2:]
                 self.decodes += 1
 
     def get(self, paths: Sequence[str], sizes: Sequence[Sequence[int]] | None = None) -> torch.Tensor:
@@ -213,27 +246,32 @@ class ImageStore:
             if frame is not None:
                 found[index] = frame.width, frame.height
             else:  # decoded by another process, or not at all where its features were kept
-                found[index] = _annotated(size) or _header_size(self.image_root / path)
+                found[index] = _annotated(size)[:2] or _header_size(self.image_root / path)
         return found
 
-    def _decoded(self, new: Mapping[str, tuple[int, int] | None]) -> Iterator[tuple[Frame, torch.Tensor]]:
+    def _decoded(self, new: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[Frame, torch.Tensor]]:
         if len(new) < 2:
             yield from map(self._decode, new.keys(), new.values())
             return
         with ThreadPoolExecutor(min(self._workers, len(new))) as pool:
             yield from pool.map(self._decode, new.keys(), new.values())
 
-    def _decode(self, path: str, size: tuple[int, int] | None) -> tuple[Frame, torch.Tensor]:
+    def _decode(self, path: str, size: tuple[int, ...]) -> tuple[Frame, torch.Tensor]:
         image = decode(self.image_root / path, size)
         pixels = resize(image, self.size, self.mode).transpose(2, 0, 1).copy()
         return Frame(image.shape[1], image.shape[0], self.size, self.mode), torch.from_numpy(pixels)
 
-    def _agree(self, path: str, size: tuple[int, int] | None) -> None:
+    def _agree(self, path: str, size: tuple[int, ...]) -> None:
         frame = self._frames[path]
-        if size is not None and size != (frame.width, frame.height):
+        if size and size[:2] != (frame.width, frame.height):
             raise PeftCorrError(
                 f"The image {self.image_root / path} is {frame.width} x {frame.height}, but one of its "
                 f"annotations says {size[0]} x {size[1]}."
+            )
+        if size and size[2:] != self._turns[path]:
+            raise PeftCorrError(
+                f"The image {self.image_root / path} is stored turned, and was annotated as stored in one split and as "
+                "shown in another: choose with --set dataset.exif=stored or dataset.exif=shown."
             )
 
 
@@ -246,5 +284,5 @@ def _header_size(path: Path) -> tuple[int, int]:
         return width, height
 
 
-def _annotated(size: Sequence[int]) -> tuple[int, int] | None:
-    return (int(size[0]), int(size[1])) if len(size) else None
+def _annotated(size: Sequence[int]) -> tuple[int, ...]:
+    return tuple(map(int, size))

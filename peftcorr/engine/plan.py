@@ -211,8 +211,10 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
 def _require(source: DatasetSource, section: Section, split: str, mend: str) -> None:
     found = source.splits()
     if split not in found:
+        instead = "" if found else f" {source.looked_for()}"
         raise PeftCorrError(
-            f"The dataset {shown(section['name'])} has no {split} split (it has {', '.join(found) or 'none'}): {mend}"
+            f"The dataset {shown(section['name'])} has no {split} split (it has {', '.join(found) or 'none'}): "
+            f"{mend}{instead}".rstrip()
         )
 
 

@@ -90,6 +90,8 @@ class Workbench:
         key = (*_which(source), split)
         if key not in self._opened:
             self._opened[key] = source.load(split)
+            for note in self._opened[key].notes:
+                self.progress.say(note)
         return self._opened[key]
 
     def split(

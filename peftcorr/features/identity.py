@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from peftcorr.backbones.base import Backbone
-from peftcorr.data import frame, images
+from peftcorr.data import exif, frame, images
 from peftcorr.data.correspondences import Correspondences, Ints
 from peftcorr.data.images import ImageStore
 from peftcorr.errors import PeftCorrError
@@ -89,7 +89,7 @@ def _code_sha256(backbone: Backbone) -> str:
     modules = {module for cls in classes if (module := inspect.getmodule(cls)) is not None}
     own: set[ModuleType] = {module for module in modules if module.__name__.split(".")[0] not in _LIBRARIES}
     digest = hashlib.sha256()
-    for module in sorted({images, frame, encode, similarity} | own, key=lambda module: module.__name__):
+    for module in sorted({images, exif, frame, encode, similarity} | own, key=lambda module: module.__name__):
         try:
             source = inspect.getsource(module)
         except (OSError, TypeError):  # no source files here: the package's version has to do
@@ -110,7 +110,7 @@ class ImageKey:
     """An image by its content.
 
     Attributes:
-        key: hash of its bytes, category, path and annotated size (which decides about EXIF rotation).
+        key: hash of its bytes, category, path and annotated size (which decides how it is turned).
         path: the file.
         stamp: what tells whether the file was written to after it was hashed.
     """

@@ -19,6 +19,13 @@ _DEEPEST = 64  # sections within sections
 _LARGEST = 100_000  # values of a YAML document, those that an alias repeats counted each time
 _DIGITS = 100  # of a whole number in YAML
 
+MARK = "\ufeff".encode()  # which some editors put before text (the byte-order mark); it is no part of it
+
+
+class NoYaml(ValueError):
+    """A text that is no YAML at all."""
+
+
 # What PyYAML's constructors raise for a tag that does not fit its value, besides their own error.
 _UNFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 
@@ -66,13 +73,13 @@ def read_text(path: Path) -> str:
 
 
 def parse_json(content: str | bytes) -> Any:
-    """The document of a JSON text.
+    """The document of a JSON text, whatever mark an editor put before it.
 
     Raises:
         ValueError: if it is none, or is nested too deeply to be one of ours.
     """
     try:
-        document = json.loads(content)
+        document = json.loads(content.removeprefix("\ufeff") if isinstance(content, str) else content)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     level, deep = [document], 0
@@ -96,13 +103,13 @@ def parse_yaml(text: str, loader: type[yaml.BaseLoader] | type[yaml.SafeLoader] 
     anything is made of them.
 
     Raises:
-        ValueError: if it is none, or is too deep or too large to be one of ours.
+        ValueError: if it is none (`NoYaml`), or is too deep or too large to be one of ours.
     """
     try:
         reader = loader(text)
         node = reader.get_single_node()
     except yaml.YAMLError as error:
-        raise ValueError(reason(error)) from error
+        raise NoYaml(reason(error)) from error
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if node is None:

@@ -25,7 +25,7 @@ for _name, _target, _summary in (
     (
         "kernel_softmax",
         "predictors:KernelSoftmax",
-        "Softmax times a Gaussian round the peak, renormalised (kernel soft-argmax: Lee et al., SFNet, CVPR 2019).",
+        "Softmax of the map times a Gaussian round its peak (kernel soft-argmax: Lee et al., SFNet, CVPR 2019).",
     ),
     (
         "upsampled_argmax",

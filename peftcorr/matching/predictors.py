@@ -152,16 +152,20 @@ class Softargmax(Predictor):
 
 
 class KernelSoftmax(Predictor):
-    """Softmax times a Gaussian round the peak, renormalised (kernel soft-argmax: Lee et al., SFNet, CVPR 2019)."""
+    """Softmax of the map times a Gaussian round its peak (kernel soft-argmax: Lee et al., SFNet, CVPR 2019)."""
 
     class Config(Predictor.Config):
-        """Options of ``kernel_softmax``; sigma and beta default to SD4Match's and INSID3's 7 and 1 / 0.04."""
+        """Options of ``kernel_softmax``; sigma and beta default to SD4Match's and INSID3's 7 and 1 / 0.04.
+
+        Both systems multiply the similarities by the Gaussian (``kernel_on: scores``), and their constants hold for
+        that formula alone: on the weights the same pair loses several points of PCK.
+        """
 
         sigma: float = Field(default=7.0, gt=0, description="of the Gaussian, in patches")
         beta: float = Field(default=25.0, gt=0, description="the map is multiplied by it before the softmax")
         kernel_on: Literal["weights", "scores"] = Field(
-            default="weights",
-            description="what the Gaussian multiplies: the softmax's weights, or the similarities before it",
+            default="scores",
+            description="what the Gaussian multiplies: the similarities before the softmax, or its weights",
         )
 
     config: Config

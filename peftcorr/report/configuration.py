@@ -134,8 +134,11 @@ def _name(configurations: Sequence[Configuration]) -> None:
         rests = option_labels([_rest(firsts[index]) for index in group], fewest=True)
         for index, text in zip(group, rests, strict=True):
             limit = pair_limit(firsts[index])
-            note = "" if limit is None else f"limited to {limit:,} pairs"
-            configurations[index].label = with_options(method(firsts[index]), shown[index], text, note)
+            notes = [
+                "" if limit is None else f"limited to {limit:,} pairs",
+                "no validation: last step" if firsts[index].unselected else "",
+            ]
+            configurations[index].label = with_options(method(firsts[index]), shown[index], text, *notes)
     for group in groups_of((c.label, *row) for c, row in zip(configurations, beside, strict=True)):
         for index in group if len(group) > 1 else ():
             configurations[index].label += f" [{firsts[index].run_id}]"

@@ -70,6 +70,7 @@ class Record(BaseModel):
     what made them.
     `leakage` is by "<dataset>/<split>" like `scores`; it is null for a run that trained on nothing.
     `retry` is true of a failure that was the machine's, not the recipe's: the same command tries again.
+    `unselected` is true of a run that trained without a validation split: its last step was kept, whatever it is worth.
     `protocol` is the definition that `scores` follow; the learning rate and step were chosen by peftcorr's.
     """
 
@@ -98,6 +99,7 @@ class Record(BaseModel):
     tracking: dict[str, dict[str, TrackingScores]] = Field(default={}, exclude_if=lambda value: not value)
     validation: list[ValidationPoint] = []
     best_step: Count | None = None
+    unselected: bool = Field(default=False, exclude_if=lambda value: not value)
     learning_rate: float | None = None
     learning_rate_search: list[SearchPoint] = []
     leakage: dict[str, Leakage] | None = None

@@ -276,3 +276,12 @@ def test_embedded_weights_come_before_the_hub() -> None:
     assert backbone.total_parameters() <= 3_000_000
     with torch.no_grad():
         assert backbone.features(torch.zeros(1, 3, 128, 128)).isfinite().all()
+
+
+def test_a_mark_before_the_configuration_is_no_part_of_it(tmp_path: Path) -> None:
+    plain, marked = (save_weights(Small, tmp_path / name) for name in ("plain", "marked"))
+    path = marked / "config.json"
+    path.write_text("\ufeff" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert torch.equal(build(Small, marked).features(images()), build(Small, plain).features(images()))
+    path.write_text("\ufeff{", encoding="utf-8")
+    assert "config.json cannot be read" in refusal(Small, marked)

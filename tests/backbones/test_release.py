@@ -303,8 +303,8 @@ def _bytes(content: bytes) -> Callable[[Path], object]:
     [
         (_pickled({"cls_token": Payload()}), "holds pickled objects other than tensors"),
         (_pickled({"teacher": {"backbone.cls_token": torch.zeros(2)}}), "is no state dict (tensors by name)"),
-        (_bytes(b"\n<!DOCTYPE html>\n<html><title>Sign in</title></html>"), "is an HTML page: fetch"),
-        (_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"), "Git LFS leaves"),
+        (_bytes(b"\n<!DOCTYPE html>\n<html><title>Sign in</title></html>"), ": it is a web page:"),
+        (_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"), "a pointer of Git LFS"),
         (_bytes(b""), "fetch the file again"),
         (_bytes(b"PK\x03\x04"), "fetch the file again"),
     ],

@@ -164,8 +164,8 @@ def _half(path: Path) -> object:
 
 WRONG = [
     (Path.unlink, "there is no {name} in it"),
-    (_page, "{name} is an HTML page: fetch the file again"),
-    (_pointer, "{name} is the pointer that Git LFS leaves"),
+    (_page, "{name}: it is a web page"),
+    (_pointer, "{name}: it is a pointer of Git LFS"),
     (_half, "{name} "),
     (_code, "{name} holds pickled objects other than tensors"),
 ]

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from accelerate.state import AcceleratorState, GradientState
+from PIL import Image
 
 from peftcorr.cli import main
 from peftcorr.data.published.catalogue import CATALOGUE, Figures
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
+from tests.data.layouts.test_points import table, write
 from tests.file_server import serving
 from tests.published_archives import (
     ap10k_archives,
@@ -25,6 +27,7 @@ from tests.published_archives import (
     willow_archive,
 )
 from tests.published_layouts import ap10k_seen
+from tests.small_folder import write_folder
 
 SMALL = Figures(pairs=12, categories=2, images=6, keypoints=48)
 
@@ -203,9 +206,48 @@ def test_check_of_a_folder_of_ones_own(
     out = capsys.readouterr().out
     assert row(out, "test") == ["test", "12", "2", "6", "48", "0", "0"]
     assert "there are no published figures to compare with" in out
-    assert main([*arguments, "--set", "layout=small"]) == 1, "no split"
+    (spair_root / "Layout" / "large").rename(spair_root / "Layout" / "small")
+    assert main(arguments) == 1, "no split"
+    out = " ".join(capsys.readouterr().out.split())
+    assert "has no split. Lists are" in out
+    assert "Layout/small is there: --set dataset.layout=small." in out
+    for text in ("dataset.layout=small", "layout=small"):
+        assert main([*arguments, "--set", text]) == 0
     assert main([*arguments, "--set", "layot=small"]) == 2
     assert "layot" in capsys.readouterr().err
+
+
+def test_check_draws_a_contact_sheet(cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, picture = write_folder(tmp_path / "pets", 3), tmp_path / "pictures" / "sheet.png"
+    arguments = ["data", "check", "pairs", "--data-root", str(root), "--picture", str(picture)]
+    assert main(arguments) == 0
+    assert f"{picture}: all 18 annotated images, the likeliest mistake first.\n" in capsys.readouterr().out
+    with Image.open(picture) as sheet:
+        assert (sheet.format, sheet.size) == ("PNG", (8 * 244 + 8, 3 * 278 + 8))
+    (root / "Layout" / "large" / "val.txt").write_text("nothing\n", encoding="utf-8")
+    assert main(arguments) == 1
+    assert "all 12 annotated images" in capsys.readouterr().out
+    assert main([*arguments[:-1], str(root)]) == 2
+    assert f"Cannot write {root}: " in capsys.readouterr().err
+
+
+def test_keypoints_that_no_run_takes_are_drawn(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write(tmp_path / "pets", table().replace("26.5,8", "260,8"))
+    arguments = [
+        "data",
+        "check",
+        "points",
+        "--data-root",
+        str(root),
+        "--picture",
+        str(tmp_path / "sheet.png"),
+    ]
+    assert main(arguments) == 1
+    out = capsys.readouterr().out
+    assert "keypoints lie outside of their images" in out
+    assert "all 3 annotated images, the likeliest mistake first" in out
 
 
 def test_a_split_that_is_not_there(cache: Path, spair_root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import struct
 import tempfile
 import zlib
@@ -174,9 +175,13 @@ def test_predictions_in_the_padding_are_clipped_to_the_image() -> None:
     assert stretched.to_original([[300, 300]]).tolist() == [[600.5, 450.25]]
 
 
-def test_points_of_the_wrong_shape_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(\.\.\., 2\)"):
-        Frame(4, 3, 2).to_input([1.0, 2.0, 3.0])
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (3,), (5, 1), (5, 3), (2, 5)])
+def test_points_are_pairs_of_x_and_y(shape: tuple[int, ...]) -> None:
+    frame = Frame(width=40, height=30, size=20)
+    for move in (frame.to_input, frame.to_original):
+        with pytest.raises(ValueError, match=re.escape(f"points must be (..., 2), not {shape}")):
+            move(np.zeros(shape))
+    assert frame.to_input(np.zeros((0, 2))).shape == (0, 2)
 
 
 @pytest.mark.parametrize("mode", ["stretch", "pad"])

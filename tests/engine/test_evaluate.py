@@ -115,6 +115,16 @@ def test_many_queries_are_matched_in_parts(
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
+def test_points_are_moved_to_the_original_in_parts(
+    photographs: Path, small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, backbone = load_split(photographs, tmp_path, "test"), build(Small, small_weights)
+    expected, _ = evaluate(split, backbone)
+    for chunk in (1, 7, len(split.data)):
+        monkeypatch.setattr("peftcorr.engine.evaluate._CHUNK", chunk)
+        np.testing.assert_array_equal(evaluate(split, backbone)[0], expected)
+
+
 def test_kept_prefixes_change_no_prediction(photographs: Path, small_weights: Path, tmp_path: Path) -> None:
     split, backbone = load_split(photographs, tmp_path, "test"), build(Small, small_weights)
     expected, _ = evaluate(split, backbone)

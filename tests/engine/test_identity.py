@@ -149,7 +149,7 @@ def test_nothing_of_the_machine_enters(
     )
     other = Desk(tmp_path / "two", copied(weights, tmp_path / "renamed weights"), {"pairs": root})
     other.output, other.cache = tmp_path / "results", tmp_path / "kept"
-    monkeypatch.setattr("peftcorr.data.identity.processors", lambda: 7)
+    monkeypatch.setattr("peftcorr.data.per_file.processors", lambda: 7)
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     monkeypatch.chdir(root)

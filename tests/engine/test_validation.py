@@ -10,7 +10,7 @@ import pytest
 
 from peftcorr.engine.evaluate import Predicted, Split
 from peftcorr.engine.train import validation_pck
-from peftcorr.engine.tuning import OTHERS, Setting, tune
+from peftcorr.engine.tuning import OTHERS, RADII, TEMPERATURES, Setting, grid, tune
 from peftcorr.engine.validation import split_pck
 from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.pck import PCK
@@ -86,3 +86,28 @@ def test_predictors_are_not_chosen_by_hidden_keypoints(
     found = tune(source, evaluator, bench, [Setting(radius=1, temperature=5.0)], [0.1])
     assert [pck["0.1"] for pck in found.by_label().values()] == [pytest.approx(expected(hiding))] * 5
     assert found.n_keypoints == hiding.data.n_visible
+
+
+def test_the_grid_is_the_one_that_the_window_was_chosen_on() -> None:
+    """`leaderboard/window.md` has it; a setting more or less, and ``tuned`` is another predictor."""
+    assert RADII == (0, 1, 2, 3, 4, 5, 6, 7)
+    assert TEMPERATURES == (5, 10, 20, 30, 40, 60, 80, 100, 150, 200)
+    assert OTHERS == ("argmax", "upsampled_argmax", "softargmax", "kernel_softmax")
+    assert len(grid(RADII, TEMPERATURES)) == 1 + 7 * 10
+
+
+def test_a_grid_has_every_setting_once_in_order() -> None:
+    def settings(*given: Any) -> list[tuple[int, float]]:
+        return [(setting.radius, setting.temperature) for setting in grid(*given)]
+
+    assert settings([2, 1, 2], [40, 5.5]) == [(1, 5.5), (1, 40), (2, 5.5), (2, 40)]
+    assert settings([0, 1], [40, 5]) == [(0, 5), (1, 5), (1, 40)]
+    assert settings([0], [40]) == [(0, 40)]
+
+
+@pytest.mark.parametrize(
+    "wrong", [([], [1]), ([1], []), ([-1], [1]), ([1], [0]), ([1], [-1, 5]), ([1], [np.inf]), ([1], [np.nan])]
+)
+def test_an_impossible_grid_is_refused(wrong: Any) -> None:
+    with pytest.raises(PeftCorrError, match="--radius of 0 or more and --temperature above 0"):
+        grid(*wrong)

@@ -11,7 +11,7 @@ import yaml
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.files import read_json, sha256
-from peftcorr.files.reading import parse_json, parse_yaml, read_bytes
+from peftcorr.files.reading import MARK, parse_json, parse_yaml, read_bytes
 
 LAUGHS = "a0: &a0 [ha, ha, ha, ha, ha, ha, ha, ha, ha, ha]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
@@ -93,6 +93,12 @@ def test_aliases_of_a_sane_recipe_are_read() -> None:
 def test_json_without_end_is_refused(content: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_json(content)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', b'{"a": 1}'])
+def test_a_mark_before_json_is_no_part_of_it(text: Any) -> None:
+    mark = "\ufeff" if isinstance(text, str) else MARK
+    assert parse_json(mark + text) == parse_json(text)
 
 
 def test_json_of_ours_is_read() -> None:

@@ -34,7 +34,7 @@ def softargmax(beta: float = 20.0) -> Predictor:
     return Softargmax(Softargmax.Config(beta=beta))
 
 
-def kernel(sigma: float = 7.0, beta: float = 25.0, kernel_on: str = "weights") -> Predictor:
+def kernel(sigma: float = 7.0, beta: float = 25.0, kernel_on: str = "scores") -> Predictor:
     return KernelSoftmax(KernelSoftmax.Config(sigma=sigma, beta=beta, kernel_on=kernel_on))  # type: ignore[arg-type]
 
 
@@ -142,15 +142,15 @@ def test_a_gaussian_round_the_peak(seed: int, kernel_on: str, sigma: float, beta
 def test_a_kernel_on_the_weights_fades_a_second_peak_out() -> None:
     values = peaked(1, 1, 6, 30)
     values[4, 28] = 0.999
-    near = kernel(2.0).predict(values, STRIDE)
+    near = kernel(2.0, kernel_on="weights").predict(values, STRIDE)
     assert near.tolist() == pytest.approx(argmax().predict(values, STRIDE).tolist(), abs=0.1)
     assert softargmax().predict(values, STRIDE)[0] > 150
 
 
 def test_a_kernel_on_the_scores_leaves_far_cells_the_weight_of_a_similarity_of_nought() -> None:
     values = 0.1 * peaked(0, 0, 20, 20)
-    assert kernel(1.0).predict(values, STRIDE)[0] < 20
-    assert kernel(1.0, kernel_on="scores").predict(values, STRIDE)[0] > 100
+    assert kernel(1.0, kernel_on="weights").predict(values, STRIDE)[0] < 20
+    assert kernel(1.0).predict(values, STRIDE)[0] > 100
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_labels_name_the_options() -> None:
     )
     assert label("softargmax", Softargmax.Config(beta=0.5)) == "softargmax(beta=0.5)"
     assert (
-        label("kernel_softmax", KernelSoftmax.Config()) == "kernel_softmax(sigma=7,beta=25,kernel_on=weights)"
+        label("kernel_softmax", KernelSoftmax.Config()) == "kernel_softmax(sigma=7,beta=25,kernel_on=scores)"
     )
 
 

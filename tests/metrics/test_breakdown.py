@@ -57,14 +57,32 @@ def test_the_curve_rises_and_meets_the_scores(found: Breakdown) -> None:
 
 
 def test_hidden_points_are_in_no_group(rows: list[Row]) -> None:
-    """Their truth is no place in the image: with them everything is as without them."""
-    shown = [{**one, "target_occluded": False} for one in rows]
+    """Their truth is no place in the image: with them, and with a pair of them alone, everything is as without."""
+    sides = [
+        row(pair=900, pair_id="900", keypoint_id=f"{side}_eye", truth_x=x)
+        for side, x in (("left", 1.0), ("right", 9.0))
+    ]
+    shown = [{**one, "target_occluded": False} for one in [*rows, *sides]]
     hidden = [
         {**one, "target_occluded": True, "keypoint_id": f"h{one['keypoint_id']}", "prediction_x": 900.0}
         for one in rows[::3]
     ]
+    hidden += [
+        row(
+            pair=pair,
+            pair_id=str(pair),
+            keypoint_id="left_eye",
+            truth_x=1.0,
+            prediction_x=9.0,
+            target_occluded=True,
+        )
+        for pair in (900, 901)
+    ]
     whole, alone = (breakdown("farm", table(part), ALPHAS) for part in ([*shown, *hidden], shown))
-    assert whole.whole.n_keypoints == alone.whole.n_keypoints == len(rows)
+    assert whole.whole.n_keypoints == alone.whole.n_keypoints == len(shown)
+    assert whole.whole.n_pairs == alone.whole.n_pairs
+    assert whole.sides == alone.sides
+    assert (whole.sides[0].mirrored, whole.sides[0].confused) == (2, 1)
     assert np.array_equal(whole.curve, alone.curve)
     for factor, groups in alone.factors.items():
         for one, other in zip(groups, whole.factors[factor], strict=True):

@@ -151,6 +151,13 @@ def test_splits_that_only_one_has_are_left_out_and_none_in_common_is_an_error() 
         found(rows, more[len(rows) :])
 
 
+def test_a_small_category_leaves_the_pooled_differences_alone_with_an_interval() -> None:
+    rows = drawn(0, {"cat": 3, "dog": 8})
+    for one in found(rows, better(rows, 0.5)):
+        pooled = one.aggregate in ("per_keypoint", "per_image")
+        assert ((one.interval is None), (one.p_value is None)) == (not pooled, not pooled)
+
+
 def test_three_images_give_a_difference_without_interval() -> None:
     rows = drawn(0, {"cat": 3})
     for one in found(rows, better(rows, 0.5)):

@@ -209,7 +209,9 @@ def test_predictions_without_sizes_say_what_to_do(column: str, how: str) -> None
         table = table.drop_columns([column])
     kind = column.partition("_")[0]
     reason = {"target": "run again", "reference": "box, image or keypoints"}[kind]
-    with pytest.raises(PeftCorrError, match=rf"'sd4match' needs {kind}_width.*spair-like/test.*") as caught:
+    with pytest.raises(
+        PeftCorrError, match=rf"needs {kind}_width and {kind}_height, but .*spair-like/test"
+    ) as caught:
         score_predictions(table, ALPHAS, PRESETS["sd4match"])
     assert "score them with peftcorr, dift, geoaware" in str(caught.value)
     assert reason in str(caught.value)

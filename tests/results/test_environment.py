@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -111,3 +112,14 @@ def test_peak_memory_without_proc_falls_back(monkeypatch: pytest.MonkeyPatch) ->
     with PeakMemory() as peak:
         pass
     assert peak.read() > 10_000_000
+
+
+def test_the_peak_is_in_bytes_wherever_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux's table says kB and means KiB; `getrusage` counts these too, but bytes on macOS."""
+    monkeypatch.setattr("peftcorr.results.environment._from_proc", lambda table, key: "  12 kB")
+    assert PeakMemory().read() == 12 * 1024
+    monkeypatch.setattr("peftcorr.results.environment._from_proc", lambda table, key: None)
+    monkeypatch.setattr("resource.getrusage", lambda who: SimpleNamespace(ru_maxrss=7000))
+    for platform, peak in (("linux", 7000 * 1024), ("darwin", 7000)):
+        monkeypatch.setattr(sys, "platform", platform)
+        assert PeakMemory().read() == peak

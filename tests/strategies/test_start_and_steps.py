@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from peftcorr.backbones.dinov2 import Dinov2
+from peftcorr.errors import PeftCorrError
 from tests.small_models import FAMILY, Small, build, images, save_weights
 from tests.strategies.adapting import INJECTED, TRAINED, acts_on_keys_alone, adapt, take_steps
 
@@ -97,6 +98,14 @@ def test_only_the_chosen_blocks_are_adapted(
         assert torch.equal(backbone.prefix(images(), first).tokens, before)
         assert not torch.equal(backbone.prefix(images(), first + 1).tokens, before)
         assert not torch.equal(backbone.features(images()), features)
+
+
+@pytest.mark.parametrize("index", [3, -4, 100])
+def test_a_block_that_is_not_there_is_named(small_weights: Path, index: int) -> None:
+    with pytest.raises(
+        PeftCorrError, match=f"strategy.blocks has {index}, but this backbone has blocks 0 to 2"
+    ):
+        adapt(small_weights, "lora", blocks=[0, index])
 
 
 def take_steps_on(backbone: Dinov2) -> None:

@@ -68,6 +68,13 @@ def test_initialisation_is_uniform_by_the_size_of_a_patch(small_weights: Path) -
         assert tokens.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
 
 
+def test_the_bound_of_a_base_model() -> None:
+    """Patches of 16 and a width of 768, whose sum is no union of bits."""
+    bound = math.sqrt(6 / (3 * 16 * 16 + 768))
+    found = Prompts(64, 768, patch=16, leading=1, dropout=0.0).tokens.abs().max().item()
+    assert 0.999 * bound < found <= bound
+
+
 def with_rotary_positions(kind: str) -> tuple[nn.Module, dict[str, Any], int]:
     """A block with rotary positions of 16 patches, what it takes besides tokens, and its leading tokens."""
     torch.manual_seed(0)

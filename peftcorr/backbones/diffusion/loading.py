@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from peftcorr.backbones.loading import (
     load_whole,
     read_configuration,
 )
+from peftcorr.backbones.marked import readable
 from peftcorr.errors import PeftCorrError, reason
 from peftcorr.files import sha256
 
@@ -66,7 +66,11 @@ def load_diffusers(model_class: type[Any], settings: Mapping[str, Any], folder: 
     found = read_configuration(folder, model_class.load_config)
     entries = {key: found.get(key, defaults[key].default) for key in settings}
     check_settings(folder, entries, settings)
-    load = partial(model_class.from_pretrained, folder, use_safetensors=True, local_files_only=True)
+
+    def load(**more: Any) -> Any:
+        with readable(folder) as place:
+            return model_class.from_pretrained(place, use_safetensors=True, local_files_only=True, **more)
+
     return load_whole(
         f"--weights {folder}: diffusion_pytorch_model.safetensors", load, torch_dtype=torch.float32
     )
@@ -84,7 +88,8 @@ def load_text_encoder(settings: Mapping[str, Any], folder: Path) -> tuple[nn.Mod
     """
     model = load_transformers(transformers.CLIPTextModel, settings, folder / "text_encoder")
     try:
-        tokenizer = transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        with readable(folder / "tokenizer") as place:
+            tokenizer = transformers.CLIPTokenizer.from_pretrained(place, local_files_only=True)
     except Exception as error:
         raise PeftCorrError(
             f"--weights {folder / 'tokenizer'}: the tokenizer cannot be read ({reason(error)})."

@@ -14,8 +14,9 @@ from pydantic import Field
 from peftcorr.data.arrow import Row, cached_table, told, write_once
 from peftcorr.data.base import DatasetSource, PairDataset
 from peftcorr.data.image_files import ImageFiles
-from peftcorr.data.layouts.coco_annotation import Instance
-from peftcorr.errors import PeftCorrError
+from peftcorr.data.layouts.instance import Instance
+from peftcorr.errors import PeftCorrError, visible
+from peftcorr.files.reading import read_text
 
 DrawnPair = tuple[str, Instance, Instance]  # category of the pair, source, target
 
@@ -23,9 +24,9 @@ DrawnPair = tuple[str, Instance, Instance]  # category of the pair, source, targ
 class DrawnSource(DatasetSource):
     """A dataset whose pairs are drawn from annotated images.
 
-    The pairs of a split are written beside the Arrow cache, one a line: category, source and target with tabs between.
-    The SHA-256 of that file stands in the recipe of every record, and a recipe is refused where the draw gives
-    another list.
+    The pairs of a split are written beside the Arrow cache, one a line: category, source and target with tabs between,
+    and the pair's name where an image has several objects. The SHA-256 of that file stands in the recipe of every
+    record, and a recipe is refused where the draw gives another list.
     """
 
     class Config(DatasetSource.Config):
@@ -38,10 +39,13 @@ class DrawnSource(DatasetSource):
 
     config: Config
     shared: int  # keypoints that the two images of a pair must have in common
+    image_field = "file_name"  # what the annotation calls the name of an image
 
     @abstractmethod
-    def drawn(self, split: str) -> list[DrawnPair]:
+    def drawn(self, split: str, notes: list[str]) -> list[DrawnPair]:
         """Read the annotation and draw the pairs of a split.
+
+        What it leaves out or makes up it tells in `notes`, a sentence each.
 
         Raises:
             PeftCorrError: if a file is missing or malformed, naming the file and the field.
@@ -63,6 +67,10 @@ class DrawnSource(DatasetSource):
         """The checksum of each split's list of pairs."""
         return {"pair_lists": {split: self._list(split)[1] for split in self.splits()}}
 
+    def keypoints_at(self, split: str, side: str, pair: str, image: str) -> str:
+        """The annotation of the split."""
+        return f"{self.annotation(split)}: keypoints"
+
     def load(self, split: str) -> PairDataset:
         """Read or draw a split; s is the longer side of the target's annotated box.
 
@@ -77,7 +85,18 @@ class DrawnSource(DatasetSource):
                 f"pair have {self.shared} annotated keypoints in common."
             )
         write_once(self.cache / "pair_lists", self.name, f"-{split}-{checksum[:12]}.tsv", text)
-        return PairDataset(self.name, split, self.image_root(split), self._table(split))
+        notes = tuple(self.notes(split))
+        return PairDataset(self.name, split, self.image_root(split), self._table(split), notes)
+
+    def notes(self, split: str) -> list[str]:
+        """What was left out or made up when the table of a split was made, a sentence each.
+
+        Raises:
+            PeftCorrError: as `load`.
+        """
+        self._table(split)
+        path = self._notes_path(split)
+        return read_text(path).splitlines() if path.is_file() else []
 
     def _table(self, split: str) -> datasets.Dataset:
         assert self.root is not None
@@ -86,8 +105,8 @@ class DrawnSource(DatasetSource):
     def _list(self, split: str) -> tuple[bytes, str]:
         """The pairs of a split, one a line (none if there is no pair), and the checksum that the recipe agrees to."""
         table = self._table(split)
-        columns = [table[name][:] for name in ("category", "source_image", "target_image")]
-        text = "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True)).encode()
+        columns = [table[name][:] for name in ("category", "source_image", "target_image", "pair_id")]
+        text = "".join(_line(*row) for row in zip(*columns, strict=True)).encode()
         checksum = hashlib.sha256(text).hexdigest()
         expected = (self.config.pair_lists or {}).get(split, checksum)
         if expected != checksum:
@@ -98,19 +117,35 @@ class DrawnSource(DatasetSource):
         return text, checksum
 
     def _rows(self, split: str) -> Iterator[Row]:
-        pairs, files = self.drawn(split), ImageFiles(self.image_root(split))
+        notes: list[str] = []
+        pairs, files = self.drawn(split, notes), ImageFiles(self.image_root(split))
         for image in sorted({instance.image for _, *both in pairs for instance in both}):
             if problem := files.missing(image):
-                raise PeftCorrError(f"{self.annotation(split)}: file_name {problem}")
+                raise PeftCorrError(f"{self.annotation(split)}: {self.image_field} {problem}")
+        path = self._notes_path(split)
+        write_once(path.parent, path.name, "", "".join(f"{visible(note)}\n" for note in notes).encode())
         for pair in told(pairs, self.progress):
             yield _row(*pair)
+
+    def _notes_path(self, split: str) -> Path:
+        return self.cache / "notes" / f"{split}-{self.stamp(split)}.txt"
+
+
+def _line(category: str, source: str, target: str, pair: str) -> str:
+    """A pair as its list has it."""
+    named = () if pair == _pair_id(category, source, target) else (pair,)
+    return "\t".join((category, source, target, *named)) + "\n"
+
+
+def _pair_id(category: str, source: str, target: str) -> str:
+    return f"{source}-{target}:{category}"
 
 
 def _row(category: str, source: Instance, target: Instance) -> Row:
     names = [name for name in source.keypoints if name in target.keypoints]
     x1, y1, x2, y2 = target.box
     return {
-        "pair_id": f"{source.image}-{target.image}:{category}",
+        "pair_id": _pair_id(category, source.label, target.label),
         "category": category,
         "source_image": source.image,
         "target_image": target.image,

@@ -10,7 +10,8 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from peftcorr.errors import PeftCorrError, shown
-from peftcorr.files.reading import read_bytes
+from peftcorr.files.reading import MARK, read_bytes
+from peftcorr.files.signatures import HEAD, what_it_is
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -72,7 +73,7 @@ def read_json(model: type[M], path: Path) -> M:
     Raises:
         PeftCorrError: if the file cannot be read or a field is wrong, naming both.
     """
-    content = read_bytes(path)
+    content = read_bytes(path).removeprefix(MARK)
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
@@ -89,6 +90,8 @@ def problem(error: ValidationError, content: bytes = b"") -> str:
     first = error.errors(include_url=False)[0]
     kind, found = first["type"], first["input"]
     if kind == "json_invalid":
+        if what := what_it_is(content[:HEAD]):
+            return f"not valid JSON: {what}"
         try:
             content.decode("utf-8")
         except UnicodeDecodeError as wrong:

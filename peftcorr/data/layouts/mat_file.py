@@ -14,6 +14,7 @@ from scipy.io import loadmat, whosmat
 
 from peftcorr.errors import PeftCorrError, reason
 from peftcorr.files.reading import read_bytes
+from peftcorr.files.signatures import HEAD, what_it_is
 
 _INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _NUMBERS = {"double", "single", "logical"} | _INTEGERS
@@ -44,7 +45,10 @@ def read_numbers(path: Path, variable: str) -> NDArray[np.float64]:
         else:
             content = {}
     except Exception as error:  # scipy raises errors of a dozen kinds on damaged files
-        raise PeftCorrError(f"{path} is no readable MATLAB file ({reason(error)}).") from error
+        what = what_it_is(raw[:HEAD])
+        raise PeftCorrError(
+            f"{path} is no readable MATLAB file{f': {what}' if what else f' ({reason(error)})'}."
+        ) from error
     if kinds - _NUMBERS:
         raise PeftCorrError(f"{path}: {variable} holds {min(kinds - _NUMBERS)} values; it must hold numbers.")
     if variable not in content:

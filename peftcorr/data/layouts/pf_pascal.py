@@ -18,12 +18,13 @@ from pydantic import BaseModel, Field
 
 from peftcorr.data.arrow import Row, cached_table, scan, stamp, told
 from peftcorr.data.base import DatasetSource, PairDataset, Progress, given_folder
+from peftcorr.data.exif import STORED
 from peftcorr.data.image_files import ImageFiles
-from peftcorr.data.images import stored_size
+from peftcorr.data.images import read_header
 from peftcorr.data.layouts.fields import LARGEST
 from peftcorr.data.layouts.mat_file import read_numbers, shape_of
 from peftcorr.data.layouts.pf_pascal_list import COORDINATES, ListedPair, find_list, read_list
-from peftcorr.data.layouts.spair import SPLITS
+from peftcorr.data.splits import SPLITS, words
 from peftcorr.errors import PeftCorrError
 from peftcorr.files.reading import read_bytes
 
@@ -82,6 +83,10 @@ class PfPascal(DatasetSource):
         """Splits that have a list."""
         return [split for split in SPLITS if find_list(self._root, split) is not None]
 
+    def looked_for(self) -> str:
+        """The published lists."""
+        return f"Lists are {self._root / 'image_pairs'}/<split>_pairs.csv ({words()})."
+
     def load(self, split: str) -> PairDataset:
         """Read a split; s is the longer side of the target's image, or of its annotated box.
 
@@ -116,7 +121,7 @@ class _Reader:
         self.annotations = folder / "Annotations"
         self.from_list = self.listed[0][1].XA is not None and not annotated
         self.by_box = by_box
-        self._stored_size, self._numbers = cache(stored_size), cache(read_numbers)
+        self._header, self._numbers = cache(read_header), cache(read_numbers)
 
     def rows(self, progress: Progress | None) -> Iterator[Row]:
         """Yield the pairs; of a list with ``flip`` each once."""
@@ -132,7 +137,8 @@ class _Reader:
         for column, name in zip(("source_image", "target_image"), images, strict=True):
             if problem := self.files.missing(name):
                 raise PeftCorrError(f"{where}: {column} {problem}")
-        sizes = [self._stored_size(self.files.root / name) for name in images]
+        headers = [self._header(self.files.root / name) for name in images]
+        sizes = [header.size for header in headers]
         mats = [self.annotations / pair.category / f"{Path(name).stem}.mat" for name in images]
         if self.from_list:
             listed = [np.array(getattr(pair, name), dtype=np.float64) for name in COORDINATES]
@@ -142,8 +148,10 @@ class _Reader:
         else:
             points, ids = self._annotated(where, mats)
             places = [f"{mat}: kps" for mat in mats]
-        for place, size, found in zip(places, sizes, points, strict=True):
-            _require_inside(place, size, found)
+        for place, header, found in zip(places, headers, points, strict=True):
+            # Of a photograph that is stored turned the keypoints may tell the frame: see `exif`.
+            side = max(header.size)
+            _require_inside(place, header.size if header.orientation == STORED else (side, side), found)
         boxes = [self._box(where, mat) for mat in mats] if self.by_box else [np.empty(0), np.empty(0)]
         source, target = map(to_image, points, sizes)
         source_box, box = map(to_image, boxes, sizes)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from itertools import product
 from pathlib import Path, PurePosixPath
@@ -11,10 +9,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from peftcorr.data.layouts.csv_file import NUMBER, read_rows
 from peftcorr.data.layouts.fields import Coordinate, Name, problem, require_equal_counts
-from peftcorr.data.layouts.spair import WORDS
+from peftcorr.data.splits import WORDS
 from peftcorr.errors import PeftCorrError
-from peftcorr.files.reading import read_text
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -23,7 +21,6 @@ CLASSES = (
 COORDINATES = ("XA", "YA", "XB", "YB")
 
 _FOLDERS = ("image_pairs", ".", "PF-dataset-PASCAL")
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?|[+-]?(nan|inf)", re.ASCII | re.IGNORECASE)
 
 
 def _file_name(value: object) -> object:
@@ -36,7 +33,7 @@ def _numbers(value: object) -> object:
         return value
     parts = [part.strip() for part in value.split(";")]
     # What is no number goes on as text, which pydantic then refuses with its place in the list.
-    return [float(part) if _NUMBER.fullmatch(part) else part for part in parts]
+    return [float(part) if NUMBER.fullmatch(part) else part for part in parts]
 
 
 def _whole(value: object) -> object:
@@ -86,13 +83,10 @@ def read_list(path: Path) -> list[tuple[int, ListedPair]]:
     Raises:
         PeftCorrError: if the file cannot be read or a row is wrong, naming the line and the column.
     """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    try:
-        columns = tuple(name.strip() for name in next(reader, ()))
-        _require_columns(path, columns)
-        rows = [(reader.line_num, _row(path, reader.line_num, columns, row)) for row in reader if row]
-    except csv.Error as error:
-        raise PeftCorrError(f"{path}, line {reader.line_num}: no valid CSV ({error}).") from error
+    [(_, header), *rest] = read_rows(path) or [(1, [])]
+    columns = tuple(name.strip() for name in header)
+    _require_columns(path, columns)
+    rows = [(line, _row(path, line, columns, row)) for line, row in rest]
     if not rows:
         raise PeftCorrError(f"{path} lists no pair.")
     return rows

@@ -49,6 +49,10 @@ class PfWillow(DatasetSource):
         """``test`` alone: PF-Willow has nothing to train or to select on."""
         return ["test"]
 
+    def keypoints_at(self, split: str, side: str, pair: str, image: str) -> str:
+        """The ``.mat`` file beside the image."""
+        return f"{(self._folder / image).with_suffix('.mat')}: pts_coord"
+
     def load(self, split: str) -> PairDataset:
         """Read the pairs; s is the longer side of the box round the target's keypoints.
 

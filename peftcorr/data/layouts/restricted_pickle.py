@@ -12,9 +12,11 @@ import numpy as np
 
 from peftcorr.errors import PeftCorrError, reason
 from peftcorr.files.reading import opened
+from peftcorr.files.signatures import what_lies_at
 
 LARGEST = 16 << 30  # bytes of a file; what it holds comes to memory whole
 _KINDS = "buif"  # truth values and real numbers; above all no objects
+_TEXT = "S"  # bytes, of one length, as TAP-Vid stores encoded frames
 # What a dict may be keyed by. Hashing a tuple looks at all in it: 60 tuples that each hold the next one twice take for
 # ever, a million in one another end the interpreter. Of numbers, as many as one likes can be made with the same hash.
 _KEYS = (str, bytes)
@@ -32,7 +34,7 @@ _OPCODES = {getattr(pickle, name)[0] for name in _NAMES.split()}
 
 
 def load_arrays(path: Path, largest: int = LARGEST) -> Any:
-    """Read a pickle that holds dicts, lists, tuples, text, bytes, numbers and numpy arrays of numbers.
+    """Read a pickle that holds dicts, lists, tuples, text, bytes, numbers and numpy arrays of numbers or bytes.
 
     The keys of dicts are text or bytes.
 
@@ -61,7 +63,10 @@ def load_arrays(path: Path, largest: int = LARGEST) -> Any:
         raise
     except Exception as error:  # a damaged or hostile pickle makes the unpickler raise anything
         what = "an unknown code" if isinstance(error, KeyError) else reason(error)
-        raise PeftCorrError(f"{path} is no pickle of numpy arrays alone ({what}): get it again.") from error
+        known = what_lies_at(path)
+        raise PeftCorrError(
+            f"{path} is no pickle of numpy arrays alone{f': {known}' if known else f' ({what}): get it again'}."
+        ) from error
 
 
 class _ArrayUnpickler(pickle._Unpickler):
@@ -156,10 +161,12 @@ class _ArrayUnpickler(pickle._Unpickler):
 
 
 def _dtype(name: object, *flags: object) -> np.dtype[Any]:
-    """A dtype of numbers, in this machine's byte order."""
+    """A dtype of numbers in this machine's byte order, or of bytes."""
     if not isinstance(name, str) or len(name) > 8:
         raise pickle.UnpicklingError("a dtype without a name")
     dtype = np.dtype(name)
+    if dtype.kind == _TEXT and dtype.itemsize and name == f"{_TEXT}{dtype.itemsize}":
+        return dtype
     if dtype.kind not in _KINDS or dtype.itemsize > 16 or not dtype.isnative:
         raise pickle.UnpicklingError(f"an array of dtype {name}, not of this machine's numbers")
     return dtype

@@ -18,11 +18,10 @@ from peftcorr.data.base import FACTORS, DatasetSource, PairDataset, Progress, gi
 from peftcorr.data.image_files import ImageFiles
 from peftcorr.data.layouts.fields import single_name
 from peftcorr.data.layouts.spair_annotation import PairAnnotation, read_annotation
+from peftcorr.data.splits import SPLITS, WORDS, listed, place_of_split, words
 from peftcorr.errors import PeftCorrError, shown
 from peftcorr.files.reading import read_bytes, read_text
 
-SPLITS = ("trn", "val", "test")
-WORDS = {"trn": ("trn", "train"), "val": ("val",), "test": ("test",)}  # what files of other layouts call them
 _LOADER = "spair-1"  # raise it when the reader gives other values for the same files
 
 
@@ -43,6 +42,7 @@ class SpairFolder(DatasetSource):
         )
 
     config: Config
+    stray = 0.0
     archive_folder: str | None = None  # folder inside `root` that the published archive unpacks to
     published_as: str | None = None  # name whatever the folder's is
 
@@ -61,11 +61,26 @@ class SpairFolder(DatasetSource):
 
     def splits(self) -> list[str]:
         """Splits that have a layout file."""
-        return [split for split in SPLITS if self._layout_file(split).is_file()]
+        return [split for split in SPLITS if self._layout_file(split) is not None]
+
+    def looked_for(self) -> str:
+        """The lists of the option `layout`; those that are there instead."""
+        layout, folder = self.config.layout, self._folder / "Layout"
+        there = list(folder.glob("*/*.txt"))
+        other = next((path.parent.name for path in there if path.parent.name in ("large", "small")), None)
+        if other not in (None, layout):
+            instead = f"Layout/{other} is there: --set dataset.layout={other}"
+        else:
+            instead = f"there is {listed(there, self._folder) or 'no list'} instead"
+        return f"Lists are {folder / layout}/<split>.txt ({words()}); {instead}."
 
     def identity(self) -> dict[str, Any]:
         """The folder's name."""
         return {"folder": self.name}
+
+    def keypoints_at(self, split: str, side: str, pair: str, image: str) -> str:
+        """The pair's annotation file."""
+        return f"{self._annotations(split) / pair}.json: {'src' if side == 'source' else 'trg'}_kps"
 
     def load(self, split: str) -> PairDataset:
         """Read a split; the reference length s is the longer side of the target's bounding box.
@@ -74,18 +89,28 @@ class SpairFolder(DatasetSource):
             PeftCorrError: if a file is missing or malformed, naming the file and the field.
         """
         self.require_split(split)
-        annotations = self._folder / "PairAnnotation" / split
+        found = self._layout_file(split)
+        assert found is not None
+        layout, annotations = found[1], self._annotations(split)
         table = cached_table(
             self,
             self._folder,
             split,
-            stamp(_LOADER, read_bytes(self._layout_file(split)), [annotations], ".json"),
-            lambda: self._rows(self._layout_file(split), annotations),
+            stamp(_LOADER, read_bytes(layout), [annotations], ".json"),
+            lambda: self._rows(layout, annotations),
         )
         return PairDataset(self.name, split, self._images.root, table)
 
-    def _layout_file(self, split: str) -> Path:
-        return self._folder / "Layout" / self.config.layout / f"{split}.txt"
+    def _annotations(self, split: str) -> Path:
+        """The folder of a split's annotation: called as its list is, or by another of the split's words."""
+        found = self._layout_file(split)
+        names = [*([] if found is None else [found[0]]), *WORDS[split]]
+        folders = [self._folder / "PairAnnotation" / name for name in names]
+        return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+    def _layout_file(self, split: str) -> tuple[str, Path] | None:
+        folder = self._folder / "Layout" / self.config.layout
+        return place_of_split(split, lambda word: folder / f"{word}.txt")
 
     def _rows(self, layout: Path, annotations: Path) -> Iterator[Row]:
         for name in told(_pair_names(layout, annotations), self.progress):
@@ -108,6 +133,7 @@ class Spair71k(SpairFolder):
 
     archive_folder = "SPair-71k"
     published_as = "spair71k"
+    stray = 0.01
 
 
 def _pair_names(layout: Path, annotations: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""TAP-Vid DAVIS: points to be tracked through videos, as pairs of a query frame and every other frame to be scored."""
+"""TAP-Vid: points to be tracked through videos, as pairs of a query frame and every other frame to be scored."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ Ints = NDArray[np.int64]
 
 QUERY_STRIDE = 5  # frames
 _LOADER = "tapvid-1"  # raise it when the same tracks give other pairs
-_FILES = {"test": "tapvid_davis.pkl", "val": "tapvid_val.pkl"}
-_ARCHIVE_FOLDER = "tapvid_davis"
+_VAL = "tapvid_val.pkl"
 
 
 def sample_queries(occluded: NDArray[np.bool_], mode: QueryMode) -> tuple[Ints, Ints]:
@@ -49,17 +48,16 @@ def evaluated_frames(query_frames: Ints, frames: int, mode: QueryMode) -> NDArra
     return offset > 0 if mode == "first" else offset != 0
 
 
-class TapvidDavis(DatasetSource):
-    """TAP-Vid DAVIS point tracking (Doersch et al., 2022).
+class Tapvid(DatasetSource):
+    """One of TAP-Vid's sets.
 
-    The data root is the folder of ``tapvid_davis.pkl`` as published or the one that its archive was unpacked in.
-    Frames are at 256 x 256, the size that the metrics are defined at. A pair is a query frame and one other frame of
-    its video; its keypoints are all points queried there, those that the other frame hides included
-    (`target_occluded`).
+    The data root is the folder of the pickles as published or the one that their archive was unpacked in. Frames are at
+    256 x 256, the size that the metrics are defined at. A pair is a query frame and one other frame of its video; its
+    keypoints are all points queried there, those that the other frame hides included (`target_occluded`).
     """
 
     class Config(DatasetSource.Config):
-        """Options of ``tapvid_davis``."""
+        """Options of TAP-Vid's sets."""
 
         queries: QueryMode = Field(
             default="first", description="where tracks are queried and scored, as TAP-Vid names it"
@@ -70,24 +68,39 @@ class TapvidDavis(DatasetSource):
         )
 
     config: Config
+    registered: str  # name of the dataset
+    published: str  # what its pickles are called; * stands for the number of one of several
+    archive_folder: str  # what the published archive unpacks to
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)
-        self._folder = given_folder(root, "tapvid_davis", (_FILES["test"],), (_ARCHIVE_FOLDER,))
+        given = given_folder(root, self.registered)
+        folders = [
+            folder for folder in (given, given / self.archive_folder) if any(folder.glob(self.published))
+        ]
+        if not folders:
+            raise PeftCorrError(
+                f"The data root {root} has no {self.published}: mend --data-root {self.registered}=PATH."
+            )
+        self._folder = folders[0]
         if self.config.occlusion_threshold == "val" and "val" not in self.splits():
             raise PeftCorrError(
-                f"occlusion_threshold: val needs {self._folder / _FILES['val']}, videos other than the tested ones in "
-                "the format of tapvid_davis.pkl: put it there or give the threshold as a number."
+                f"occlusion_threshold: val needs {self._folder / _VAL}, videos other than the tested ones in the "
+                f"format of {self.published}: put it there or give the threshold as a number."
             )
 
     @property
     def name(self) -> str:
-        """``tapvid_davis-first`` or ``tapvid_davis-strided``, which are never compared."""
-        return f"tapvid_davis-{self.config.queries}"
+        """The dataset's name and ``first`` or ``strided``, which are never compared."""
+        return f"{self.registered}-{self.config.queries}"
 
     def splits(self) -> list[str]:
         """``test``, and ``val`` where there is a ``tapvid_val.pkl`` to choose the occlusion threshold on."""
-        return [split for split, file in _FILES.items() if (self._folder / file).is_file()]
+        return [split for split in ("test", "val") if self._files(split)]
+
+    def _files(self, split: str) -> list[Path]:
+        pattern = _VAL if split == "val" else self.published
+        return sorted(path for path in self._folder.glob(pattern) if path.is_file())
 
     def load(self, split: str) -> PairDataset:
         """Read a split; s is 256 pixels for every pair, so that PCK@(k/256) is the share within k pixels.
@@ -101,8 +114,8 @@ class TapvidDavis(DatasetSource):
             shared := read_tracks(folder).keys() & read_tracks(self._prepared("test")).keys()
         ):
             raise PeftCorrError(
-                f"{self._folder / _FILES['val']} holds the video {shown(min(shared))} of {_FILES['test']}: what the "
-                "threshold is chosen on must not be tested on."
+                f"{self._folder / _VAL} holds the video {shown(min(shared))} of {self.published}: what the threshold "
+                "is chosen on must not be tested on."
             )
         table = cached_table(
             self,
@@ -114,7 +127,7 @@ class TapvidDavis(DatasetSource):
         return PairDataset(self.name, split, folder, table)
 
     def _prepared(self, split: str) -> Path:
-        return prepare(self._folder / _FILES[split], self.cache, self.progress)
+        return prepare(self._files(split), self.cache, self.progress)
 
     def _rows(self, split: str, folder: Path) -> Iterator[Row]:
         found = False
@@ -124,9 +137,47 @@ class TapvidDavis(DatasetSource):
                 yield row
         if not found:
             raise PeftCorrError(
-                f"{self._folder / _FILES[split]} has no video with a visible point and a frame to find it in: "
-                "points and occluded leave nothing to score."
+                f"{self._files(split)[0]} has no video with a visible point and a frame to find it in: points and "
+                "occluded leave nothing to score."
             )
+
+
+class TapvidDavis(Tapvid):
+    """TAP-Vid DAVIS point tracking (Doersch et al., 2022)."""
+
+    registered = archive_folder = "tapvid_davis"
+    published = "tapvid_davis.pkl"
+
+
+class TapvidRgbStacking(Tapvid):
+    """TAP-Vid RGB-Stacking point tracking (Doersch et al., 2022).
+
+    50 rendered videos of a robot's arm, a list in one pickle.
+    """
+
+    registered = archive_folder = "tapvid_rgb_stacking"
+    published = "tapvid_rgb_stacking.pkl"
+
+
+class TapvidKinetics(Tapvid):
+    """TAP-Vid Kinetics point tracking (Doersch et al., 2022).
+
+    The pickles are those that TAP-Vid's own script makes of the videos.
+    """
+
+    registered = archive_folder = "tapvid_kinetics"
+    published = "*_of_*.pkl"
+
+
+class TapvidRobotap(Tapvid):
+    """RoboTAP point tracking (Vecerik et al., 2023).
+
+    265 videos of robots, in TAP-Vid's format.
+    """
+
+    registered = "tapvid_robotap"
+    archive_folder = "robotap"
+    published = "robotap_split*.pkl"
 
 
 def _pairs(video: str, tracks: Tracks, mode: QueryMode) -> Iterator[Row]:

@@ -1,9 +1,11 @@
-"""TAP-Vid's pickle of videos, taken apart once: frames as images at the size of the metrics, tracks as arrays."""
+"""TAP-Vid's pickles of videos, taken apart once: frames as images at the size of the metrics, tracks as arrays."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,15 @@ from PIL import Image
 
 from peftcorr.data.arrow import only_folder, stamp, told
 from peftcorr.data.base import Progress
+from peftcorr.data.images import MAX_PIXELS
 from peftcorr.data.layouts.fields import LARGEST, single_name
 from peftcorr.data.layouts.restricted_pickle import load_arrays
 from peftcorr.errors import PeftCorrError, reason, shown
 from peftcorr.files import seal_folder, unsealed
 
 SIDE = 256  # pixels: the frame that TAP-Vid's metrics are defined in
-_VERSION = "tapvid-frames-2"  # raise it when the same pickle gives other files
+_VERSION = "tapvid-frames-3"  # raise it when the same pickles give other files
+_ENCODED = ("JPEG", "PNG")  # what a frame given as bytes may be
 _TRACKS = "tracks.npz"
 _BEYOND = 0.1  # share of the frame by which a visible point may lie outside
 
@@ -44,23 +48,25 @@ def frame_name(video: str, frame: int) -> str:
     return f"{video}/{frame:05d}.png"
 
 
-def prepare(path: Path, cache: Path, progress: Progress | None = None) -> Path:
-    """Write the frames and tracks of a pickle below `cache`, unless an earlier call did; return their folder.
+def prepare(paths: Sequence[Path], cache: Path, progress: Progress | None = None) -> Path:
+    """Write the frames and tracks of pickles below `cache`, unless an earlier call did; return their folder.
 
     Frames are resized to 256 x 256 with PIL's Lanczos filter as in TAP-Vid's own evaluation, and stored without loss.
     The folder appears when it is complete; of several processes one writes it and the others wait. It holds for the
-    pickle's size and time of change, and takes the place of that of an earlier version.
+    pickles' sizes and times of change, and takes the place of that of an earlier version.
 
     Args:
-        path: dict from a video's name to a dict of ``video`` (T, H, W, 3) uint8, ``points`` (N, T, 2) float and
-            ``occluded`` (N, T) bool.
+        paths: files of one folder, each a dict from a video's name to a dict of ``video``, (T, H, W, 3) uint8 or T
+            frames as the bytes of JPEG files, ``points`` (N, T, 2) float and ``occluded`` (N, T) bool; or a list of
+            such dicts, which are then numbered.
         cache: folder that all caches live in.
 
     Raises:
-        PeftCorrError: if the pickle is not what it should be, naming video and field, or the cache cannot be written.
+        PeftCorrError: if a pickle is not what it should be, naming video and field, or the cache cannot be written.
     """
-    shelf = cache / "tapvid" / hashlib.blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()
-    folder = shelf / stamp(_VERSION, path.name.encode(), [path.parent], path.name)
+    about = [(path.name, (status := path.stat()).st_size, status.st_mtime_ns) for path in paths]
+    shelf = cache / "tapvid" / hashlib.blake2b(str(paths[0].resolve()).encode(), digest_size=6).hexdigest()
+    folder = shelf / stamp(_VERSION, repr(about).encode(), [])
     if _sound(folder):
         return folder
     try:
@@ -68,10 +74,10 @@ def prepare(path: Path, cache: Path, progress: Progress | None = None) -> Path:
         with FileLock(shelf / ".lock"):
             if not _sound(folder):
                 shutil.rmtree(folder, ignore_errors=True)  # it was changed since, or a disk lost a bit
-                _write(path, shelf, folder, progress)
+                _write(paths, shelf, folder, progress)
     except OSError as error:
         raise PeftCorrError(
-            f"Cannot write the frames of {path} to {shelf} ({error.strerror or error}): free some space or choose "
+            f"Cannot write the frames of {paths[0]} to {shelf} ({error.strerror or error}): free some space or choose "
             "another cache folder."
         ) from error
     return folder
@@ -93,17 +99,23 @@ def read_tracks(folder: Path) -> dict[str, Tracks]:
         ) from error
 
 
-def _write(path: Path, shelf: Path, folder: Path, progress: Progress | None) -> None:
-    videos = load_arrays(path)
-    if not isinstance(videos, dict) or not videos:
-        raise PeftCorrError(f"{path}: it must hold a dict of videos by name.")
-    tracks = {name: _checked(path, name, video) for name, video in videos.items()}
+def _write(paths: Sequence[Path], shelf: Path, folder: Path, progress: Progress | None) -> None:
+    tracks: dict[str, Tracks] = {}
     with only_folder(shelf, folder.name) as temporary:
-        for name in told(list(tracks), progress):
-            (temporary / name).mkdir()
-            for index, frame in enumerate(videos.pop(name)["video"]):  # popped: its memory is free afterwards
-                small = Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-                small.save(temporary / frame_name(name, index), compress_level=1)
+        for path in paths:  # one after the other: a set's files together may be larger than memory
+            videos = _named(path, load_arrays(path), path.stem if len(paths) > 1 else "")
+            found = {name: _checked(path, name, video) for name, video in videos.items()}
+            if again := next((name for name in found if name in tracks), None):
+                raise PeftCorrError(f"{path}: the video {shown(again)} is in another of its files already.")
+            tracks.update(found)
+            for name in told(list(found), progress):
+                (temporary / name).mkdir()
+                frames = _frames(
+                    path, name, videos.pop(name)["video"]
+                )  # popped: its memory is free afterwards
+                for index, frame in enumerate(frames):
+                    small = frame.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+                    small.save(temporary / frame_name(name, index), compress_level=1)
         np.savez(
             temporary / _TRACKS,
             **{f"points/{name}": track.points for name, track in tracks.items()},  # type: ignore[arg-type]
@@ -112,8 +124,41 @@ def _write(path: Path, shelf: Path, folder: Path, progress: Progress | None) -> 
         seal_folder(temporary)
 
 
+def _named(path: Path, content: object, stem: str) -> dict[Any, Any]:
+    """The videos of a pickle by name; those of a list are numbered, after the file where there are several."""
+    if isinstance(content, list):
+        content = {f"{stem}-{n:04d}" if stem else f"{n:04d}": video for n, video in enumerate(content)}
+    if not isinstance(content, dict) or not content:
+        raise PeftCorrError(f"{path}: it must hold a dict of videos by name, or a list of videos.")
+    return content
+
+
+def _frames(path: Path, name: str, frames: Any) -> Iterator[Image.Image]:
+    """The frames of one video, decoded one after the other where they are encoded."""
+    for number, frame in enumerate(frames):
+        if not isinstance(frame, bytes):
+            yield Image.fromarray(frame)
+            continue
+        try:
+            with Image.open(io.BytesIO(frame), formats=_ENCODED) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError(f"{image.width} x {image.height} pixels")
+                decoded = image.convert("RGB")
+        except Exception as error:  # damage makes PIL's decoders raise errors of many kinds
+            raise PeftCorrError(
+                f"{path}: frame {number} in video of {shown(name)} cannot be decoded ({reason(error)}): get it again."
+            ) from error
+        yield decoded
+
+
 def _sound(folder: Path) -> bool:
     return folder.is_dir() and unsealed(folder) is None
+
+
+def _is_encoded(frames: Any) -> bool:
+    """Whether a video's frames are bytes of one file each; an array of bytes has those of numpy, which are bytes."""
+    rows = isinstance(frames, (list, tuple)) or (isinstance(frames, np.ndarray) and frames.ndim == 1)
+    return rows and len(frames) > 0 and all(isinstance(frame, bytes) for frame in frames)
 
 
 def _checked(path: Path, name: object, video: object) -> Tracks:
@@ -136,11 +181,14 @@ def _checked(path: Path, name: object, video: object) -> Tracks:
             raise PeftCorrError(f"{path}: {field} of the video {shown(name)} is {what}; it must be {shape}.")
         return np.asarray(found)
 
-    frames = array("video", "u", 4, "uint8 (T, H, W, 3)")
+    frames: Any = video.get("video")
+    encoded = _is_encoded(frames)
+    if not encoded:
+        frames = array("video", "u", 4, "uint8 (T, H, W, 3), or bytes of JPEG files")
     points = array("points", "f", 3, "float (N, T, 2)").astype(np.float64)
     # numpy takes the bytes of truth values for 0 and 1, but a damaged file may have others
     occluded = array("occluded", "b", 2, "bool (N, T)").view(np.uint8) != 0
-    if frames.dtype != np.uint8 or frames.shape[3] != 3 or 0 in frames.shape:
+    if not encoded and (frames.dtype != np.uint8 or frames.shape[3] != 3 or 0 in frames.shape):
         raise PeftCorrError(
             f"{path}: video of {shown(name)} is {frames.dtype} {frames.shape}; it must be uint8 (T, H, W, 3)."
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from os import cpu_count
 
 from peftcorr.console.progress import Progress
-from peftcorr.data.base import DatasetSource
+from peftcorr.data.base import DatasetSource, PairDataset
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.images import decode
 from peftcorr.data.published.catalogue import Figures
@@ -23,6 +23,7 @@ class SplitCheck:
         found: what the loader gives; None where it gives nothing.
         missing, unreadable: distinct images that are not there, or cannot be decoded to their annotated size.
         problems: a sentence for each of these, or why the split could not be read.
+        notes: what the loader found that is no fault.
     """
 
     split: str
@@ -30,6 +31,7 @@ class SplitCheck:
     missing: int = 0
     unreadable: int = 0
     problems: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     def differences(self, published: Figures | None) -> list[str]:
         """Names of the figures that are not as published."""
@@ -42,14 +44,17 @@ class SplitCheck:
         ]
 
 
-def check_split(source: DatasetSource, split: str, progress: Progress) -> SplitCheck:
-    """Load a split, count it and decode each of its images once."""
+def check_split(
+    source: DatasetSource, split: str, progress: Progress, dataset: PairDataset | None = None
+) -> SplitCheck:
+    """Load a split, unless it is given, count it and decode each of its images once."""
     result = SplitCheck(split)
     try:
-        dataset = source.load(split)
+        dataset = source.load(split) if dataset is None else dataset
     except PeftCorrError as error:
         result.problems.append(str(error))
         return result
+    result.notes = dataset.notes
     flat = correspondences(dataset)
     result.found = Figures(
         pairs=len(dataset), categories=len(set(flat.categories)), images=len(flat.images), keypoints=len(flat)
@@ -58,7 +63,7 @@ def check_split(source: DatasetSource, split: str, progress: Progress) -> SplitC
 
     def problem(image: str) -> str | None:
         try:
-            decode(dataset.image_root / image, (sizes[image][0], sizes[image][1]) if sizes[image] else None)
+            decode(dataset.image_root / image, sizes[image])
         except PeftCorrError as error:
             return str(error)
         return None

@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from peftcorr.data.base import DatasetSource, PairDataset
-from peftcorr.data.layouts.spair import SPLITS, SpairFolder
+from peftcorr.data.layouts.spair import SpairFolder
+from peftcorr.data.splits import SPLITS
 from peftcorr.data.synthetic import SyntheticConfig
 from peftcorr.data.synthetic.rendered import rendered
 

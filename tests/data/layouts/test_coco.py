@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from peftcorr.data.base import PairDataset
 from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.data.layouts.coco import Coco
+from peftcorr.data.splits import SPLITS, WORDS
 from peftcorr.errors import PeftCorrError
 from tests.published_layouts import coco_content, coco_object, picture, write_coco, write_json
 
@@ -113,9 +115,11 @@ def test_an_image_counts_with_its_largest_object_that_is_no_crowd(root: Path) ->
         ]
 
     change(root, more)
-    row = next(row for row in load(root).table if row["target_image"] == "000000000001.jpg")
+    dataset = load(root, objects="largest")
+    row = next(row for row in dataset.table if row["target_image"] == "000000000001.jpg")
     assert row["reference_length"] == 35.5
-    assert len(numbers(load(root))) == 8
+    assert (dataset.name, len(numbers(dataset))) == ("farm-objects_largest", 8)
+    assert not any("#" in pair for pair in dataset.table["pair_id"]), "an image's only object needs no name"
 
 
 def test_area_of_the_box_where_there_is_none(root: Path) -> None:
@@ -125,7 +129,8 @@ def test_area_of_the_box_where_there_is_none(root: Path) -> None:
             del annotation["area"], annotation["iscrowd"]
 
     change(root, more)
-    row = next(row for row in load(root).table if row["target_image"] == "000000000001.jpg")
+    dataset = load(root, objects="largest")
+    row = next(row for row in dataset.table if row["target_image"] == "000000000001.jpg")
     assert row["reference_length"] == 30.0  # 20 x 30, not 20 x 29
 
 
@@ -190,14 +195,38 @@ def test_places_of_annotation_and_images(root: Path) -> None:
     assert load(root, **options).image_root == root / "test2017"
     with pytest.raises(PeftCorrError, match=r"farm has no split 'test': it has trn, val\."):
         load(root)
-    (root / "annotations" / "trn.json").rename(root / "annotations" / "train.json")
-    assert source(root).splits() == ["trn", "val"]
+
+
+@pytest.mark.parametrize(("split", "word"), [(s, w) for s, words in WORDS.items() for w in words])
+def test_a_split_is_seen_by_whatever_it_is_called(root: Path, split: str, word: str) -> None:
+    expected = source(root).load(split).table[:]
+    (root / "annotations" / f"{split}.json").rename(root / "annotations" / f"{word}.json")
+    assert source(root).splits() == list(SPLITS)
+    assert source(root).load(split).table[:] == expected
+
+
+def test_two_files_of_one_split_are_refused(root: Path) -> None:
+    shutil.copy(root / "annotations" / "val.json", root / "annotations" / "valid.json")
+    with pytest.raises(PeftCorrError, match=r"val\.json and .*valid\.json would both be the val split"):
+        source(root).splits()
+
+
+def test_what_lies_there_instead_of_a_split_is_said(root: Path) -> None:
+    (root / "annotations").rename(root / "labels")
+    with pytest.raises(PeftCorrError) as caught:
+        load(root)
+    told = str(caught.value)
+    assert "has no split 'test': it has none. Annotation is " in told
+    assert "labels/test.json, labels/trn.json, labels/val.json instead" in told
+    assert "val: val, valid, validation, dev" in told
+    options = {"annotations": "labels/{split}.json"}
+    assert source(root, **options).splits() == list(SPLITS)
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {"annotations": "test.json"},
+        {"annotations": "/test.json"},
         {"annotations": "../{split}.json"},
         {"images": "/tmp"},
         {"shared": 0},
@@ -218,13 +247,13 @@ def test_images_in_folders_of_the_image_folder(root: Path) -> None:
 
 
 def test_too_many_pairs_to_take_all(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("peftcorr.data.layouts.coco._MOST_PAIRS", 5)
+    monkeypatch.setattr("peftcorr.data.layouts.annotated_folder._MOST_PAIRS", 5)
     with pytest.raises(
-        PeftCorrError, match=r"'bird' has 6 pairs among 3 images alone: .* dataset\.pairs=1000"
+        PeftCorrError, match=r"'bird' has 6 pairs among 3 objects alone: .* dataset\.pairs=1000"
     ):
         load(root)
     assert len(load(root, pairs=5)) == 7
-    monkeypatch.setattr("peftcorr.data.layouts.coco._MOST_IMAGES", 2)
+    monkeypatch.setattr("peftcorr.data.layouts.annotated_folder._MOST_OBJECTS", 2)
     assert len(load(root, pairs=4)) == 4  # two birds of three, both dogs
 
 

@@ -28,7 +28,7 @@ MALFORMED: dict[str, tuple[Change, str]] = {
         lambda c: c.update(annotations={}),
         r"annotations is \{\}; it must be a valid array",
     ),
-    "no box": (lambda c: c["annotations"][1].pop("bbox"), r"the field annotations\.1\.bbox is missing"),
+    "box as text": (put("annotations", 1, "bbox", "1 2 3 4"), r"annotations\.1\.bbox is '1 2 3 4'"),
     "box of three": (
         put("annotations", 1, "bbox", [1, 2, 3]),
         r"the field annotations\.1\.bbox\.3 is missing",
@@ -63,9 +63,27 @@ MALFORMED: dict[str, tuple[Change, str]] = {
         put("annotations", 2, "category_id", 99),
         r"annotations\.2\.category_id is 99; no category",
     ),
-    "id as text": (
-        put("annotations", 2, "image_id", "3"),
-        r"annotations\.2\.image_id is '3'; it must be a valid integer",
+    "id as a list": (
+        put("annotations", 2, "image_id", [3]),
+        r"annotations\.2\.image_id is \[3\]; it must be a whole number or text",
+    ),
+    "id as a fraction": (put("images", 2, "id", 3.5), r"images\.2\.id is 3\.5; it must be a whole number"),
+    "unknown id as text": (
+        put("annotations", 2, "image_id", "x3"),
+        r"image_id is 'x3'; no image has this id",
+    ),
+    "id twice, once as text": (put("images", 2, "id", "1"), r"images\.2\.id is 1, which an earlier one has"),
+    "visible without a place": (
+        put("annotations", 0, "keypoints", [None, 1, 2] * 5),
+        r"annotations\.0\.keypoints has no place of keypoint 0, which is visible \(2\)",
+    ),
+    "visible at no number": (
+        put("annotations", 0, "keypoints", [1, 1, 2, 1, float("nan"), 1] + [0] * 9),
+        r"annotations\.0\.keypoints has no place of keypoint 1, which is visible \(1\)",
+    ),
+    "infinite": (
+        put("annotations", 0, "keypoints", [1, 1, 2, 1, float("inf"), 0] + [0] * 9),
+        r"annotations\.0\.keypoints\.4 is inf",
     ),
     "crowd": (put("annotations", 2, "iscrowd", 2), r"annotations\.2\.iscrowd is 2; it must be 0 or 1"),
     "size zero": (

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import tracemalloc
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 
-from peftcorr.data.layouts.coco_annotation import Instance
-from peftcorr.data.layouts.pair_draw import sharing, some, stream, turned
+from peftcorr.data.layouts.instance import Instance
+from peftcorr.data.layouts.pair_draw import sharing, shuffled, some, stream
 
 FIRST = [4640337641838304680, 1007523778219856791, 4510604748868626045]
 
@@ -41,9 +45,27 @@ def test_pairs_share_keypoints_by_name() -> None:
     assert sharing([instance()], [instance()], 1).tolist() == []
 
 
-def test_about_half_of_the_pairs_are_turned() -> None:
-    pairs = [(n, -n) for n in range(1, 1001)]
-    got = turned(pairs, stream(3))
-    assert [abs(source) for source, _ in got] == [source for source, _ in pairs]
-    assert 400 < sum(source < 0 for source, _ in got) < 600
-    assert turned([], stream(3)) == []
+def test_what_is_hidden_counts_for_less_on_each_side() -> None:
+    clear = instance("a", "b", "c", "d")
+    one, two = (replace(clear, hidden=frozenset(names)) for names in ("a", "ab"))
+    for first, second, least, most in ((clear, one, 3.5, 4), (one, one, 3.25, 4), (clear, two, 3, 3.5)):
+        for shared in (least, most):
+            found = sharing([first], [second], shared, 0.5)  # type: ignore[arg-type]
+            assert found.tolist() == ([[0, 0]] if shared == least else [])
+    assert sharing([two], [two], 4).tolist() == [[0, 0]]
+
+
+def test_names_that_no_two_share_take_no_room() -> None:
+    """With a column for each of 40,000 names this would be 320 MB."""
+    many = [instance(*(f"{number}-{name}" for name in range(20))) for number in range(2000)]
+    tracemalloc.start()
+    assert sharing(many, many, 1).tolist() == [[number, number] for number in range(2000)]
+    assert tracemalloc.get_traced_memory()[1] < 120e6
+    tracemalloc.stop()
+
+
+def test_each_order_is_as_likely() -> None:
+    firsts = Counter(shuffled("abc", stream(seed))[0] for seed in range(600))
+    assert all(abs(firsts[letter] - 200) < 60 for letter in "abc")
+    assert sorted(shuffled("abc", stream(0))) == list("abc")
+    assert shuffled([], stream(3)) == []

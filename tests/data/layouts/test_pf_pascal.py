@@ -87,6 +87,19 @@ def test_the_threshold_is_the_targets(root: Path) -> None:
     assert load(root).table[0]["reference_length"] == 440.0
 
 
+def test_a_box_of_bytes_is_read(root: Path) -> None:
+    """Four bytes stand in the tag of a MATLAB file's element itself."""
+    path = root / "PF-dataset-PASCAL" / "Annotations" / "cat" / "2008_000002.mat"
+    savemat(path, {"kps": np.ones((4, 2)), "bbox": np.array([[10, 20, 110, 90]], dtype=np.uint8)})
+    assert load(root, threshold="box").table[0]["reference_length"] == 100.0
+
+
+def test_a_pair_of_one_keypoint_is_a_pair(root: Path) -> None:
+    pf_pascal_list(root, "test", [(A, B, 8, "30.5", "40.25", "10", "20")], HEADER)
+    row = load(root).table[0]
+    assert (row["source_keypoints"], row["target_keypoints"]) == ([[30.5, 40.25]], [[10.0, 20.0]])
+
+
 def test_threshold_by_the_annotated_box(root: Path) -> None:
     pf_pascal_annotation(root, "cat", "2008_000002", [[1, 1]], box=(20, 30, 50.5, 130))
     dataset = load(root, threshold="box")

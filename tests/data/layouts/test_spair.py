@@ -10,8 +10,10 @@ import pytest
 from peftcorr.data import DATASETS
 from peftcorr.data.base import PairDataset
 from peftcorr.data.columns import PAIR_FEATURES
+from peftcorr.data.identity import annotation_digest
 from peftcorr.data.layouts.spair import Spair71k, SpairFolder
 from peftcorr.errors import PeftCorrError
+from peftcorr.files.reading import MARK
 
 NAME = "000000-2008_000001-2008_000002:cat"
 Change = Callable[[dict[str, Any]], None]
@@ -71,6 +73,15 @@ def test_splits_are_those_with_a_layout_file(spair: Any) -> None:
     assert len(load(root)) == 12
     with pytest.raises(PeftCorrError, match=r"has no split 'trn': it has test\."):
         load(root, "trn")
+
+
+@pytest.mark.parametrize("annotations", ["val", "validation"])
+def test_a_split_is_seen_by_whatever_it_is_called(spair_root: Path, annotations: str) -> None:
+    expected = load(spair_root, "val").table[:]
+    (spair_root / "Layout" / "large" / "val.txt").rename(spair_root / "Layout" / "large" / "validation.txt")
+    (spair_root / "PairAnnotation" / "val").rename(spair_root / "PairAnnotation" / annotations)
+    assert "val" in folder(spair_root).splits()
+    assert load(spair_root, "val").table[:] == expected
 
 
 def test_small_layout_is_another_list_and_another_name(spair: Any) -> None:
@@ -276,6 +287,14 @@ def test_layout_file_from_windows(spair: Any) -> None:
     root = spair.write(("test",))
     spair.list("test", []).write_bytes(b"\xef\xbb\xbf" + NAME.encode() + b"\r\n\r\n")
     assert load(root).table["pair_id"][:] == [NAME]
+
+
+def test_a_mark_before_the_text_is_no_part_of_it(spair_root: Path) -> None:
+    """As editors of Windows put it."""
+    before = annotation_digest(load(spair_root))
+    for path in [*spair_root.rglob("*.json"), *spair_root.rglob("*.txt")]:
+        path.write_bytes(MARK + path.read_bytes())
+    assert annotation_digest(load(spair_root)) == before
 
 
 def test_layout_file_of_another_encoding(spair: Any) -> None:

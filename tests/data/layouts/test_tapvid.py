@@ -96,6 +96,13 @@ def test_frames_are_stored_without_loss_once(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr("peftcorr.data.layouts.tapvid_frames.load_arrays", never)
     assert source(root, tmp_path / "cache", queries="strided").load("test").image_root == folder
+    [kept] = folder.glob("*.npz")
+    kept.write_bytes(b"no archive")
+    sentence = (
+        rf"{re.escape(str(kept))} is damaged \(.*\): delete the folder {re.escape(str(folder))} and run again"
+    )
+    with pytest.raises(PeftCorrError, match=sentence):
+        read_tracks(folder)
 
 
 def test_another_pickle_takes_the_place_of_the_first(tmp_path: Path) -> None:
@@ -121,10 +128,10 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest
         with pytest.raises(
             PeftCorrError, match=r"Cannot write the frames .*No space left on device"
         ) as caught:
-            prepare(root / "tapvid_davis.pkl", tmp_path / "cache")
+            prepare([root / "tapvid_davis.pkl"], tmp_path / "cache")
     assert "\n" not in str(caught.value)
     assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == [".lock"]
-    assert prepare(root / "tapvid_davis.pkl", tmp_path / "cache").is_dir()
+    assert prepare([root / "tapvid_davis.pkl"], tmp_path / "cache").is_dir()
 
 
 def test_points_that_are_hidden_need_no_finite_place(tmp_path: Path) -> None:
@@ -160,7 +167,7 @@ def outside(points: Any) -> Any:
         ({"": make_video(0)}, "the name of a video is empty"),
         ({"clip": [1]}, "the video 'clip' must be a dict"),
         ({"clip": {"video": make_video(0)["video"]}}, "points of the video 'clip' is NoneType"),
-        (changed("video", lambda video: video.tolist()[:1]), "video of the video 'clip' is list"),
+        (changed("video", lambda video: video.tolist()[:1]), "video of the video 'clip' is list; it must be uint8"),
         (changed("video", lambda video: video.astype(float)), r"video of the video 'clip' is float64 \(7, 64, 96, 3\)"),
         (changed("video", lambda video: video[..., 0]), "video of the video 'clip' is uint8"),
         (changed("video", lambda video: video[..., :2]), r"it must be uint8 \(T, H, W, 3\)"),

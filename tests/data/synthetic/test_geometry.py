@@ -191,6 +191,13 @@ def test_another_look_changes_colours_and_no_shape() -> None:
     assert np.abs(plain.image.astype(int) - other.image).mean() > 10
 
 
+@pytest.mark.parametrize("fill", [0.1, 6.0])
+def test_a_view_that_shows_too_little_is_drawn_again_and_in_the_end_refused(fill: float) -> None:
+    """An object of a tenth of the image's side covers too few pixels; of one six times as large most lies outside."""
+    with pytest.raises(RuntimeError, match="no clear view of car 0 in 30 attempts"):
+        render_view("car", 0, 0, variety=Variety(fill=(fill, fill)))
+
+
 def test_variety_bounds_the_camera_and_the_shapes() -> None:
     narrow = Variety(azimuth=(20.0, 30.0), proportions=0.0, articulation=0.0)
     views = [render_view("bird", seed, 0, variety=narrow) for seed in range(4)]
