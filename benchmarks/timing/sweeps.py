@@ -8,16 +8,20 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import torch
 
+from peftcorr.cli import main
 from peftcorr.data.images import ImageStore
+from peftcorr.engine.optimisation import Optimisation
+from peftcorr.features.encode import Encoder
 from timing.settings import PROJECT, WEIGHTS, Settings, available, dataset, shared
 
 Row = tuple[str, str, str]  # workload, figure, value
@@ -69,7 +73,8 @@ def shared_blocks(settings: Settings) -> list[Row]:
     rates, seeds = (_RATES[:1], _SEEDS[:2]) if settings.quick else (_RATES, _SEEDS)
     job = [
         "--strategy", "last_k", "--backbone", "dinov2_vits14", "--image-size", "224",
-        "--weights", str(shared() / WEIGHTS), "--dataset", "pairs", "--data-root", str(shared() / "data/animal-pairs"), "--limit-pairs", "100",
+        "--weights", str(shared() / WEIGHTS), "--dataset", "pairs",
+        "--data-root", str(shared() / "data/animal-pairs"), "--limit-pairs", "100",
         "--vary", f"training.learning_rate={','.join(rates)}", "--seed", *seeds, "--steps", "20",
     ]  # fmt: skip
     seconds: dict[str, list[float]] = {"each cell by itself": [], "shared": []}
@@ -115,32 +120,30 @@ def decoding(settings: Settings) -> list[Row]:
 
 def step_share(settings: Settings) -> list[Row]:
     """What of a training step is neither the encoder's forward nor its backward."""
-    from peftcorr.engine.optimisation import Optimisation
-    from peftcorr.features.encode import Encoder
+    seconds: Counter[str] = Counter()
 
-    seconds = {"step": 0.0, "forward": 0.0, "backward": 0.0}
-    plain = {"step": Optimisation.step, "forward": Encoder.features, "backward": torch.Tensor.backward}
+    stepping = [False]
 
-    def timed(name: str, *given: object, **options: object) -> object:
-        begun = time.perf_counter()
-        result = plain[name](*given, **options)  # type: ignore[operator]
-        seconds[name] += time.perf_counter() - begun
-        return result
+    def timed(name: str, plain: Callable[..., object]) -> Callable[..., object]:
+        def call(*given: object, **options: object) -> object:
+            stepping[0] = stepping[0] or name == "step"
+            begun = time.perf_counter()
+            result = plain(*given, **options)
+            seconds[name] += (time.perf_counter() - begun) * stepping[0]  # type: ignore[assignment]
+            stepping[0] = stepping[0] and name != "step"
+            return result
 
-    from peftcorr.cli import main
+        return call
 
-    Optimisation.step = lambda *a, **o: timed("step", *a, **o)  # type: ignore[method-assign, assignment]
-    Encoder.features = lambda *a, **o: timed("forward", *a, **o)  # type: ignore[method-assign, assignment]
-    torch.Tensor.backward = lambda *a, **o: timed("backward", *a, **o)  # type: ignore[method-assign, assignment]
-    try:
-        with tempfile.TemporaryDirectory() as output:
-            steps = "3" if settings.quick else "40"
-            assignments = ["training.validate_every=1000", "training.checkpoint_every=1000"]
-            main(["run", "--steps", steps, "--limit-pairs", "1", "--output", output, "--set", *assignments])
-            inside = seconds["forward"] + seconds["backward"]
-    finally:
-        Optimisation.step, Encoder.features, torch.Tensor.backward = plain.values()  # type: ignore[method-assign]
-    rest = 1 - inside / max(seconds["step"], inside)
+    steps = "3" if settings.quick else "40"
+    job = ["run", "--steps", steps, "--limit-pairs", "1", "--output", str(settings.work / "steps")]
+    with (
+        mock.patch.object(Optimisation, "step", timed("step", Optimisation.step)),
+        mock.patch.object(Encoder, "features", timed("encoder", Encoder.features)),
+        mock.patch.object(torch.Tensor, "backward", timed("encoder", torch.Tensor.backward)),
+    ):
+        main([*job, "--set", "training.validate_every=1000", "training.checkpoint_every=1000"])
+        rest = 1 - seconds["encoder"] / seconds["step"]
     return [("a LoRA step on tiny", "outside the encoder's forward and backward", f"{100 * rest:.1f} %")]
 
 

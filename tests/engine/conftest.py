@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState, GradientState
 
+from peftcorr.console.progress import Progress
 from tests.small_folder import write_folder
 from tests.small_models import Small, save_weights
 
@@ -37,3 +38,11 @@ def _fresh_accelerate() -> Iterator[None]:
 def _quick_collection() -> None:
     """Accelerate collects garbage after every training; what was imported need not be looked at each time."""
     gc.freeze()
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What trainings say."""
+    lines: list[str] = []
+    monkeypatch.setattr(Progress, "say", lambda self, line: lines.append(line))
+    return lines

@@ -10,41 +10,11 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from peftcorr.console.progress import Progress
 from peftcorr.engine.checkpoint import Checkpoints
-from peftcorr.engine.optimisation import Optimisation
-from peftcorr.engine.train import Trained
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.termination import Terminated, listening
 from tests.engine.building import Job, assert_equal
-
-
-class Killed(BaseException):
-    """Stands for the signal that ends a process: no handler of ours runs."""
-
-
-def kill_at(job: Job, count: int) -> None:
-    """Let a job die when it draws its batch number `count`."""
-    sampler, drawn = job.trainer.sampler, []
-    batch = sampler.batch
-
-    def dying(*arguments: int) -> Any:
-        drawn.append(arguments)
-        if len(drawn) == count:
-            raise Killed
-        return batch(*arguments)
-
-    sampler.batch = dying  # type: ignore[method-assign]
-
-
-def drop_seconds(trained: Trained) -> Trained:
-    trained.seconds = 0
-    for point in (*trained.validation, *trained.search):
-        point.seconds = 0
-    return trained
-
-
-COMMON: dict[str, Any] = {"steps": 10, "checkpoint_every": 2, "validate_every": 4}
+from tests.engine.killing import COMMON, Killed, drop_seconds, kill_at
 
 
 @pytest.mark.parametrize(
@@ -152,14 +122,6 @@ def test_a_half_written_state_is_not_read(
     again.run()
     assert_equal(again.tensors(), unbroken.tensors())
     assert [path.name for path in again.folder.iterdir()] == ["step-00000010"]
-
-
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What trainings say."""
-    lines: list[str] = []
-    monkeypatch.setattr(Progress, "say", lambda self, line: lines.append(line))
-    return lines
 
 
 @pytest.mark.parametrize("name", ["adapter.safetensors", "optimizer.bin", "manifest.json"])
@@ -280,98 +242,3 @@ def test_a_full_disk_keeps_the_state_before(
     again = Job(small_weights, photographs, tmp_path / "full", **COMMON)
     again.run()
     assert_equal(again.tensors(), unbroken.tensors())
-
-
-# The search of the learning rate
-
-SEARCH = {"search": {"learning_rates": [1e-9, 1e30, 1e-2, 1e-8], "steps": 5}}
-
-
-def count_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    steps: list[int] = []
-    step = Optimisation.step
-
-    def counting(self: Optimisation, *arguments: Any) -> tuple[float, int]:
-        steps.append(arguments[-1])
-        return step(self, *arguments)
-
-    monkeypatch.setattr(Optimisation, "step", counting)
-    return steps
-
-
-def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
-    values = iter(scores)
-    monkeypatch.setattr("peftcorr.engine.train.validation_pck", lambda data, points: next(values))
-
-
-def test_the_search_takes_the_rate_that_validates_best(
-    photographs: Path, small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scripted(monkeypatch, [20, 40, 30, 41, 42, 43])
-    steps = count_steps(monkeypatch)
-    trained = Job(
-        small_weights, photographs, tmp_path, steps=4, validate_every=2, learning_rate=None,
-        search={"learning_rates": [1e-4, 1e-3, 1e-2], "steps": 3},
-    ).run()  # fmt: skip
-    assert trained.learning_rate == 1e-3
-    assert [(point.learning_rate, point.pck, point.steps) for point in trained.search] == [
-        (1e-4, 20, 3), (1e-3, 40, 3), (1e-2, 30, 3),
-    ]  # fmt: skip
-    assert steps == [0, 1, 2] * 3 + [0, 1, 2, 3]
-    assert (trained.steps, trained.best_step) == (4, 4)
-
-
-def test_a_rate_that_diverges_loses(photographs: Path, small_weights: Path, tmp_path: Path) -> None:
-    trained = Job(small_weights, photographs, tmp_path, "adapter", warmup=0, **SEARCH).run()
-    assert trained.search[1].pck == 0
-    assert trained.learning_rate != 1e30
-    assert trained.steps == 6
-
-
-def test_every_candidate_starts_from_the_same_tensors(
-    photographs: Path, small_weights: Path, tmp_path: Path
-) -> None:
-    """Two equal candidates give equal results, and the training after them that of the rate alone."""
-    rates = {"learning_rates": [1e-2, 1e-2], "steps": 5}
-    searched = Job(small_weights, photographs, tmp_path / "searched", "adaptformer", search=rates)
-    found = drop_seconds(searched.run())
-    assert found.search[0] == found.search[1]
-    alone = Job(small_weights, photographs, tmp_path / "alone", "adaptformer", learning_rate=1e-2)
-    assert drop_seconds(alone.run()).validation == found.validation
-    assert_equal(searched.tensors(), alone.tensors())
-
-
-@pytest.mark.parametrize("count", [7, 17, 24])
-def test_a_killed_search_ends_as_one_never_killed(
-    photographs: Path, small_weights: Path, tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the second candidate, in the fourth, or in the training after them; finished candidates are not rerun."""
-    every = {**COMMON, "search": {"learning_rates": [1e-9, 1e-3, 1e-2, 1e-8], "steps": 5}}
-    unbroken = Job(small_weights, photographs, tmp_path / "unbroken", "adaptformer", **every)
-    expected = drop_seconds(unbroken.run())
-    job = Job(small_weights, photographs, tmp_path / "killed", "adaptformer", **every)
-    kill_at(job, count)
-    with pytest.raises(Killed):
-        job.run()
-    steps = count_steps(monkeypatch)
-    again = Job(small_weights, photographs, tmp_path / "killed", "adaptformer", **every)
-    assert drop_seconds(again.run()) == expected
-    assert_equal(again.tensors(), unbroken.tensors())
-    assert len(steps) == {7: 15, 17: 5, 24: 0}[count] + (10 if count < 24 else 8)
-
-
-def test_a_search_needs_a_validation_split(photographs: Path, small_weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(PeftCorrError, match="needs a validation split"):
-        Job(small_weights, photographs, tmp_path, validate=False, **SEARCH).run()
-
-
-def test_a_damaged_search_file_is_set_aside_and_said(
-    photographs: Path, small_weights: Path, tmp_path: Path, said: list[str]
-) -> None:
-    job = Job(small_weights, photographs, tmp_path, **SEARCH)
-    job.folder.mkdir(parents=True)
-    (job.folder / "search.json").write_text("[{")
-    assert len(job.run().search) == 4
-    [line] = [line for line in said if "is damaged" in line]
-    assert "search.json" in line
-    assert "searched anew" in line

@@ -18,7 +18,7 @@ from peftcorr.engine.optimisation import Optimisation, colour_jitter
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from tests.engine.building import Job
-from tests.engine.test_checkpoint import Killed, kill_at
+from tests.engine.killing import Killed, kill_at
 
 
 class Watched:
