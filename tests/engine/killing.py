@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from peftcorr.engine.optimisation import Optimisation
 from peftcorr.engine.train import Trained
 from tests.engine.building import Job
 
@@ -31,6 +34,19 @@ def drop_seconds(trained: Trained) -> Trained:
     for point in (*trained.validation, *trained.search):
         point.seconds = 0
     return trained
+
+
+def count_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of the steps that are trained from here on."""
+    steps: list[int] = []
+    step = Optimisation.step
+
+    def counting(self: Optimisation, *arguments: Any) -> tuple[float, int]:
+        steps.append(arguments[-1])
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Optimisation, "step", counting)
+    return steps
 
 
 COMMON: dict[str, Any] = {"steps": 10, "checkpoint_every": 2, "validate_every": 4}

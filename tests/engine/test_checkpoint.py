@@ -14,7 +14,7 @@ from peftcorr.engine.checkpoint import Checkpoints
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.termination import Terminated, listening
 from tests.engine.building import Job, assert_equal
-from tests.engine.killing import COMMON, Killed, drop_seconds, kill_at
+from tests.engine.killing import COMMON, Killed, count_steps, drop_seconds, kill_at
 
 
 @pytest.mark.parametrize(

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from peftcorr.engine.optimisation import Optimisation
 from peftcorr.errors import PeftCorrError
 from tests.engine.building import Job, assert_equal
-from tests.engine.killing import COMMON, Killed, drop_seconds, kill_at
+from tests.engine.killing import COMMON, Killed, count_steps, drop_seconds, kill_at
 
 SEARCH = {"search": {"learning_rates": [1e-9, 1e30, 1e-2, 1e-8], "steps": 5}}
-
-
-def count_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    steps: list[int] = []
-    step = Optimisation.step
-
-    def counting(self: Optimisation, *arguments: Any) -> tuple[float, int]:
-        steps.append(arguments[-1])
-        return step(self, *arguments)
-
-    monkeypatch.setattr(Optimisation, "step", counting)
-    return steps
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
