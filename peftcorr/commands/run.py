@@ -103,7 +103,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--workers", type=_workers, metavar="N",
-        help="cells at a time, each in a process of its own; auto: one a GPU here, all on a cluster (default: one after the other, here)",
+        help="cells at a time, each in a process of its own; auto: one a GPU, on clusters all (default: one by one)",
     )  # fmt: skip
     parser.add_argument(
         "--processes-per-cell", type=_count, default=1, metavar="N",

@@ -34,7 +34,7 @@ class Doomed(Norm):
         if end == "exit":
             os._exit(7)
         if end == "late":
-            time.sleep(3)
+            time.sleep(4)
         if end == "memory":
             taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (taken + (64 << 20), resource.RLIM_INFINITY))

@@ -80,7 +80,7 @@ class Launcher(ABC):
 
     @classmethod
     def at_a_time(cls, processes: int) -> int | None:
-        """How many jobs at a time where nobody says, each of so many processes; None for all: what queues them decides."""
+        """How many jobs at a time where nobody says, each of so many processes; None: as its queue decides."""
         return None
 
     @abstractmethod

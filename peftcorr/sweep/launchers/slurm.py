@@ -34,9 +34,8 @@ _LATE = (
     30.0  # seconds in which a disk of several machines shows a file, after SLURM says that its job has ended
 )
 _CLOSES = 90.0  # seconds in which a cancelled array ends
-_ALIVE = frozenset(
-    "PENDING RUNNING SUSPENDED COMPLETING CONFIGURING REQUEUED REQUEUE_HOLD REQUEUE_FED RESIZING SIGNALING SPECIAL_EXIT "
-    "STAGE_OUT STOPPED RESV_DEL_HOLD".split()
+_ALIVE = re.compile(
+    "PENDING|RUNNING|SUSPENDED|COMPLETING|CONFIGURING|REQUEUE\\w+|RESIZING|SIGNALING|SPECIAL_EXIT|STAGE_OUT|STOPPED|RESV_\\w+"
 )
 _NOT_SBATCH = ("signal_delay_s", "timeouts", "more")
 
@@ -68,8 +67,8 @@ class Slurm(Launcher):
         time: int = Field(60, ge=1)
         signal_delay_s: int = Field(90, ge=1)
         timeouts: int = Field(20, ge=0)
-        setup: list[str] = []
-        more: dict[str, Any] = {}
+        setup: list[str] = Field(default_factory=list)
+        more: dict[str, Any] = Field(default_factory=dict)
 
     config: Config
 
@@ -153,7 +152,7 @@ def _without_a_word(
 ) -> Ending | None:
     """The ending of a job that SLURM no longer has, or has as ended, for some time now."""
     state = states.get(at.job_id, "")
-    if state in _ALIVE:
+    if _ALIVE.fullmatch(state):
         gone.pop(at.job_id, None)
         return None
     since = gone.setdefault(at.job_id, time.monotonic())
@@ -184,7 +183,7 @@ def _cancel(array: str) -> None:
     until = time.monotonic() + _CLOSES
     while time.monotonic() < until:
         states = _states(array)
-        if states is not None and not set(states.values()) & _ALIVE:
+        if states is not None and not any(map(_ALIVE.fullmatch, states.values())):
             return
         time.sleep(1)
 

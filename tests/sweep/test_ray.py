@@ -1,0 +1,205 @@
+"""A sweep on a real Ray cluster: two nodes on this machine, in folders of their own, with nothing in common."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from peftcorr.results.store import Store
+from peftcorr.results.verify import WHOLE, verify
+from tests.commanding import PLAIN, PLUGIN, PROJECT, QUICK, Commands, scores
+from tests.sweep.doomed import DOOM
+
+DOOMED = Path(__file__).with_name("doomed.py")
+LATE = ("training.steps=8", "training.images=3", "training.validate_every=2", "training.checkpoint_every=2")
+
+
+class Node:
+    """A node in a folder of its own: its working folder, its temporary files, its cache."""
+
+    def __init__(self, folder: Path, *arguments: str, **environment: str):
+        self.folder = folder
+        (folder / "tmp").mkdir(parents=True)
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "RAY_", "PEFTCORR_"))}
+        own = {
+            "TMPDIR": str(folder / "tmp"), "PEFTCORR_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1",
+            "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(PROJECT), **environment,
+        }  # fmt: skip
+        ray = [
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            "--block",
+            "--num-cpus=1",
+            "--num-gpus=0",
+        ]
+        with (folder / "printed").open("wb") as stream:
+            self.process = subprocess.Popen(
+                [*ray, "--object-store-memory=100000000", "--disable-usage-stats", *arguments],
+                cwd=folder, env={**kept, **own}, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def kill(self) -> None:
+        """End all of it at once, as when the power goes."""
+        for process in (*psutil.Process(self.process.pid).children(recursive=True), self.process):
+            with suppress(psutil.NoSuchProcess, ProcessLookupError):
+                process.kill()
+        self.process.wait()
+
+    def printed(self) -> str:
+        return (self.folder / "printed").read_text(errors="replace")
+
+
+class Cluster:
+    """A head, where the driver stands and no cell runs, and nodes that are added."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]):
+        self.folder, self.environment = folder, environment
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.nodes: list[Node] = []
+        self.address = f"127.0.0.1:{self.port}"
+
+    def start(self, nodes: int) -> None:
+        head = ("--head", f"--port={self.port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false")
+        self._add("head", *head, f"--temp-dir={self.folder}/r")
+        for number in range(1, nodes):
+            self._add(f"node{number}", f"--address={self.address}", f"--node-ip-address=127.0.0.{number + 1}")
+
+    def _add(self, name: str, *arguments: str) -> None:
+        node = Node(self.folder / name, *arguments, **self.environment)
+        self.nodes.append(node)
+        wait_for(lambda: "Ray runtime started" in node.printed(), 120, node.process)
+
+    def stop(self) -> None:
+        for node in reversed(self.nodes):
+            if node.process.poll() is None:
+                node.kill()
+
+
+@pytest.fixture
+def cluster(commands: Commands) -> Iterator[Cluster]:
+    """Two nodes with one core each."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("ray is not installed: pip install 'peftcorr[ray]'")
+    if sys.platform != "linux":
+        pytest.skip("two nodes on one machine need the addresses 127.0.0.1 and 127.0.0.2, as Linux has them")
+    made = Cluster(commands.folder / "c", {DOOM: str(commands.folder / "doom")})
+    try:
+        made.start(2)
+        yield made
+    finally:
+        made.stop()
+
+
+def wait_for(
+    what: Callable[[], object], seconds: float, process: subprocess.Popen[bytes] | subprocess.Popen[str]
+) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until
+        time.sleep(0.5)
+
+
+def started(commands: Commands, cluster: Cluster, arguments: list[str]) -> subprocess.Popen[str]:
+    launcher = ["--launcher", "ray", "--launcher-set", f"address={cluster.address}"]
+    return subprocess.Popen(
+        [sys.executable, *PLAIN, *arguments, *launcher],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=PROJECT,
+        env=commands.environment(COLUMNS="400", **{DOOM: str(commands.folder / "doom")}),
+    )  # fmt: skip
+
+
+def unbroken(commands: Commands, arguments: list[str]) -> dict[str, object]:
+    """Scores of the same cells, run one after the other by one process."""
+    store = Store(commands.folder / "unbroken")
+    arguments = [str(store.root) if word == str(commands.output) else word for word in arguments]
+    ended = commands.process(PLAIN, arguments, **{DOOM: str(commands.folder / "no doom")})
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return {record.run_id: scores(record) for record in store.records()}
+
+
+@pytest.mark.cluster
+def test_eight_cells_come_home_and_a_cell_that_was_begun_goes_on(
+    commands: Commands, cluster: Cluster
+) -> None:
+    plugins = ["--plugin", str(PLUGIN), "--plugin", str(DOOMED)]
+    arguments = commands.arguments(
+        *plugins, "--strategy", "doomed", "lora", "ln_tuning", "frozen", "--seed", "0", "1", assignments=QUICK
+    )
+    driver = started(commands, cluster, arguments)
+    said, _ = driver.communicate(timeout=400)
+    assert driver.returncode == 0, said
+    assert said.count(": done\n") == 8
+    store = commands.store
+    assert {record.run_id: scores(record) for record in store.records()} == unbroken(commands, arguments)
+    assert {one.state for one in verify(store.root)} == {WHOLE}
+    assert len(list((store.root / "adapters").glob("*/adapter_config.json"))) == 2, "peft's folders come too"
+    assert len(list((store.root / "logs").glob("*.log"))) == 8
+    for node in cluster.nodes:
+        assert not list((node.folder / "tmp").glob("peftcorr-*")), "nothing is left there"
+        assert (node.folder / "cache").is_dir()
+
+
+@pytest.mark.cluster
+def test_a_node_is_killed_and_a_sweep_is_left(commands: Commands, cluster: Cluster) -> None:
+    """Its cell is begun again on the other; Ctrl-C brings the state of what runs home, and the same command goes on."""
+    doom = commands.folder / "doom"
+    doom.touch()
+    plugins = ["--plugin", str(PLUGIN), "--plugin", str(DOOMED)]
+    arguments = commands.arguments(
+        *plugins, "--strategy", "doomed", "--seed", "0", "1", "2", "3", "--vary", "strategy.end=late,well",
+        assignments=LATE,
+    )  # fmt: skip
+    driver = started(commands, cluster, arguments)
+    lost = cluster.nodes[1]
+
+    def begun() -> bool:
+        states = (lost.folder / "tmp").glob("peftcorr-*/output/state/*/step-*")
+        return any(states)
+
+    wait_for(begun, 200, driver)
+    lost.kill()
+    store = commands.store
+
+    def running() -> bool:
+        files = (cluster.nodes[0].folder / "tmp").glob("peftcorr-*/output/state/*/step-0000000[2-6]")
+        told = [store.worker(path.parent.name) for path in files]
+        return any(worker is not None and "node" in worker.note for worker in told)
+
+    wait_for(running, 200, driver)
+    driver.send_signal(signal.SIGINT)
+    said, _ = driver.communicate(timeout=200)
+    assert driver.returncode == 130, said
+    assert "the same command goes on from the last saved state" in said
+    kept = [path.name for path in (store.root / "state").glob("[!.]*")]
+    assert kept
+    assert {one.state for one in verify(store.root)} == {WHOLE}
+    assert not list((store.root / "records").glob(".*"))
+
+    doom.unlink()
+    driver = started(commands, cluster, arguments)
+    said, _ = driver.communicate(timeout=400)
+    assert driver.returncode == 0, said
+    assert all(
+        re.search(r"going on from step \d of 8", store.log_path(run_id).read_text()) for run_id in kept
+    )
+    found = {record.run_id: scores(record) for record in store.records()}
+    assert len(found) == 8
+    assert found == unbroken(commands, arguments)
+    assert not list((store.root / "state").glob("*"))
