@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -98,12 +100,14 @@ def cluster(commands: Commands) -> Iterator[Cluster]:
         pytest.skip("ray is not installed: pip install 'peftcorr[ray]'")
     if sys.platform != "linux":
         pytest.skip("two nodes on one machine need the addresses 127.0.0.1 and 127.0.0.2, as Linux has them")
-    made = Cluster(commands.folder / "c", {DOOM: str(commands.folder / "doom")})
+    short = Path(tempfile.mkdtemp(prefix="ray-"))  # the paths of its sockets may have 107 letters
+    made = Cluster(short, {DOOM: str(commands.folder / "doom")})
     try:
         made.start(2)
         yield made
     finally:
         made.stop()
+        shutil.rmtree(short, ignore_errors=True)
 
 
 def wait_for(
@@ -111,7 +115,7 @@ def wait_for(
 ) -> None:
     until = time.monotonic() + seconds
     while not what():
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, "it has ended"
         assert time.monotonic() < until
         time.sleep(0.5)
 
@@ -135,9 +139,7 @@ def unbroken(commands: Commands, arguments: list[str]) -> dict[str, object]:
 
 
 @pytest.mark.cluster
-def test_eight_cells_come_home_and_a_cell_that_was_begun_goes_on(
-    commands: Commands, cluster: Cluster
-) -> None:
+def test_eight_cells_come_home(commands: Commands, cluster: Cluster) -> None:
     plugins = ["--plugin", str(PLUGIN), "--plugin", str(DOOMED)]
     arguments = commands.arguments(
         *plugins, "--strategy", "doomed", "lora", "ln_tuning", "frozen", "--seed", "0", "1", assignments=QUICK
@@ -149,7 +151,7 @@ def test_eight_cells_come_home_and_a_cell_that_was_begun_goes_on(
     store = commands.store
     assert {record.run_id: scores(record) for record in store.records()} == unbroken(commands, arguments)
     assert {one.state for one in verify(store.root)} == {WHOLE}
-    assert len(list((store.root / "adapters").glob("*/adapter_config.json"))) == 2, "peft's folders come too"
+    assert len(list((store.root / "adapters").glob("*/adapter_config.json"))) == 4, "peft's folders come too"
     assert len(list((store.root / "logs").glob("*.log"))) == 8
     for node in cluster.nodes:
         assert not list((node.folder / "tmp").glob("peftcorr-*")), "nothing is left there"
