@@ -25,7 +25,14 @@ from tests.commanding import PLAIN, PLUGIN, PROJECT, QUICK, Commands, scores
 from tests.sweep.doomed import DOOM
 
 DOOMED = Path(__file__).with_name("doomed.py")
-LATE = ("training.steps=8", "training.images=3", "training.validate_every=2", "training.checkpoint_every=2")
+PLUGINS = ("--plugin", str(PLUGIN), "--plugin", str(DOOMED))
+LATE = (
+    "strategy.end=late",
+    "training.steps=8",
+    "training.images=3",
+    "training.validate_every=2",
+    "training.checkpoint_every=2",
+)
 
 
 class Node:
@@ -138,11 +145,15 @@ def unbroken(commands: Commands, arguments: list[str]) -> dict[str, object]:
     return {record.run_id: scores(record) for record in store.records()}
 
 
+def begun(node: Node) -> set[str]:
+    """Run ids of the trainings that have saved a state on a node."""
+    return {path.parent.name for path in (node.folder / "tmp").glob("peftcorr-*/output/state/*/step-*")}
+
+
 @pytest.mark.cluster
 def test_eight_cells_come_home(commands: Commands, cluster: Cluster) -> None:
-    plugins = ["--plugin", str(PLUGIN), "--plugin", str(DOOMED)]
     arguments = commands.arguments(
-        *plugins, "--strategy", "doomed", "lora", "ln_tuning", "frozen", "--seed", "0", "1", assignments=QUICK
+        *PLUGINS, "--strategy", "doomed", "lora", "ln_tuning", "frozen", "--seed", "0", "1", assignments=QUICK
     )
     driver = started(commands, cluster, arguments)
     said, _ = driver.communicate(timeout=400)
@@ -159,40 +170,52 @@ def test_eight_cells_come_home(commands: Commands, cluster: Cluster) -> None:
 
 
 @pytest.mark.cluster
-def test_a_node_is_killed_and_a_sweep_is_left(commands: Commands, cluster: Cluster) -> None:
-    """Its cell is begun again on the other; Ctrl-C brings the state of what runs home, and the same command goes on."""
+def test_a_node_is_killed(commands: Commands, cluster: Cluster) -> None:
+    """What it was at is begun again on the other, and comes home like the rest."""
     doom = commands.folder / "doom"
     doom.touch()
-    plugins = ["--plugin", str(PLUGIN), "--plugin", str(DOOMED)]
     arguments = commands.arguments(
-        *plugins, "--strategy", "doomed", "--seed", "0", "1", "2", "3", "--vary", "strategy.end=late,well",
-        assignments=LATE,
-    )  # fmt: skip
+        *PLUGINS, "--strategy", "doomed", "--seed", "0", "1", "2", "3", assignments=LATE
+    )
     driver = started(commands, cluster, arguments)
-    lost = cluster.nodes[1]
-
-    def begun() -> bool:
-        states = (lost.folder / "tmp").glob("peftcorr-*/output/state/*/step-*")
-        return any(states)
-
-    wait_for(begun, 200, driver)
+    kept, lost = cluster.nodes
+    wait_for(lambda: begun(lost), 200, driver)
+    [run_id] = begun(lost)
     lost.kill()
-    store = commands.store
+    doom.unlink()
+    said, _ = driver.communicate(timeout=400)
+    assert driver.returncode == 0, said
+    assert said.count(": done\n") == 4
+    assert begun(kept) == set()
+    assert f"({run_id}): done\n" in said
+    assert commands.store.is_whole(run_id)
+    found = {record.run_id: scores(record) for record in commands.store.records()}
+    assert found == unbroken(commands, arguments)
 
-    def running() -> bool:
-        files = (cluster.nodes[0].folder / "tmp").glob("peftcorr-*/output/state/*/step-0000000[2-6]")
-        told = [store.worker(path.parent.name) for path in files]
-        return any(worker is not None and "node" in worker.note for worker in told)
 
-    wait_for(running, 200, driver)
+@pytest.mark.cluster
+def test_a_sweep_is_left_and_goes_on(commands: Commands, cluster: Cluster) -> None:
+    """Ctrl-C: what runs is told and is seen here, saves its state, and the state comes home; what is begun goes out."""
+    doom, store = commands.folder / "doom", commands.store
+    doom.touch()
+    arguments = commands.arguments(
+        *PLUGINS, "--strategy", "doomed", "--seed", "0", "1", "2", assignments=LATE
+    )
+    driver = started(commands, cluster, arguments)
+
+    def told() -> bool:
+        workers = [store.worker(run_id) for node in cluster.nodes for run_id in begun(node)]
+        return len(workers) == 2 and all(worker is not None and "node " in worker.note for worker in workers)
+
+    wait_for(told, 200, driver)
     driver.send_signal(signal.SIGINT)
     said, _ = driver.communicate(timeout=200)
     assert driver.returncode == 130, said
-    assert "the same command goes on from the last saved state" in said
+    assert "the same command goes on from the last saved state (0 of 3 cells are done)" in said
     kept = [path.name for path in (store.root / "state").glob("[!.]*")]
-    assert kept
+    assert len(kept) == 2
     assert {one.state for one in verify(store.root)} == {WHOLE}
-    assert not list((store.root / "records").glob(".*"))
+    assert not list((store.root / "records").glob(".*")), "nobody is at anything"
 
     doom.unlink()
     driver = started(commands, cluster, arguments)
@@ -201,7 +224,5 @@ def test_a_node_is_killed_and_a_sweep_is_left(commands: Commands, cluster: Clust
     assert all(
         re.search(r"going on from step \d of 8", store.log_path(run_id).read_text()) for run_id in kept
     )
-    found = {record.run_id: scores(record) for record in store.records()}
-    assert len(found) == 8
-    assert found == unbroken(commands, arguments)
+    assert {record.run_id: scores(record) for record in store.records()} == unbroken(commands, arguments)
     assert not list((store.root / "state").glob("*"))
