@@ -118,7 +118,7 @@ def _start(folder: Path, after: float | None = None, by: signal.Signals = signal
     process = subprocess.Popen(
         [sys.executable, "-m", "peftcorr.cli", JOB[0], "--output", str(folder / "out"), *JOB[1:]],
         env={**environment, "PYTHONUNBUFFERED": "1"}, cwd=PROJECT, start_new_session=True, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=_one_core,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=one_core,
     )  # fmt: skip
     try:
         out, _ = process.communicate(timeout=after)
@@ -129,7 +129,8 @@ def _start(folder: Path, after: float | None = None, by: signal.Signals = signal
     return out, process.returncode
 
 
-def _one_core() -> None:
+def one_core() -> None:
+    """Give this process one core; products of several threads add up in another order."""
     if hasattr(os, "sched_setaffinity"):  # threads of small products wait for each other on a busy machine
         os.sched_setaffinity(0, {random.choice(sorted(os.sched_getaffinity(0)))})
 

@@ -1,8 +1,8 @@
 """Two sweeps started at once in one output folder share the work: ``python benchmarks/together.py --times 30``.
 
 Four cells of `tiny` on a small rendering; the two starts are fresh interpreters, the second some random seconds after
-the first, with the same cells or with some of them, plain or by workers. Counts cells that were done twice or failed, and
-files that are left half written. Then the process that is at a cell is killed, and the time is taken until another
+the first, with the same cells or with some of them, plain or by workers. Counts cells that were done twice or failed,
+and files that are left half written. Then the process that is at a cell is killed, and the time is taken until another
 start has taken the cell over. Prints a table.
 """
 
@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from kills import leftovers, results
+from kills import leftovers, one_core, results
 from mishaps import JOB, markdown
 from timing.settings import PROJECT
 
@@ -88,6 +88,7 @@ def _begin(place: Path, cache: Path, job: Sequence[str]) -> subprocess.Popen[str
     return subprocess.Popen(
         [sys.executable, "-m", "peftcorr.cli", job[0], "--output", str(place / "out"), *job[1:]],
         env={**os.environ, **environment}, cwd=PROJECT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        preexec_fn=one_core,
     )  # fmt: skip
 
 

@@ -65,10 +65,10 @@ def told(error: Exception) -> str:
     """What went wrong, as one sentence or two: of an error of ours its own, of others what can be done about it."""
     if isinstance(error, PeftCorrError):
         return str(error)
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    text = f"{type(error).__name__}: {reason(error)}"
     if is_memory(error):
         return (
-            f"Out of memory ({text[:200]}): free some, or lower training.images, encode_batch or --memory, and run the "
+            f"Out of memory ({text}): free some, or lower training.images, encode_batch or --memory, and run the "
             "same command again."
         )
     return text

@@ -19,6 +19,8 @@ from peftcorr.data.guard import selecting
 from peftcorr.engine.evaluate import Evaluator, Split
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.scoring import score
+from peftcorr.engine.sharing import shared_prefixes
+from peftcorr.engine.space import kept_blocks
 from peftcorr.engine.task import Task
 from peftcorr.engine.train import Trained, Trainer
 from peftcorr.engine.workbench import Workbench
@@ -127,19 +129,19 @@ def train(
     if not plan.trains:
         return Trained(0, 0.0, None, None, [], [])
     recipe = plan.recipe
-    first = strategy.first_trainable_block(backbone)
     # The frozen blocks' output is the same at every step: kept once an image, for training and validation alike.
-    kept_as = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(recipe.training.prefix_cache)
-    if first > 0 and kept_as is not None and recipe.training.colour_jitter:
+    first, kept_as = kept_blocks(plan, strategy.first_trainable_block(backbone))
+    if first > 0 and recipe.training.colour_jitter:
         bench.progress.say(
             "training.colour_jitter makes every image new: the frozen blocks' output is not kept."
         )
-        kept_as = None
-    prefixes = PrefixStore(kept_as) if first > 0 and kept_as is not None else None
+    encoder = Encoder(backbone, None, accelerator.device, accelerator.autocast, first)
+    own = PrefixStore(kept_as) if kept_as is not None else None
 
     def opened(split: str) -> Split:
         found = bench.split(plan.dataset, split, plan.model.options)
-        return Split(found.dataset, found.data, found.store, prefixes)
+        kept = shared_prefixes(plan, bench, encoder, found, kept_as) if kept_as is not None else None
+        return Split(found.dataset, found.data, found.store, kept or own)
 
     task = Task(
         recipe.training,
@@ -148,7 +150,6 @@ def train(
         opened("val") if "val" in plan.dataset.splits() else None,
         plan.predictors[0],
     )
-    encoder = Encoder(backbone, None, accelerator.device, accelerator.autocast, first)
     evaluator = Evaluator(encoder, accelerator, recipe.encode_batch, bench.progress)
     return Trainer(task, strategy, evaluator, bench.store.state_path(plan.run_id)).run()
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from peftcorr.data.identity import table_digest
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shortened
 from peftcorr.files import SEAL, atomic_path
 
 PREDICTION_SCHEMA = pa.schema(
@@ -100,4 +100,4 @@ def read_predictions(path: Path) -> pa.Table:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return shortened((str(error).strip() or type(error).__name__).splitlines()[0], 200).rstrip(".")

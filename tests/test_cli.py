@@ -20,8 +20,8 @@ from peftcorr.errors import PeftCorrError
 from tests.commanding import PLAIN, PROJECT, Commands
 
 NAMES = (
-    "run", "status", "ls", "params", "data", "score", "compare", "breakdown", "tune-predictor", "compile", "verify", "export",
-    "validate", "check-plugin", "new", "cache", "completion",
+    "run", "status", "ls", "params", "data", "score", "compare", "breakdown", "tune-predictor", "compile", "verify",
+    "export", "validate", "check-plugin", "new", "cache", "completion",
 )  # fmt: skip
 
 
@@ -110,10 +110,20 @@ def test_a_stop_says_what_is_saved(
 
 @pytest.fixture
 def slow_torch(tmp_path: Path) -> Path:
-    """A folder with a torch whose import never ends."""
-    (tmp_path / "slow").mkdir()
-    (tmp_path / "slow" / "torch.py").write_text("import time\ntime.sleep(600)\n")
-    return tmp_path / "slow"
+    """A folder with a torch whose import never ends; ``begun`` is there once somebody is in it."""
+    folder = tmp_path / "slow"
+    folder.mkdir()
+    waits = f"import pathlib, time\npathlib.Path({str(folder / 'begun')!r}).touch()\ntime.sleep(600)\n"
+    (folder / "torch.py").write_text(waits)
+    return folder
+
+
+def wait_for_the_import(slow_torch: Path) -> None:
+    """Python may hear a signal before it, where nothing of ours listens."""
+    end = time.monotonic() + 120
+    while not (slow_torch / "begun").exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -133,9 +143,10 @@ def test_something_is_said_before_the_imports(started: subprocess.Popen[str]) ->
     assert started.stdout.readline() == f"peftcorr {__version__}: loading libraries ...\n"
 
 
-def test_a_stop_in_the_imports_saved_nothing(started: subprocess.Popen[str]) -> None:
+def test_a_stop_in_the_imports_saved_nothing(started: subprocess.Popen[str], slow_torch: Path) -> None:
     assert started.stdout is not None
     assert started.stdout.readline()
+    wait_for_the_import(slow_torch)
     started.send_signal(signal.SIGINT)
     out, err = started.communicate(timeout=60)
     assert started.returncode == 130
@@ -155,7 +166,7 @@ def test_a_terminal_has_a_line_only_while_libraries_are_loaded(commands: Command
         while b"..." not in shown:
             shown += os.read(parent, 1000)
         assert shown.decode() == f"peftcorr {__version__}: loading libraries ..."
-        time.sleep(0.1)
+        wait_for_the_import(slow_torch)
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
         rest = os.read(parent, 1000).decode()

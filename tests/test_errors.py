@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from peftcorr.errors import did_you_mean, nearest, reason, shortened, shown, visible
+from peftcorr.errors import PeftCorrError, did_you_mean, nearest, reason, shortened, shown, told, visible
 
 
 def test_control_characters_are_written_out() -> None:
@@ -37,6 +37,18 @@ def test_a_reason_is_one_line() -> None:
     assert len(reason(ValueError("x " * 5000))) == 200
     assert reason(ValueError()) == "ValueError"
     assert shortened("abc", 2) == "a…"
+
+
+def test_what_went_wrong_is_bounded() -> None:
+    """It stands in the record, in the terminal and in the page of a sweep."""
+    assert told(PeftCorrError("our own words")) == "our own words"
+    assert told(KeyError("a\nb")) == "KeyError: 'a\\nb'"
+    long = told(RuntimeError("x\n\x1b " * 50_000))
+    assert len(long) == len("RuntimeError: ") + 200
+    assert long.isprintable()
+    for error in (MemoryError("x" * 5000), RuntimeError("y" * 5000 + " can't allocate memory")):
+        assert told(error).startswith(f"Out of memory ({type(error).__name__}: ")
+        assert len(told(error)) < 400
 
 
 def test_suggestions_are_bounded() -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
-from peftcorr.files import atomic_path, remove_dead, whole_folder
+import pytest
+
+from peftcorr.files import atomic_path, remove_dead, seal_folder, whole_folder, write_json
+from peftcorr.predictions import PREDICTION_SCHEMA, write_predictions
 
 
 def test_what_the_dead_left_is_removed_and_what_lives_is_kept(tmp_path: Path) -> None:
@@ -38,6 +43,23 @@ def test_two_that_write_the_same_file_do_not_take_it_from_each_other(tmp_path: P
         assert goal.read_text() == "other"
     assert goal.read_text() == "one"
     assert list(tmp_path.iterdir()) == [goal]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such rights there")
+def test_what_is_written_can_be_read_by_others(tmp_path: Path) -> None:
+    """A temporary file is its owner's alone, and an owner may be careful: what he shares is to be read."""
+    before = os.umask(0o077)
+    try:
+        with atomic_path(tmp_path / "file") as one, whole_folder(tmp_path / "folder") as folder:
+            one.write_text("")
+            write_json(folder / "inner.json", {})
+        seal_folder(tmp_path / "folder")
+        write_predictions(PREDICTION_SCHEMA.empty_table(), tmp_path / "a.parquet")
+    finally:
+        os.umask(before)
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.rglob("*")}
+    files = dict.fromkeys(("file", "inner.json", "manifest.json", "a.parquet"), "0o644")
+    assert modes == {"folder": "0o755", **files}
 
 
 def test_the_next_to_write_removes_what_a_killed_writer_left(tmp_path: Path) -> None:

@@ -142,22 +142,27 @@ def test_a_folder_that_cannot_be_written(
             "tmp",
             "The temporary folder {} has 0.02 MB free, but about 0.03 MB will be written: free some space, or set",
         ),
+        (
+            "cache",
+            "The cache folder {} has 0.02 MB free, but about 0.03 MB will be written: free some space, or set",
+        ),
     ],
 )
 def test_a_disk_without_room(
     commands: Commands, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, disk: str, said: str
 ) -> None:  # fmt: skip
-    """Two cells' adapters and one's states; what the first block makes of trn and val."""
+    """Two cells' adapters and one's states; what the first block makes of trn and val, for one cell or for both."""
     small = commands.folder / disk
-    small.mkdir()
+    small.mkdir(exist_ok=True)
     monkeypatch.setenv("TMPDIR", str(commands.folder / "tmp") if disk == "tmp" else str(commands.folder))
     free, device = Place.free, Place.disk
     left = 100_000 if disk == "out" else 20_000
     monkeypatch.setattr(Place, "free", lambda place: left if place.path == small else free(place))
     monkeypatch.setattr(Place, "disk", lambda place: -1 if place.path == small else device(place))
-    flags = ("--strategy", "last_k", "--seed", "0", "1")
-    assert commands.run(*flags, assignments=[*QUICK, "strategy.k=2"] if disk == "tmp" else QUICK) == 2
+    flags = ("--strategy", "last_k", "--seed", "0", *(() if disk == "tmp" else ("1",)))
+    assignments = QUICK if disk == "out" else [*QUICK, "strategy.k=2"]
+    assert commands.run(*flags, assignments=assignments) == 2
     assert said.format(small) in one_sentence(capsys.readouterr().err)
     assert not commands.records()
     left = 10_000_000
-    assert commands.run(*flags, assignments=[*QUICK, "strategy.k=2"] if disk == "tmp" else QUICK) == 0
+    assert commands.run(*flags, assignments=assignments) == 0

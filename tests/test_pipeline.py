@@ -151,6 +151,8 @@ def test_methods_of_peft_leave_a_folder_that_peft_reads(commands: Commands, stra
     short = {"adalora": ["strategy.options={init_r: 4, target_r: 1}"], "vera": ["strategy.options={r: 8}"]}
     assert commands.run("--strategy", strategy, assignments=[*QUICK, *short.get(strategy, [])]) == 0
     record = commands.record()
+    made = [path for path in commands.output.rglob("*") if "state" not in path.parts]
+    assert [path for path in made if path.stat().st_mode & 0o044 != 0o044] == [], "others may read it"
     folder = commands.store.peft_path(record.run_id)
     assert str(commands.folder) not in (folder / "adapter_config.json").read_text()
     section = {key: value for key, value in record.recipe["strategy"].items() if key != "name"}

@@ -306,3 +306,13 @@ def test_the_default_preset_leaves_run_ids_as_they_were() -> None:
         resolve({}, ["preset=geoawar"], None)
     with pytest.raises(PeftCorrError, match="Unknown preset"):
         resolve({}, ["preset=[dift]"], None)
+
+
+def test_the_default_recipe_is_this_one() -> None:
+    """Its scores stand in the README: whoever changes a default on purpose runs the embedded benchmark again."""
+    found = resolve({}, [], None)
+    assert found.training.model_dump(exclude={"loss", "search"}) == {
+        "steps": 160, "sampler": "cliques", "images": 5, "pairs": 8, "accumulation": 1, "learning_rate": 3e-3,
+        "weight_decay": 0.01, "warmup": 0.1, "gradient_clip": 1.0, "validate_every": 80, "checkpoint_every": 50,
+    }  # fmt: skip
+    assert found.digest() == "e9bebba27f26011126d2501d067c6ff66ce1f0909287ebf71b29dcda8f56e699"

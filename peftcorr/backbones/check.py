@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from peftcorr.backbones.base import NEVER_TRAINED, ROLES, Backbone, parameters_of
-from peftcorr.errors import BrokenContract
+from peftcorr.errors import BrokenContract, reason
 
 _TOLERANCE = 1e-5
 _CUTS = 8  # at most, of a deep backbone
@@ -143,7 +143,7 @@ class Check:
             twin = copy.deepcopy(self.backbone)
         except Exception as error:
             raise self._broken(
-                f"cannot be copied by copy.deepcopy ({error}): keep no such object in it."
+                f"cannot be copied by copy.deepcopy ({reason(error)}): keep no such object in it."
             ) from error
         with torch.no_grad():
             if not torch.equal(twin.features(self._said(self._images, twin)), self._features):

@@ -11,6 +11,19 @@ from torch import Tensor, nn
 from peftcorr.backbones.base import Backbone, TokenState
 from peftcorr.backbones.huggingface import HuggingFaceViT
 
+STACKED = {
+    "attention.q_proj": ("attn.qkv", 0, 3),
+    "attention.k_proj": ("attn.qkv", 1, 3),
+    "attention.v_proj": ("attn.qkv", 2, 3),
+}
+"""Layers of a block that are one in Meta's files; see `Names.stacked`."""
+
+IN_BLOCKS = {
+    r"\.attention\.o_proj\.": ".attn.proj.",
+    r"\.layer_scale(\d)\.lambda1$": r".ls\1.gamma",
+}
+"""Further names within a block in Meta's files; see `Names.renamed`."""
+
 
 class DinoViT(HuggingFaceViT):
     """A class token and registers, then the patches, whose tokens after the final norm are the features.

@@ -7,17 +7,19 @@ to the latter. The ConvNeXts distilled from the same teacher are in `peftcorr.ba
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 import transformers
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, TokenState
-from peftcorr.backbones.dino import DinoViT
+from peftcorr.backbones.dino import IN_BLOCKS, STACKED, DinoViT
 from peftcorr.backbones.huggingface import published
+from peftcorr.backbones.release import Names
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,24 @@ class Variant:
     query_value_bias: bool = True
     registers: int = 4
     patch: int = 16
+
+
+_ROTARY_BASE = 100.0
+
+
+def _agrees(key: str, tensor: Tensor) -> bool:
+    """Whether Meta's files keep the constants that transformers' code has: no bias of keys, and the rotary periods.
+
+    The bias of the keys is in their files, times a mask of zeros. The periods may have been rounded to bfloat16.
+    """
+    if key.endswith(".attn.qkv.bias_mask"):
+        queries_keys_values = torch.tensor([1.0, 0.0, 1.0]).repeat_interleave(tensor.numel() // 3)
+        return torch.equal(tensor.float(), queries_keys_values)
+    if key == "rope_embed.periods":
+        count = tensor.numel()
+        periods = _ROTARY_BASE ** (torch.arange(count) / count)
+        return tensor.shape == periods.shape and torch.allclose(tensor.float(), periods, rtol=2**-7, atol=0)
+    return True
 
 
 class Dinov3ViT(DinoViT):
@@ -83,8 +103,31 @@ class Dinov3ViT(DinoViT):
             "proj_bias": True,
             "mlp_bias": True,
             "layer_norm_eps": 1e-5,
-            "rope_theta": 100.0,
+            "rope_theta": _ROTARY_BASE,
         }
+
+    @classmethod
+    def release(cls) -> Names:
+        """See `HuggingFace.release`."""
+        gated = {"gate": "w1", "up": "w2", "down": "w3"}
+        layers = gated if cls.variant.gated_mlp else {"up": "fc1", "down": "fc2"}
+        return Names(
+            makers="Meta",
+            renamed={
+                r"^embeddings\.patch_embeddings\.": "patch_embed.proj.",
+                r"^embeddings\.register_tokens$": "storage_tokens",
+                r"^embeddings\.": "",
+                r"^model\.layer\.": "blocks.",
+                **{rf"\.mlp\.{ours}_proj\.": f".mlp.{theirs}." for ours, theirs in layers.items()},
+                **IN_BLOCKS,
+            },
+            stacked=STACKED,
+            # The norm of the class token of small crops is of pretraining alone.
+            unread=re.compile(
+                r"^mask_token$|^rope_embed\.periods$|\.attn\.qkv\.bias_mask$|^local_cls_norm\."
+            ),
+            agrees=_agrees,
+        )
 
     def _run(self, state: TokenState, start: int, end: int | None = None) -> TokenState:
         # Rotary angles follow from the grid alone, so a state need not carry them. The module asks an image for its

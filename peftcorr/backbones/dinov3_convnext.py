@@ -7,6 +7,7 @@ those of transformers, with the shapes that its conversion of the published chec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, TokenState, sites_of
 from peftcorr.backbones.huggingface import HuggingFace, published
+from peftcorr.backbones.release import Names
 from peftcorr.errors import PeftCorrError
 
 
@@ -123,6 +125,21 @@ class Dinov3ConvNext(HuggingFace):
             "layer_norm_eps": 1e-6,
             "num_channels": 3,
         }
+
+    @classmethod
+    def release(cls) -> Names:
+        """See `HuggingFace.release`."""
+        return Names(
+            makers="Meta",
+            renamed={
+                r"^model\.stages\.(\d+)\.downsample_layers\.": r"downsample_layers.\1.",
+                r"^model\.stages\.(\d+)\.layers\.": r"stages.\1.",
+                r"\.depthwise_conv\.": ".dwconv.",
+                r"\.pointwise_conv(\d)\.": r".pwconv\1.",
+                r"(^|\.)layer_norm\.": r"\1norm.",
+            },
+            unread=re.compile(r"^norms\.3\."),  # the final norm a second time
+        )
 
     @classmethod
     def stride_of(cls, config: Backbone.Config) -> int:

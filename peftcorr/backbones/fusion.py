@@ -16,12 +16,13 @@ from pydantic import Field, ValidationError, model_validator
 from torch import Tensor, nn
 
 from peftcorr.backbones import BACKBONES
-from peftcorr.backbones.base import Backbone, BlockSites, TokenState
+from peftcorr.backbones.base import Backbone, BlockSites, TokenState, fill_padding
 from peftcorr.backbones.identity import Weights, joined
 from peftcorr.errors import PeftCorrError, shown
 from peftcorr.matching.similarity import normalise
 
 Part = dict[str, Any]
+Extents = Sequence[tuple[int, int]]
 
 _OWN = ("name", "weight", "weights")  # keys of a part that are not its backbone's
 _SHARED = ("resize",)  # options that the whole has, and every part with it
@@ -92,6 +93,8 @@ class Fusion(Backbone):
         self.stride = parts[0].stride
         self.channels = sum(part.channels for part in parts)
         self.uses_categories = any(part.uses_categories for part in parts)
+        self.pads_normalised = any(part.pads_normalised for part in parts)
+        self._extents: Extents | None = None
         weights = [float(part["weight"]) for part in config.parts]
         self._shares = [weight / sum(weights) for weight in weights]
         self._shapes: dict[tuple[int, int, int], list[_Shape]] = {}
@@ -164,11 +167,17 @@ class Fusion(Backbone):
         for part in self._each():
             part.condition(categories)
 
+    def preprocess(self, images: Tensor, extents: Extents | None = None) -> Tensor:
+        """See `Backbone.preprocess`; extents are kept for `prefix`, since every part pads in its own way."""
+        self._extents = extents
+        return super().preprocess(images)
+
     def prefix(self, images: Tensor, k: int) -> TokenState:
         """See `Backbone.prefix`; a state can be read by the backbone that made it, which knows the parts' shapes."""
         height, width = images.shape[-2] // self.stride, images.shape[-1] // self.stride
+        extents, self._extents = self._extents, None  # of these images alone
         states = [
-            part.prefix(self._seen_by(index, images), own)
+            part.prefix(self._seen_by(index, images, extents), own)
             for index, (part, own) in enumerate(zip(self._each(), self._depths(k), strict=True))
         ]
         self._shapes[k, height, width] = [
@@ -205,19 +214,23 @@ class Fusion(Backbone):
             k -= count
         return depths
 
-    def _seen_by(self, index: int, images: Tensor) -> Tensor:
-        """Images in [0, 1] as a part wants them: of its size and normalised by its statistics.
+    def _seen_by(self, index: int, images: Tensor, extents: Extents | None = None) -> Tensor:
+        """Images in [0, 1] as a part wants them: of its size, normalised by its statistics and padded in its way.
 
         The part's size is that of square inputs; others keep their proportion, to whole cells of the part.
         """
         part = self._each()[index]
         ratio = part.config.image_size / self.config.image_size
+        mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (part.mean, part.std))
+        if extents is not None and isinstance(part, Fusion):
+            part._extents = [(round(width * ratio), round(height * ratio)) for width, height in extents]
+        elif extents is not None and part.pads_normalised:
+            images = fill_padding(images.clone(), extents, mean[0])  # 0 once it is normalised
         if index and ratio != 1:
             size = [round(side * ratio / part.stride) * part.stride for side in images.shape[-2:]]
             images = nn.functional.interpolate(
                 images, size, mode="bilinear", align_corners=False, antialias=True
             )
-        mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (part.mean, part.std))
         return (images - mean) / std
 
 

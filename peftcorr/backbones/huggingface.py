@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from peftcorr.backbones.base import Backbone, BlockRow, check_size, sites_of
-from peftcorr.backbones.identity import Weights
+from peftcorr.backbones.identity import Weights, file_weights, is_file
 from peftcorr.backbones.loading import load_transformers, place_of
+from peftcorr.backbones.release import Names, load_release
 from peftcorr.backbones.saving import save_image_processor, save_transformers
 
 
@@ -41,6 +42,11 @@ class HuggingFace(BlockRow):
         """
 
     @classmethod
+    def release(cls) -> Names | None:
+        """How its makers name its tensors in the file that they publish; None if such files are not read."""
+        return None
+
+    @classmethod
     @abstractmethod
     def stride_of(cls, config: Backbone.Config) -> int:
         """The stride of a backbone with these options, which divides its image size."""
@@ -62,7 +68,21 @@ class HuggingFace(BlockRow):
             return cls(config, model_class(expected))
 
     @classmethod
+    def find_weights(cls, config: Backbone.Config, given: Path | None) -> Weights:
+        """See `Backbone.find_weights`: `given` is a folder, or the file that the model's makers publish.
+
+        Raises:
+            PeftCorrError: if it is neither.
+        """
+        if given is not None and is_file(given) and cls.release() is not None:
+            return file_weights(given)
+        return super().find_weights(config, given)
+
+    @classmethod
     def _load(cls, place: Path) -> nn.Module:
+        names = cls.release()
+        if names is not None and place.is_file():
+            return load_release(place, *cls.architecture(), names)
         return load_transformers(*cls.settings(), place)
 
     def save_pretrained(self, folder: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 from peftcorr.files import sha256
 from peftcorr.files.reading import parse_json, read_bytes
 
@@ -23,8 +23,9 @@ class Weights:
 
     Attributes:
         id: name shown in records.
-        sha256: hash of the weights file; None for weights that the hub has not been asked for yet.
-        folder: folder in Hugging Face format (or the file that a family's own package publishes).
+        sha256: hash of the weights file, or of all its parts one after the other; None for weights that the hub has
+            not been asked for yet.
+        folder: folder in Hugging Face format, or a single file.
         parts: of a backbone made of several, the weights of each.
         commit: revision of the hub's repository that they were fetched from.
     """
@@ -44,34 +45,80 @@ class Weights:
         )
 
 
+FILES = (".pth", ".pt", ".bin", ".safetensors")
+"""How the name of a single file of weights may end."""
+
+
 def local_weights(folder: Path, official: bool = False) -> Weights:
     """Identify the weights in `folder`, which is named after them.
 
     Raises:
-        PeftCorrError: if the folder, its ``config.json`` or its ``model.safetensors`` is missing, or a part of the
-            latter where it is published in parts.
+        PeftCorrError: if the folder, its ``config.json`` or its tensors are missing, or a part of the latter where
+            they lie in several files.
     """
-    files = [folder / "config.json", *_tensor_files(folder)]
+    if folder.is_file():
+        raise PeftCorrError(
+            f"--weights {folder} is a file: for this backbone give a folder in Hugging Face format (config.json and "
+            "model.safetensors)."
+        )
+    files = [folder / "config.json", *tensor_files(folder)]
     for file in files:
         if not file.is_file():
-            raise PeftCorrError(
-                f"--weights {folder}: there is no {file.name} in it; give a folder in Hugging Face format "
-                "(config.json and model.safetensors)."
-            )
+            part = "its index names it: fetch it too" if len(files) > 2 and file != files[0] else _FORMAT
+            raise PeftCorrError(f"--weights {folder}: there is no {file.name} in it; {part}.")
     return Weights(folder.resolve().name, sha256(*files[1:]), folder, official)
 
 
-def _tensor_files(folder: Path) -> list[Path]:
-    """``model.safetensors``, or the parts that the hub's index names: models of many gigabytes come in several."""
-    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if whole.is_file() or not index.is_file():
-        return [whole]
+_FORMAT = (
+    "give a folder in Hugging Face format (config.json and model.safetensors or pytorch_model.bin), or the file that "
+    "the model's makers publish"
+)
+
+
+def file_weights(file: Path) -> Weights:
+    """Identify a single file of weights, which is named after it.
+
+    Raises:
+        PeftCorrError: if there is no such file.
+    """
+    if not file.is_file():
+        raise PeftCorrError(f"--weights {file}: there is no such file; {_FORMAT}.")
+    return Weights(file.resolve().name, sha256(file), file, official=False)
+
+
+def is_file(given: Path) -> bool:
+    """Whether what was given is, or is called like, a single file of weights; else it is a folder."""
+    return given.is_file() or (given.suffix in FILES and not given.is_dir())
+
+
+def tensor_files(folder: Path) -> list[Path]:
+    """The files of a folder that hold its tensors, sorted; ``model.safetensors`` where there are none.
+
+    They are ``model.safetensors``, else ``pytorch_model.bin``, each whole or in the parts that its index names, as
+    models of many gigabytes come.
+
+    Raises:
+        PeftCorrError: if an index cannot be read, or names something outside of the folder.
+    """
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            return [folder / name]
+        if index.is_file():
+            return [folder / part for part in _parts(index)]
+    return [folder / "model.safetensors"]
+
+
+def _parts(index: Path) -> list[str]:
     try:
-        return [folder / name for name in sorted(set(parse_json(read_bytes(index))["weight_map"].values()))]
+        parts = sorted(set(parse_json(read_bytes(index))["weight_map"].values()))
+        if not parts or any(not part or Path(part).name != part for part in parts):
+            raise ValueError("it must name files beside it")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PeftCorrError(
-            f"--weights {folder}: {index.name} cannot be read ({type(error).__name__}): fetch the file again."
+            f"--weights {index.parent}: {index.name} cannot be read ({reason(error)}): fetch the file again."
         ) from error
+    return parts
 
 
 def joined(parts: Sequence[Weights]) -> Weights:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone
-from peftcorr.backbones.identity import PUBLISHED, Weights, joined
-from peftcorr.errors import PeftCorrError, reason
+from peftcorr.backbones.identity import PUBLISHED, Weights, joined, tensor_files
+from peftcorr.backbones.tensors import read_tensors
+from peftcorr.errors import PeftCorrError, reason, shortened
 
 T = TypeVar("T")
 
@@ -87,7 +91,8 @@ def load_transformers(model_class: type[Any], settings: Mapping[str, Any], folde
     Args:
         model_class: transformers class.
         settings: entries of its configuration that the backbone's code prescribes.
-        folder: folder with ``config.json`` and ``model.safetensors``.
+        folder: folder with ``config.json`` and the tensors (`peftcorr.backbones.identity.tensor_files`); a classifier
+            among them is left aside.
 
     Raises:
         PeftCorrError: if an entry differs, a tensor is missing, or a file cannot be read.
@@ -98,11 +103,36 @@ def load_transformers(model_class: type[Any], settings: Mapping[str, Any], folde
     # Older versions of transformers left the type of a model inside another one empty.
     entries["model_type"] = found.model_type or config_class.model_type
     check_settings(folder, entries, {"model_type": config_class.model_type, **settings})
+    files = tensor_files(folder)
+    tensors = {key: tensor for file in files for key, tensor in read_tensors(file).items()}
+    return fill(f"--weights {folder}: {files[0].name}", model_class, found, without_classifiers(tensors))
+
+
+CLASSIFIERS = frozenset({"head", "head_dist", "fc", "classifier", "last_linear", "pre_logits"})
+"""What classifiers are called, as first part of their tensors' names; timm leaves them out of what it loads too."""
+
+
+def without_classifiers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by name without those of a classifier, which lies behind the features."""
+    return {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] not in CLASSIFIERS}
+
+
+def fill(where: str, model_class: type[Any], config: Any, tensors: dict[str, Tensor]) -> nn.Module:
+    """A float32 model of transformers with these tensors, refused if they are not exactly its own.
+
+    Args:
+        where: what messages call the weights.
+        model_class: transformers class.
+        config: its configuration.
+        tensors: by its names, or by those of the published files of that class.
+
+    Raises:
+        PeftCorrError: as `load_whole`.
+    """
     # Convolutions have no attention to choose an implementation of.
     attention = "sdpa" if model_class._supports_sdpa else None
-    return load_whole(
-        model_class, folder, "model.safetensors", dtype=torch.float32, attn_implementation=attention
-    )
+    load = partial(model_class.from_pretrained, None, config=config, state_dict=tensors)
+    return load_whole(where, load, dtype=torch.float32, attn_implementation=attention)
 
 
 def read_configuration(folder: Path, read: Callable[..., T]) -> T:
@@ -132,13 +162,12 @@ def check_settings(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, 
             )
 
 
-def load_whole(model_class: type[Any], folder: Path, file: str, **options: Any) -> nn.Module:
-    """Load a model with its library's own loader, refusing a file that does not hold exactly its tensors.
+def load_whole(where: str, load: Callable[..., Any], **options: Any) -> nn.Module:
+    """Load a model with its library's own loader, refusing weights that are not exactly its tensors.
 
     Args:
-        model_class: class of transformers or diffusers.
-        folder: where its configuration and its tensors are.
-        file: the latter's name.
+        where: what messages call the weights.
+        load: ``from_pretrained`` of a class of transformers or diffusers, with what it loads from.
         options: of the loader.
 
     Raises:
@@ -146,17 +175,28 @@ def load_whole(model_class: type[Any], folder: Path, file: str, **options: Any) 
     """
     try:
         model: nn.Module
-        model, report = model_class.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
-        )
+        with _without_table():
+            model, report = load(output_loading_info=True, **options)
     except Exception as error:
         raise PeftCorrError(
-            f"--weights {folder}: {file} does not fit its config.json ({reason(error)}): fetch the file again, or "
-            "choose the --backbone that it was made for."
+            f"{where} does not fit its config.json ({reason(error)}): fetch the file again, or choose the --backbone "
+            "that it was made for."
         ) from error
     missing = set(report["missing_keys"]) - {"embeddings.mask_token"}  # only masked pretraining reads it
-    check_tensor_names(f"--weights {folder}: {file}", missing, report["unexpected_keys"])
+    check_tensor_names(where, missing, report["unexpected_keys"])
     return model
+
+
+@contextmanager
+def _without_table() -> Iterator[None]:
+    """Keep transformers from printing a table of tensors that do not fit, by whatever names a file has for them."""
+    logger = logging.getLogger("transformers.modeling_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def check_tensor_names(file: str, missing: Iterable[str], unexpected: Iterable[str]) -> None:
@@ -165,11 +205,17 @@ def check_tensor_names(file: str, missing: Iterable[str], unexpected: Iterable[s
     Raises:
         PeftCorrError: if one is missing, or is too many.
     """
-    if lost := sorted(missing):
+    lost, odd = ([shortened(name, 100) for name in sorted(names)] for names in (missing, unexpected))
+    if lost and odd:
+        raise PeftCorrError(
+            f"{file} is of another model: it lacks {lost[0]} and {len(lost) - 1} other tensors, and has {odd[0]} and "
+            f"{len(odd) - 1} others that there is no place for: choose the --backbone that it was made for."
+        )
+    if lost:
         raise PeftCorrError(
             f"{file} lacks {len(lost)} tensors of the model, {lost[0]} among them: fetch the file again."
         )
-    if odd := sorted(unexpected):
+    if odd:
         raise PeftCorrError(
             f"{file} has {len(odd)} tensors that the model has no place for, {odd[0]} among them: choose the "
             "--backbone that it was made for."

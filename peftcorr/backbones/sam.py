@@ -15,7 +15,6 @@ SAM's ``get_rel_pos`` (linear), which transformers has too. Windows stay 14 x 14
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import transformers
@@ -25,8 +24,7 @@ from torch import Tensor, nn
 from peftcorr.backbones.base import Backbone, TokenState
 from peftcorr.backbones.fused import fused_state, split_projection
 from peftcorr.backbones.huggingface import HuggingFaceViT, published
-from peftcorr.backbones.identity import Weights
-from peftcorr.backbones.sam_checkpoint import identify, load_checkpoint
+from peftcorr.backbones.release import Names
 from peftcorr.errors import PeftCorrError
 
 
@@ -76,6 +74,7 @@ class Sam(HuggingFaceViT):
 
     variant: ClassVar[Variant]
     licence = "Apache-2.0"
+    pads_normalised = True  # as in the package's own preprocessing
     layers = "layers"
     places: ClassVar = {"norm2": "layer_norm2", "attention_output": "attn.proj", "mlp_output": "mlp"}
 
@@ -111,19 +110,22 @@ class Sam(HuggingFaceViT):
         }
 
     @classmethod
-    def find_weights(cls, config: Backbone.Config, given: Path | None) -> Weights:
-        """See `Backbone.find_weights`: `given` is a folder, or a checkpoint of the segment-anything package.
-
-        Raises:
-            PeftCorrError: if it is neither.
-        """
-        if given is not None and (given.is_file() or given.suffix == ".pth"):
-            return identify(given)
-        return super().find_weights(config, given)
-
-    @classmethod
-    def _load(cls, place: Path) -> nn.Module:
-        return load_checkpoint(place, *cls.architecture()) if place.is_file() else super()._load(place)
+    def release(cls) -> Names:
+        """See `HuggingFace.release`."""
+        return Names(
+            makers="the segment-anything package",
+            renamed={
+                r"^vision_encoder\.": "",
+                r"^patch_embed\.projection\.": "patch_embed.proj.",
+                r"^layers\.": "blocks.",
+                r"^neck\.conv1\.": "neck.0.",
+                r"^neck\.layer_norm1\.": "neck.1.",
+                r"^neck\.conv2\.": "neck.2.",
+                r"^neck\.layer_norm2\.": "neck.3.",
+                r"\.layer_norm(?=\d)": ".norm",
+            },
+            prefix="image_encoder.",
+        )
 
     def _linears(self) -> dict[str, tuple[str, ...]]:
         return {

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 
 
 def save_transformers(config: Any, tensors: dict[str, Tensor], folder: Path, **changed: Any) -> None:
@@ -44,6 +44,7 @@ def save_image_processor(
     Args:
         size: pixels a side of the square that the backbone sees.
         resize: ``stretch``; with ``pad``, for which transformers has no processor, images must come as squares.
+            A backbone with `pads_normalised` has its padding at 0 only after normalising.
         mean: per-channel statistics of images in [0, 1].
         std: likewise.
         folder: where.
@@ -97,5 +98,5 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         raise PeftCorrError(
-            f"Cannot write {folder}: {error}. Free some space or choose another folder."
+            f"Cannot write {folder}: {reason(error)}. Free some space or choose another folder."
         ) from error

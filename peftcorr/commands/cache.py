@@ -21,6 +21,7 @@ SUMMARY = "List or delete what the cache folder holds."
 
 KINDS = {
     "features": "features of frozen backbones",
+    "prefixes": "output of frozen blocks",
     "pairs": "annotation tables",
     "synthetic": "rendered pictures",
     "tapvid": "frames of videos",
@@ -89,7 +90,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _what(kind: str, folder: Path) -> str:
-    if kind != "features":
+    if kind not in ("features", "prefixes"):
         return KINDS[kind]
     try:
         about = parse_json(read_bytes(folder / "about.json"))

@@ -17,7 +17,7 @@ from peftcorr.commands.options import add_weights, cache_folder
 from peftcorr.console.progress import Progress
 from peftcorr.console.table import print_line, print_table
 from peftcorr.data import DATASETS
-from peftcorr.errors import BrokenContract, PeftCorrError, PluginFailed
+from peftcorr.errors import BrokenContract, PeftCorrError, PluginFailed, reason
 from peftcorr.machine.startup import importing
 from peftcorr.matching import PREDICTORS
 from peftcorr.registry import Registry, blaming_plugins, load_plugin_file
@@ -138,7 +138,7 @@ def _row(subject: str, checks: Callable[[], Checks]) -> Row:
         # A strategy may refuse a backbone that has no place for it.
         row.refused = isinstance(error, (BrokenContract, PluginFailed)) or name != "applies"
     except Exception as error:  # of a library, which the plugin asked for something that it does not have
-        row.reason, row.refused = f"{type(error).__name__}: {' '.join(str(error).split())}", True
+        row.reason, row.refused = f"{type(error).__name__}: {reason(error)}", True
     if row.refused:
         row.outcomes[name or "opens"] = "refused"
     return row

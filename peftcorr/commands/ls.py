@@ -32,8 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
     parser.add_argument(
         "name", nargs="?", metavar="NAME",
-        help="strategy, backbone, dataset, predictor or launcher whose options, source and use are wanted; also timm/MODEL, or "
-        "strategies joined by a plus",
+        help="strategy, backbone, dataset, predictor or launcher whose options, source and use are wanted; also "
+        "timm/MODEL, or strategies joined by a plus",
     )  # fmt: skip
     parser.add_argument(
         "--json", action="store_true", help="print a JSON list of what is found, for machines"

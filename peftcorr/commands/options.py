@@ -37,8 +37,9 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     """``--weights``."""
     parser.add_argument(
         "--weights", type=Path, metavar="PATH",
-        help="folder with config.json and model.safetensors, or a checkpoint of the segment-anything package (.pth); "
-        "default: what ships with the package, else the Hugging Face hub",
+        help="folder with config.json and model.safetensors or pytorch_model.bin, or the file that the model's makers "
+        "publish (.pth of DINOv2, DINOv3, Segment Anything); default: what ships with the package, else the Hugging "
+        "Face hub",
     )  # fmt: skip
 
 

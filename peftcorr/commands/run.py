@@ -98,6 +98,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="features held in memory while scoring, for example 512MiB; the rest waits on disk (default: 2GiB)",
     )  # fmt: skip
     parser.add_argument(
+        "--cache-limit", type=parse_bytes, metavar="SIZE",
+        help="what features, and the output of frozen blocks that cells share, may take in the cache; what was used "
+        "least of late makes room (default: what the disk has)",
+    )  # fmt: skip
+    parser.add_argument(
         "--feature-cache", action="store_true",
         help="keep the features of frozen backbones on disk for later runs",
     )  # fmt: skip
@@ -139,7 +144,10 @@ def run(parsed: argparse.Namespace) -> int:
     end_with_launchers()
     if parsed.job:
         return _work(parsed.job)
-    for place in _places(parsed.output):
+    output, cache, temporary = _places(parsed.output)
+    # A cache that holds something may hold all that is asked for, and is only read then. What is missing in one that
+    # cannot be written to is said before it is rendered or encoded.
+    for place in (output, temporary, *(() if cache.holds_something() else (cache,))):
         place.require_writable()
     if parsed.dry_run or parsed.recipe or parsed.set or set(parsed.dataset) - {"synthetic"}:
         return _sweep(parsed)
@@ -173,7 +181,7 @@ def _sweep(parsed: argparse.Namespace) -> int:
     roots, cache = options.data_roots(parsed.data_root), options.cache_folder()
     bench = Workbench(
         roots, parsed.weights, parsed.output, cache, progress, parsed.memory, parsed.feature_cache,
-        download=not parsed.dry_run,
+        download=not parsed.dry_run, cache_limit=parsed.cache_limit,
     )  # fmt: skip
     axes, fixed = _command_line(parsed)
     asked = Asked(axes, fixed, parsed.set, parsed.recipe, parse_vary(parsed.vary))
@@ -184,12 +192,12 @@ def _sweep(parsed: argparse.Namespace) -> int:
 
         print_plan(plans, terminal)
         return 0
-    output, _, temporary = _places(parsed.output)
+    output, kept, temporary = _places(parsed.output)
     if state.is_main_process:
         bench.store.tidy()
         remove_dead(cache)
     try:
-        require_space(plans, bench, parsed.overwrite, output, temporary)
+        bench.shared = require_space(plans, bench, parsed.overwrite, output, temporary, kept)
         launcher = _launcher(parsed, len(plans), state.num_processes)
         if launcher is None:
             outcomes = sweep(plans, bench, parsed.overwrite)

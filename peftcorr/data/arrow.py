@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from peftcorr.data.base import DatasetSource, Progress
 from peftcorr.data.columns import PAIR_FEATURES
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 from peftcorr.files import replacing, whole_folder
 
 Row = Mapping[str, Any]  # of one pair: columns of PAIR_FEATURES; those that it lacks are null
@@ -107,7 +107,9 @@ def cached_table(
     try:
         return _open(final)
     except _BrokenCache as error:
-        raise PeftCorrError(f"The cache {final} cannot be read back ({error}): is the disk sound?") from error
+        raise PeftCorrError(
+            f"The cache {final} cannot be read back ({reason(error)}): is the disk sound?"
+        ) from error
 
 
 def told(things: Sequence[T], progress: Progress | None) -> Iterator[T]:

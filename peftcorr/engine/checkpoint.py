@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from peftcorr.backbones.base import Backbone
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 from peftcorr.files import read_json, seal_folder, unsealed, write_json
+from peftcorr.machine.agreement import everywhere
 from peftcorr.results.record import SearchPoint, ValidationPoint
 from peftcorr.strategies.base import Strategy
 
@@ -92,13 +93,15 @@ class Checkpoints:
                 partial.rename(final)
                 for older in self._whole()[:-1]:
                     shutil.rmtree(older, ignore_errors=True)
+            self._accelerator.wait_for_everyone()
+            self._remove_partial()  # of a machine with a disk of its own, where nothing was renamed
         except (OSError, RuntimeError, SafetensorError, PeftCorrError) as error:
             if main:
                 self._remove_partial()  # or the disk stays full
             cause = error.__cause__ if isinstance(error, PeftCorrError) else error
-            reason = getattr(cause, "strerror", None) or " ".join(str(cause).split())[:200]
+            why = getattr(cause, "strerror", None) or reason(cause or error)
             raise PeftCorrError(
-                f"Cannot write the training state below {self._folder} ({reason}): free some space, or make the folder "
+                f"Cannot write the training state below {self._folder} ({why}): free some space, or make the folder "
                 "writable, and run the same command again; it goes on from the last state."
             ) from error
         self._accelerator.wait_for_everyone()
@@ -109,24 +112,25 @@ class Checkpoints:
         Raises:
             PeftCorrError: if it is sound and cannot be loaded all the same.
         """
+        newest: Path | None = None
         if self._accelerator.is_main_process:
             self._remove_partial()
             for state in self._whole():
                 if (damage := unsealed(state)) is not None:
                     say(f"The training state {state} is damaged ({damage}): it is set aside and not used.")
                     set_aside(state)
-        self._accelerator.wait_for_everyone()
-        states = self._whole()
-        if not states:
-            return False
-        try:
-            self._accelerator.load_state(str(states[-1]))
-        except PeftCorrError:
-            raise
-        except Exception as error:  # a state of other versions fails in as many ways as it has files
-            raise PeftCorrError(
-                f"The training state {states[-1]} cannot be read ({error}): delete it to train anew."
-            ) from error
+            newest = next(iter(self._whole()[::-1]), None)
+        with everywhere(newest, self._folder) as found:
+            if found is None:
+                return False
+            try:
+                self._accelerator.load_state(str(found))
+            except PeftCorrError:
+                raise
+            except Exception as error:  # a state of other versions fails in as many ways as it has files
+                raise PeftCorrError(
+                    f"The training state {found} cannot be read ({reason(error)}): delete it to train anew."
+                ) from error
         return True
 
     def _remove_partial(self) -> None:
@@ -164,7 +168,9 @@ def read_search(folder: Path, say: Callable[[str], None]) -> list[SearchPoint]:
     try:
         return [SearchPoint(**point) for point in read_json(path)["points"]]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        say(f"{path} is damaged ({error}): it is set aside, and the learning rates are searched anew.")
+        say(
+            f"{path} is damaged ({reason(error)}): it is set aside, and the learning rates are searched anew."
+        )
         set_aside(path)
         return []
 

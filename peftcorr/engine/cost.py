@@ -65,12 +65,13 @@ def trained_images(training: Training) -> int:
 def machine_speed() -> float:
     """Floating-point operations a second of a product the size that these encoders do, measured for half a second."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    left, right = torch.randn((2048, 384), device=device), torch.randn((384, 1536), device=device)
+    rows, inner, columns = 2048, 384, 1536
+    left, right = torch.randn((rows, inner), device=device), torch.randn((inner, columns), device=device)
     begun, count = time.monotonic(), 0
     while time.monotonic() - begun < 0.5:
         float((left @ right)[0, 0])
         count += 1
-    return count * 2 * 2048 * 384 * 1536 / (time.monotonic() - begun)
+    return count * 2 * rows * inner * columns / (time.monotonic() - begun)
 
 
 def parameter_counts(

@@ -30,7 +30,7 @@ from peftcorr.engine.schedule import Queries, Schedule, schedule
 from peftcorr.features.cache import FeatureCache, Kept, Shelf
 from peftcorr.features.encode import Encoder
 from peftcorr.features.maps import WaitingMaps
-from peftcorr.features.prefix import PrefixStore
+from peftcorr.features.prefix import Prefixes
 from peftcorr.matching.predictors import Predictor
 from peftcorr.matching.similarity import normalise, sample_at
 
@@ -46,7 +46,7 @@ class Split:
     dataset: PairDataset
     data: Correspondences
     store: ImageStore
-    prefixes: PrefixStore | None = None
+    prefixes: Prefixes | None = None
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,7 @@ class Evaluator:
         for start in range(0, len(plan.rows), _CHUNK):  # in place: what this takes stays small
             rows = plan.rows[start : start + _CHUNK]
             points[:, rows] = geometry.to_original(points[:, rows], data.target[data.pair[rows]])
-        if accelerator.num_processes > 1:
-            points = self._summed(torch.from_numpy(points).to(encoder.device)).cpu().numpy()
+        points = self._summed(torch.from_numpy(points).to(encoder.device)).cpu().numpy()
         return Predicted(points, self._summed(matcher.peaks).cpu().numpy())
 
     def _summed(self, tensor: Tensor) -> Tensor:

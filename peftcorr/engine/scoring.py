@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from peftcorr.backbones import Backbone
 from peftcorr.data.base import DatasetSource
+from peftcorr.data.guard import selecting
 from peftcorr.data.leakage import Leakage, warnings
 from peftcorr.engine.evaluate import Evaluator
 from peftcorr.engine.leakage import leakage
@@ -75,9 +76,9 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
     recipe = plan.recipe
     # What was trained is scored once; a frozen backbone's features serve every later run with other predictors.
     cache = None
-    if bench.keep_features and not plan.trains:
+    if (bench.keep_features or plan.run_id in bench.shared) and not plan.trains:
         assert plan.model.weights is not None
-        cache = FeatureCache(bench.cache, plan.model.weights.id)
+        cache = FeatureCache(bench.cache, plan.model.weights.id, bench.cache_limit)
     evaluator = scorer(recipe, backbone, bench, accelerator, cache)
     found = Scored()
 
@@ -86,10 +87,10 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
         return prediction_table(opened, evaluator.predict(opened, plan.predictors), plan.labels)
 
     for source in plan.tested:
-        threshold = getattr(
-            source.config, "occlusion_threshold", None
-        )  # of datasets whose points are tracked
-        chosen = choose_on(predictions(source, "val", None)) if threshold == "val" else threshold
+        chosen = threshold = getattr(source.config, "occlusion_threshold", None)  # where points are tracked
+        if threshold == "val":
+            with selecting("the choice of the occlusion threshold"):
+                chosen = choose_on(predictions(source, "val", None))
         table = predictions(source, "test", recipe.limit_pairs)
         found.tables.append(table)
         found.scores |= score_predictions(table, recipe.alphas, plan.preset)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 import torch
 
+from peftcorr.backbones.base import Backbone, TokenState
 from peftcorr.data.base import PairDataset
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.workbench import Workbench
+from peftcorr.files import digest
 
 _PREDICTION = 12  # bytes of a compressed row of predictions: 14 to 24 were measured
 _STATES = (
@@ -24,12 +26,14 @@ class Space:
     Attributes:
         kept: predictions and adapter, in the output folder for good.
         state: of the training under way, in the output folder until the run is done.
-        prefixes: what the frozen blocks make of the images, in the temporary folder while it trains.
+        prefixes: what the frozen blocks make of the images, in the temporary folder while it trains, or in the cache.
+        common: equal for runs that may share that; empty where there is nothing to share.
     """
 
     kept: int
     state: int
     prefixes: int
+    common: str = ""
 
 
 def space(plan: Plan, bench: Workbench) -> Space:
@@ -37,7 +41,7 @@ def space(plan: Plan, bench: Workbench) -> Space:
     rows = sum(_points(bench.opened(source, "test"), plan.recipe.limit_pairs) for source in plan.tested)
     predictions = rows * len(plan.predictors) * _PREDICTION
     if not plan.trains:
-        return Space(predictions, 0, 0)
+        return Space(predictions, 0, 0, _common(plan, -1))
     try:
         backbone, strategy = plan.model.shapes()
     except (
@@ -45,18 +49,34 @@ def space(plan: Plan, bench: Workbench) -> Space:
     ):  # impossible, which is said when it is this run's turn; or a plugin's that has no shapes alone
         return Space(predictions, 0, 0)
     tensors = 4 * backbone.trainable_parameters()
-    first = strategy.first_trainable_block(backbone)
+    first, dtype = kept_blocks(plan, strategy.first_trainable_block(backbone))
+    if dtype is None:
+        return Space(predictions + tensors, _STATES * tensors, 0)
+    splits = [split for split in ("trn", "val") if split in plan.dataset.splits()]
+    images = sum(_images(bench.opened(plan.dataset, split)) for split in splits)
+    size = prefix_shape(backbone, first).tokens.numel() * dtype.itemsize
+    return Space(predictions + tensors, _STATES * tensors, images * size, _common(plan, first))
+
+
+def kept_blocks(plan: Plan, first: int) -> tuple[int, torch.dtype | None]:
+    """First trainable block, and how the output of those before it is kept; None where it is not."""
     training = plan.recipe.training
-    kept_as = {"fp32": 4, "bf16": 2}.get(training.prefix_cache)
-    prefixes = 0
-    if first > 0 and kept_as is not None and not training.colour_jitter:
-        size = backbone.config.image_size
-        with torch.no_grad():
-            state = backbone.prefix(torch.zeros((1, 3, size, size), device="meta"), first)
-        splits = [split for split in ("trn", "val") if split in plan.dataset.splits()]
-        images = sum(_images(bench.opened(plan.dataset, split)) for split in splits)
-        prefixes = images * state.tokens.numel() * kept_as
-    return Space(predictions + tensors, _STATES * tensors, prefixes)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(training.prefix_cache)
+    return first, None if first == 0 or training.colour_jitter else dtype
+
+
+def prefix_shape(backbone: Backbone, first: int) -> TokenState:
+    """State (1, T, D) that a backbone on the meta device hands to a block."""
+    size = backbone.config.image_size
+    with torch.no_grad():
+        return backbone.prefix(torch.zeros((1, 3, size, size), device="meta"), first)
+
+
+def _common(plan: Plan, first: int) -> str:
+    """What runs have in common that may share the output of their frozen blocks, or of a frozen backbone."""
+    recipe, weights = plan.recipe, plan.model.weights
+    read = [recipe.dataset, recipe.training.prefix_cache] if plan.trains else [recipe.score_precision]
+    return digest([recipe.backbone, weights and weights.sha256, first, read])
 
 
 def _points(dataset: PairDataset, limit: int | None) -> int:

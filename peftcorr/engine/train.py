@@ -20,6 +20,7 @@ from peftcorr.engine.optimisation import Optimisation
 from peftcorr.engine.task import Task
 from peftcorr.engine.validation import split_pck
 from peftcorr.errors import PeftCorrError, RecipeFails, TrainingDiverged
+from peftcorr.machine.agreement import agreed
 from peftcorr.machine.termination import Terminated, asked, held
 from peftcorr.recipe import Training
 from peftcorr.results.record import SearchPoint, ValidationPoint
@@ -87,7 +88,7 @@ class Trainer:
             return own, []
         if self._task.val is None:
             raise RecipeFails("training.search needs a validation split, which this dataset does not have.")
-        done = read_search(self._folder, self._progress.say)
+        done = agreed(lambda: read_search(self._folder, self._progress.say))
         for rate in search.learning_rates[len(done) :]:
             state = TrainingState()
             try:

@@ -32,6 +32,8 @@ class Workbench:
         memory: bytes of features that a process may hold while it scores.
         keep_features: whether features of frozen backbones are kept in `cache`.
         download: whether weights that are not here may be fetched.
+        shared: ids of runs that keep the output of their frozen blocks in `cache`, for one another.
+        cache_limit: bytes that this and features may take there together.
     """
 
     data_roots: dict[str, Path]
@@ -42,6 +44,8 @@ class Workbench:
     memory: int = MEMORY
     keep_features: bool = False
     download: bool = True
+    shared: frozenset[str] = frozenset()
+    cache_limit: int | None = None
     _opened: dict[tuple[object, ...], PairDataset] = field(default_factory=dict)
     _splits: dict[tuple[object, ...], Split] = field(default_factory=dict)
     _weights: dict[str, Weights] = field(default_factory=dict)

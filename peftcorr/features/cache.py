@@ -1,15 +1,19 @@
-"""Features of frozen backbones on disk: what an earlier run encoded is mapped into memory, not encoded again.
+"""What frozen tensors make of images, on disk: what an earlier run encoded is mapped into memory, not encoded again.
 
-``<cache>/features/<encoder>/<images>.safetensors``: the folder is named after everything that decides a feature besides
-the image (every tensor of the backbone, its options and code, size, resize mode, precision), the tensors in it after
-the image (its bytes, category, path and annotated size). A file is used only after its identity and the checksum of
-its content were found right; one that is cut short, altered or another encoder's is deleted and written anew.
+``<cache>/features/<encoder>/<images>.safetensors`` has the features of frozen backbones; ``<cache>/prefixes`` what the
+frozen blocks before the first trainable one give, for all trainings that have them in common. The folder is named after
+everything that decides that besides the image (every tensor of the backbone, its options and code, size, resize mode,
+precision), the tensors in it after the image (its bytes, category, path and annotated size). A file is used only after
+its identity and the checksum of its content were found right; one that is cut short, altered or another encoder's is
+deleted and written anew.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -26,31 +30,32 @@ from torch import Tensor
 from peftcorr.console.numbers import memory
 from peftcorr.data.correspondences import Correspondences, Ints
 from peftcorr.data.images import Frame, ImageStore
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 from peftcorr.features.encode import Encoder
 from peftcorr.features.identity import ImageKey, Stamp, encoder_identity, file_stamp, image_keys
+from peftcorr.files import replacing
+from peftcorr.machine.folders import Place
 
-FOLDER = "features"
+FEATURES, PREFIXES = "features", "prefixes"
 ABOUT = "about.json"
-_PARTIAL = ".writing"  # one file: who writes has the lock, and what a killed process left is written over
 _SPARE = 64 << 20  # bytes left free on the disk
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, SafetensorError)  # what reading damaged files raises
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 Sizes = dict[str, tuple[int, int]]  # key of an image -> W, H of its original
 
 
 class FeatureCache:
-    """All cached features below one folder.
+    """All that is kept below one folder.
 
     Args:
-        folder: the cache folder of peftcorr; features have a folder of their own in it.
+        folder: the cache folder of peftcorr; features and prefixes have folders of their own in it.
         weights_id: how people call the weights; shown by ``peftcorr cache ls``, nothing depends on it.
+        limit: bytes that features and prefixes may take together; what was used least of late makes room.
     """
 
-    def __init__(self, folder: Path, weights_id: str):
-        self._folder = folder / FOLDER
-        self._weights_id = weights_id
+    def __init__(self, folder: Path, weights_id: str, limit: int | None = None):
+        self._folder, self._weights_id, self._limit = folder, weights_id, limit
 
     def shelf(
         self,
@@ -60,41 +65,90 @@ class FeatureCache:
         images: Ints,
         shape: Shape,
         say: Callable[[str], None],
+        before: int | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> Shelf:
         """Open what is kept for an encoder, and say how much will be written for `images`.
 
+        Args:
+            data: has the images.
+            store: brings them to the encoder's size.
+            encoder: what it is kept of.
+            images: numbers of those that will be asked for.
+            shape: of what is kept of one.
+            say: is told.
+            before: block whose input is kept; None for features.
+            dtype: in which it is kept.
+
         Raises:
-            PeftCorrError: if the disk has no room for that, or an image is missing.
+            PeftCorrError: if the disk, or the limit, has no room for that, or an image is missing.
         """
-        identity = encoder_identity(encoder, store)
+        kind = FEATURES if before is None else PREFIXES
+        identity = encoder_identity(encoder, store, before) | ({} if before is None else {"kept": str(dtype)})
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         about = {"backbone": type(encoder.backbone).__name__, "weights": self._weights_id, **identity}
         keys = image_keys(data, store, images)
-        shelf = Shelf(self._folder / digest[:32], digest, about, keys, shape, store)
+        shelf = Shelf(self._folder / kind / digest[:32], digest, about, keys, shape, store)
         new = sum(image.key not in shelf for image in keys.values())
+        what = "features" if before is None else f"output of the first {before} blocks"
+        name = "Feature cache" if before is None else "Shared blocks"
         if new:
-            size = new * 4 * shape[0] * shape[1] * shape[2]
-            self._require(size, new)
-            say(f"Feature cache: {len(keys) - new} of {len(keys)} images are kept; the other {new} will take "
-                f"{memory(size)} below {self._folder}.")  # fmt: skip
+            size = new * dtype.itemsize * math.prod(shape)
+            self._require(size, new, what, shelf.folder)
+            say(f"{name}: {len(keys) - new} of {len(keys)} images are kept; the other {new} will take "
+                f"{memory(size)} below {self._folder / kind}.")  # fmt: skip
         else:
-            say(f"Feature cache: the features of all {len(keys)} images are kept.")
+            say(f"{name}: the {what} of all {len(keys)} images {'are' if before is None else 'is'} kept.")
         return shelf
 
-    def _require(self, size: int, images: int) -> None:
-        there = next(folder for folder in (self._folder, *self._folder.parents) if folder.is_dir())
-        free = shutil.disk_usage(there).free
+    def _require(self, size: int, images: int, what: str, own: Path) -> None:
+        if self._limit is not None:
+            make_room(self._folder, self._limit - size, own)
+        place = Place(
+            "feature cache", own.parent, "set PEFTCORR_CACHE to another, or leave out --feature-cache"
+        )
+        place.require_writable()
+        free = place.free()
+        if self._limit is not None and size > self._limit:
+            raise NoRoom(
+                f"The {what} of {images} images would take {memory(size)}, more than --cache-limit allows: raise it."
+            )
         if free < size + _SPARE:
-            raise PeftCorrError(
-                f"The features of {images} images need {memory(size)} below {self._folder}, but the disk has "
+            raise NoRoom(
+                f"The {what} of {images} images need {memory(size)} below {self._folder}, but the disk has "
                 f"{memory(free)} free: free some space, set PEFTCORR_CACHE to another disk, or leave out "
                 "--feature-cache."
             )
 
 
+class NoRoom(PeftCorrError):
+    """The cache cannot take what was to be kept."""
+
+
+def make_room(cache: Path, limit: int, spared: Path) -> None:
+    """Delete kept features and prefixes, those used least of late first, until they take at most `limit` bytes.
+
+    Args:
+        cache: the cache folder.
+        limit: in bytes.
+        spared: a folder that is not deleted.
+    """
+    folders = [
+        path for kind in (FEATURES, PREFIXES) for path in (cache / kind).glob("[!.]*") if path.is_dir()
+    ]
+    sizes = {path: sum(file.stat().st_size for file in path.glob("*.safetensors")) for path in folders}
+    total = sum(sizes.values())
+    for path in sorted(folders, key=lambda path: path.stat().st_mtime):
+        if total <= limit:
+            return
+        if path != spared:
+            shutil.rmtree(path, ignore_errors=True)  # who has it mapped goes on with it
+            total -= sizes[path]
+
+
 @dataclass(frozen=True)
 class Kept:
-    """The normalised map (h, w, C) of an image, mapped from its file, and the image's geometry."""
+    """What is kept of an image, mapped from its file (of features the normalised map (h, w, C)), and its geometry."""
 
     feature: Tensor
     frame: Frame
@@ -120,13 +174,16 @@ class Shelf:
         shape: Shape,
         store: ImageStore,
     ):
-        self._folder, self._digest, self._about, self._keys = folder, digest, about, keys
+        self.folder = self._folder = folder
+        self._digest, self._about, self._keys = digest, about, keys
         self._shape, self._size, self._mode = shape, store.size, store.mode
         self._sound: set[_File] = set()
         self._index: dict[str, _File] = {}
         self._damaged: set[_File] = set()
         self._changing = Lock()  # of the index: one thread reads ahead while another keeps what is new
-        self._scan()
+        with suppress(OSError):
+            os.utime(folder)  # used of late
+        self.scan()
 
     def __contains__(self, key: str) -> bool:
         return key in self._index
@@ -152,7 +209,7 @@ class Shelf:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self._folder / ".lock"):
-                self._scan()  # another process may have kept some of them by now
+                self.scan()  # another process may have kept some of them by now
                 new = {
                     self._keys[image].key: (feature.contiguous().cpu(), (frame.width, frame.height))
                     for image, feature, frame in zip(images.tolist(), features, frames, strict=True)
@@ -165,25 +222,22 @@ class Shelf:
                     )
         except (OSError, SafetensorError) as error:
             raise PeftCorrError(
-                f"Cannot keep features below {self._folder} ({error}): free some space, set PEFTCORR_CACHE to "
-                "another disk, or leave out --feature-cache."
+                f"Cannot keep what was encoded below {self._folder} ({reason(error)}): free some space, set "
+                "PEFTCORR_CACHE to another disk, or leave out --feature-cache."
             ) from error
 
     def _write(self, tensors: dict[str, Tensor], sizes: Sizes) -> None:
         """Write a file of some images, whole or not at all, under the lock."""
         (self._folder / ABOUT).write_text(json.dumps(self._about, indent=1), encoding="utf-8")
         seal = _seal(self._digest, tensors, sizes)
-        path, partial = self._folder / f"{seal[:32]}.safetensors", self._folder / _PARTIAL
-        try:
+        path = self._folder / f"{seal[:32]}.safetensors"
+        with replacing(path) as partial:
             save_file(tensors, partial, {"encoder": self._digest, "sizes": json.dumps(sizes), "seal": seal})
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         file = _File(path, file_stamp(path))
         self._sound.add(file)
         self._enter(list(tensors), file)
 
-    def _scan(self) -> None:
+    def scan(self) -> None:
         """Read the headers of the files that are new since the last time."""
         known = {*self._index.values(), *self._damaged}
         for path in sorted(self._folder.glob("*.safetensors")):

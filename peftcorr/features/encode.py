@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from peftcorr.backbones.base import Backbone, TokenState
 from peftcorr.data.correspondences import Correspondences, Ints
 from peftcorr.data.images import ImageStore
-from peftcorr.features.prefix import PrefixStore
+from peftcorr.features.prefix import Prefixes
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
@@ -36,6 +36,10 @@ class Encoder:
         first_trainable: everything before this block never changes; it is computed once an image.
         augment: changes an image (3, H, W), uint8, given its number, anew each time that it is encoded; keypoints stay
             where they are.
+
+    Attributes:
+        forwards: images that went through the blocks that are trained, or through all of them.
+        prefix_forwards: images that went through the frozen blocks alone, to be kept.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Encoder:
         self.first_trainable = first_trainable
         self.augment = augment
         self.forwards = 0
+        self.prefix_forwards = 0
 
     def load(self, data: Correspondences, store: ImageStore, numbers: Ints) -> Tensor:
         """Images (B, 3, H, W), uint8, not on the device yet: for a thread that works ahead."""
@@ -66,14 +71,18 @@ class Encoder:
         raw = self.load(data, store, numbers) if loaded is None else loaded
         if self.augment is not None:
             raw = torch.stack([self.augment(image, int(n)) for image, n in zip(raw, numbers, strict=True)])
-        return self.backbone.preprocess(raw.to(self.device, non_blocking=True))
+        raw = raw.to(self.device, non_blocking=True)
+        if store.mode != "pad" or not self.backbone.pads_normalised:
+            return self.backbone.preprocess(raw)
+        extents = [store.frame(data.images[n], data.sizes[n]).extent for n in numbers]
+        return self.backbone.preprocess(raw, extents)
 
     def features(
         self,
         data: Correspondences,
         store: ImageStore,
         numbers: Ints,
-        prefixes: PrefixStore | None = None,
+        prefixes: Prefixes | None = None,
         loaded: Tensor | None = None,
     ) -> Tensor:
         """Features (B, C, h, w) of the images `numbers`; gradients follow the caller's grad mode."""
@@ -86,12 +95,13 @@ class Encoder:
         return self.model(state, self.first_trainable)  # type: ignore[no-any-return]
 
     def _state(
-        self, data: Correspondences, store: ImageStore, numbers: Ints, prefixes: PrefixStore
+        self, data: Correspondences, store: ImageStore, numbers: Ints, prefixes: Prefixes
     ) -> TokenState:
-        keys = [self._key(data, number) for number in numbers]
+        keys = [self.key(data, number) for number in numbers]
         new = prefixes.missing(keys)
         if new:
             fresh = np.array([numbers[keys.index(key)] for key in new])
+            self.prefix_forwards += len(fresh)
             self._condition(data, fresh)
             with torch.no_grad(), self.autocast():
                 state = self.backbone.prefix(self.images(data, store, fresh), self.first_trainable)
@@ -102,7 +112,7 @@ class Encoder:
         if self.backbone.uses_categories:
             self.backbone.condition([data.categories[number] for number in numbers])
 
-    def _key(self, data: Correspondences, number: int) -> str:
+    def key(self, data: Correspondences, number: int) -> str:
         """What an image's state is kept under: its path, and its category where that changes the state."""
         path = data.images[number]
         return f"{data.categories[number]}\0{path}" if self.backbone.uses_categories else path

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+from torch import nn
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.data import frame, images
@@ -29,11 +30,16 @@ _PACKAGES = ("torch", "transformers", "timm", "diffusers", "segment-anything", "
 _LIBRARIES = (*(name.replace("-", "_") for name in _PACKAGES), "abc", "builtins", "typing")
 
 
-def encoder_identity(encoder: Encoder, store: ImageStore) -> dict[str, str]:
+def encoder_identity(encoder: Encoder, store: ImageStore, before: int | None = None) -> dict[str, str]:
     """Everything besides the image: tensors, options, code, preprocessing, precision and what it runs on.
 
     The tensors are hashed as they are in memory, adapters and all, so the identity does not depend on where weights
     came from or what they are called.
+
+    Args:
+        encoder: with its backbone.
+        store: how images are brought to its size.
+        before: only what comes before this block decides; None for the features themselves.
     """
     backbone = encoder.backbone
     device = encoder.device.type
@@ -44,7 +50,7 @@ def encoder_identity(encoder: Encoder, store: ImageStore) -> dict[str, str]:
         "format": FORMAT,
         "class": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
         "options": json.dumps(backbone.config.model_dump(mode="json"), sort_keys=True),
-        "tensors": tensors_sha256(backbone),
+        "tensors": tensors_sha256(backbone, before),
         "code": _code_sha256(backbone),
         "image_size": str(store.size),
         "resize": store.mode,
@@ -52,13 +58,23 @@ def encoder_identity(encoder: Encoder, store: ImageStore) -> dict[str, str]:
         "device": device if device == "cpu" else f"{device} {torch.cuda.get_device_name()}",
         "matmul": torch.get_float32_matmul_precision(),
         "packages": " ".join(f"{name}={version}" for name in _PACKAGES if (version := _version(name))),
-    }
+    } | ({} if before is None else {"before": str(before)})
 
 
-def tensors_sha256(backbone: Backbone) -> str:
-    """Hash of every parameter and buffer: name, type, shape and bytes."""
+def tensors_sha256(backbone: Backbone, before: int | None = None) -> str:
+    """Hash of every parameter and buffer: name, type, shape and bytes.
+
+    Args:
+        backbone: has them.
+        before: those that are trained, or lie in this block or behind it, are left out; None leaves none out.
+    """
+    later: set[nn.Module] = set() if before is None else set(backbone.blocks()[before:])
+    inside = tuple(f"{name}." for name, module in backbone.named_modules() if module in later)
+    trained = {name for name, one in backbone.named_parameters() if one.requires_grad} if later else set()
     digest = hashlib.sha256()
     for name, tensor in sorted(backbone.state_dict().items()):
+        if name in trained or name.startswith(inside):
+            continue
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -45,6 +45,13 @@ class Place:
                 f"space, or {self.elsewhere}."
             ) from error
 
+    def holds_something(self) -> bool:
+        """Whether it is there and not empty."""
+        try:
+            return any(self.path.iterdir())
+        except OSError:
+            return False
+
     def free(self) -> int:
         """Bytes that are free on its disk."""
         return shutil.disk_usage(self._standing()).free

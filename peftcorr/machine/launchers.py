@@ -31,24 +31,38 @@ def respawn(arguments: list[str]) -> None:
     """
     if "MASTER_ADDR" not in os.environ or "RANK" in os.environ or "WORLD_SIZE" in os.environ:
         return
-    asked = _asked_processes(psutil.Process(os.getppid()).cmdline())
-    if asked < 2:
+    asked = _asked(psutil.Process(os.getppid()).cmdline())
+    if asked.get("num_processes", 1) < 2:
         return
     environment = {
         key: value for key, value in os.environ.items() if key not in ("MASTER_ADDR", "MASTER_PORT")
     }
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(asked)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", *_torch_options(asked)]
     sys.stdout.flush()
     os.execve(sys.executable, [*launcher, "-m", "peftcorr.cli", *arguments], environment)
 
 
-def _asked_processes(command_line: list[str]) -> int:
-    for index, word in enumerate(command_line):
+def _torch_options(asked: dict[str, int]) -> list[str]:
+    """What torch's launcher is told instead of Accelerate's."""
+    machines, processes = asked.get("num_machines", 1), asked["num_processes"]
+    if machines < 2:
+        return ["--standalone", "--nproc_per_node", str(processes)]
+    return [
+        "--nnodes", str(machines), "--node_rank", str(asked.get("machine_rank", 0)),
+        "--master_addr", os.environ["MASTER_ADDR"], "--master_port", os.environ.get("MASTER_PORT", "29500"),
+        "--nproc_per_node", str(max(1, processes // machines)),
+    ]  # fmt: skip
+
+
+def _asked(command_line: list[str]) -> dict[str, int]:
+    """The numbers among a launcher's options, by name."""
+    found = {}
+    for word, after in zip(command_line, [*command_line[1:], ""], strict=False):
         name, _, value = word.partition("=")
-        if name in ("--num_processes", "--num-processes"):
-            text = value or (command_line[index + 1] if index + 1 < len(command_line) else "")
-            return int(text) if text.isdigit() else 1
-    return 1
+        text = value or after
+        if name.startswith("--") and text.isdigit():
+            found[name[2:].replace("-", "_")] = int(text)
+    return found
 
 
 def end_with_launchers() -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from peftcorr.backbones import Backbone
 from peftcorr.engine.plan import Model
-from peftcorr.errors import PeftCorrError, did_you_mean, shortened
+from peftcorr.errors import PeftCorrError, did_you_mean, reason, shortened
 from peftcorr.recipe import Recipe, validate
 from peftcorr.results.record import Record
 from peftcorr.results.runs import complete
@@ -84,7 +84,7 @@ def load_finished(record: Record, store: Store, given: Path | None) -> Finished:
             strategy.load_state_dict(backbone, load_file(path))
         except (OSError, SafetensorError) as error:
             raise PeftCorrError(
-                f"The adapter {path} cannot be read ({error}): train the run again."
+                f"The adapter {path} cannot be read ({reason(error)}): train the run again."
             ) from error
     backbone.eval()
     return Finished(record, recipe, model, backbone, strategy)

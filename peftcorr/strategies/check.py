@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from peftcorr.backbones.base import Backbone
-from peftcorr.errors import BrokenContract, PeftCorrError
+from peftcorr.errors import BrokenContract, PeftCorrError, reason
 from peftcorr.strategies.base import Strategy, apply_checked, check_count
 from peftcorr.strategies.contract import Contract, difference, evaluating
 
@@ -78,7 +78,7 @@ def _shapes(strategy: Strategy, backbone: Backbone) -> None:
     except Exception as error:
         raise BrokenContract(
             f"The strategy {type(strategy).__name__} cannot be applied to shapes alone ({type(error).__name__}: "
-            f"{error}): let apply make tensors of the device and the type that the backbone's have."
+            f"{reason(error)}): let apply make tensors of the device and the type that the backbone's have."
         ) from error
 
 

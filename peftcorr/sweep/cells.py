@@ -16,6 +16,7 @@ from peftcorr.engine.plan import Plan, finalise
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError, shortened
 from peftcorr.files.reading import parse_yaml
+from peftcorr.machine.agreement import everyones
 from peftcorr.recipe import VARY, Recipe, parse_set, read, resolve
 from peftcorr.registry import Registry
 from peftcorr.strategies import STRATEGIES
@@ -46,12 +47,17 @@ def cells(asked: Asked, bench: Workbench) -> list[tuple[Recipe, Plan]]:
     """Recipe, as it was asked for, and plan of every combination.
 
     Raises:
-        PeftCorrError: if any cell is wrong, before the first one starts.
+        PeftCorrError: if any cell is wrong, before the first one starts, or is not the same in every process.
     """
     found: dict[str, tuple[Recipe, Plan]] = {}
     for recipe in _combined(asked):
         plan = finalise(recipe, bench)
         found.setdefault(plan.run_id or plan.recipe.digest(), (recipe, plan))
+    if any(other != list(found) for other in everyones(list(found))):
+        raise PeftCorrError(
+            "Data, weights, plugins or tuned predictors are not the same on every machine of this run: copy them, so "
+            "that all come to the same run ids (--dry-run prints them)."
+        )
     return list(found.values())
 
 

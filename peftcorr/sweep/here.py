@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, cast
+from typing import Literal
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.space import space
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError, told
+from peftcorr.machine.agreement import agreed
 from peftcorr.machine.folders import Place, require_room
 from peftcorr.pipeline import run
 from peftcorr.results.identity import changed, decisive
@@ -23,7 +24,6 @@ from peftcorr.results.record import Record
 
 Overwrite = Literal["missing", "failed", "always", "never"]
 Status = Literal["ran", "done", "failed", "failed before"]
-T = TypeVar("T")
 
 _LOOK_EVERY = 1.0  # seconds between looks at a cell that another process is at
 
@@ -38,17 +38,34 @@ class Outcome:
 
 
 def require_space(
-    plans: Sequence[Plan], bench: Workbench, overwrite: Overwrite, output: Place, temporary: Place
-) -> None:
+    plans: Sequence[Plan],
+    bench: Workbench,
+    overwrite: Overwrite,
+    output: Place,
+    temporary: Place,
+    cache: Place,
+) -> frozenset[str]:
     """Refuse a sweep whose cells that are still to be run will find no room.
+
+    Returns:
+        ids of the runs that have frozen blocks in common with another: they keep in the cache what those give.
 
     Raises:
         PeftCorrError: naming the folder that is too small.
     """
-    found = [space(plan, bench) for plan in plans if standing(plan, bench, overwrite) is None]
-    if found:
-        kept = sum(each.kept for each in found) + max(each.state for each in found)  # one trains at a time
-        require_room([(output, kept), (temporary, max(each.prefixes for each in found))])
+    found = {plan.run_id: space(plan, bench) for plan in plans if standing(plan, bench, overwrite) is None}
+    if not found:
+        return frozenset()
+    counts = Counter(one.common for one in found.values() if one.common)
+    kept = sum(each.kept for each in found.values()) + max(each.state for each in found.values())
+    alone = max(
+        each.prefixes if counts[each.common] < 2 else 0 for each in found.values()
+    )  # one trains at a time
+    together = sum(
+        {each.common: each.prefixes for each in found.values() if counts[each.common] > 1}.values()
+    )
+    require_room([(output, kept), (temporary, alone), (cache, together)])
+    return frozenset(run_id for run_id, one in found.items() if counts[one.common] > 1)
 
 
 def sweep(plans: Sequence[Plan], bench: Workbench, overwrite: Overwrite) -> list[Outcome]:
@@ -94,14 +111,14 @@ def attempt(
     """
 
     def before() -> Outcome | None:
-        found = _agreed(lambda: standing(plan, bench, overwrite))
+        found = agreed(lambda: standing(plan, bench, overwrite))
         return None if found is None else Outcome(plan, *found)
 
     if (outcome := before()) is not None:
         return outcome
     claim = bench.store.claim(plan.run_id)
     try:
-        while not _agreed(claim.take):
+        while not agreed(claim.take):
             if not patient:
                 return None
             time.sleep(_LOOK_EVERY)
@@ -114,15 +131,6 @@ def attempt(
             return _run(plan, bench)
     finally:
         claim.give_back()
-
-
-def _agreed(ask: Callable[[], T]) -> T:
-    """The main process's answer, in every process: what each would find by itself may change in between."""
-    state = PartialState()
-    answer = [ask() if state.is_main_process else None]
-    if state.num_processes > 1:
-        broadcast_object_list(answer)
-    return cast(T, answer[0])
 
 
 def standing(plan: Plan, bench: Workbench, overwrite: Overwrite) -> tuple[Status, str | None] | None:
@@ -188,6 +196,7 @@ def _score(record: Record) -> str:
     """The first score of a record, in percent."""
     for predictors in record.scores.values():
         for scores in predictors.values():
-            alpha = "0.1" if "0.1" in scores.per_keypoint else next(iter(scores.per_keypoint))
-            return f"{scores.per_keypoint[alpha]:.2f}"
+            by_threshold = scores.per_keypoint
+            if by_threshold:
+                return f"{by_threshold.get('0.1', next(iter(by_threshold.values()))):.2f}"
     return "nothing"

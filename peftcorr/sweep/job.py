@@ -44,12 +44,15 @@ class Job(BaseModel):
     cache: Path
     memory: int
     keep_features: bool
+    shared: bool
+    cache_limit: int | None
 
     def bench(self, progress: Progress) -> Workbench:
         """The workbench that the job is done on."""
         return Workbench(
-            self.data_roots, self.weights, self.output, self.cache, progress, self.memory, self.keep_features
-        )
+            self.data_roots, self.weights, self.output, self.cache, progress, self.memory, self.keep_features,
+            shared=frozenset({self.run_id} if self.shared else ()), cache_limit=self.cache_limit,
+        )  # fmt: skip
 
 
 def jobs(
@@ -70,6 +73,8 @@ def jobs(
             cache=bench.cache.absolute(),
             memory=bench.memory,
             keep_features=bench.keep_features,
+            shared=plan.run_id in bench.shared,
+            cache_limit=bench.cache_limit,
         )
         for number, (recipe, plan) in enumerate(cells, start=1)
     ]

@@ -131,3 +131,35 @@ def test_real_photographs(shared_root: Path, folders: tuple[Path, Path]) -> None
     found = overlap(trained, here, fingerprints(ImageStore(folders[1], 224), names), names)
     assert (found.identical, found.near) == (0, len(copies))
     assert found.examples == [list(pair) for pair in zip(copies, names, strict=True)][:5]
+
+
+def prints(bits: int = 0, levels: float = 0, exact: int = 0) -> np.ndarray:
+    """One fingerprint: so many bits set, a thumbnail of one grey, and a number for the exact hash."""
+    flags = np.packbits(np.arange(64) < bits)
+    thumbnail = np.full(3 * 16 * 16, int(levels), np.uint8)
+    thumbnail[: round((levels % 1) * len(thumbnail))] += 1
+    return np.concatenate((np.full(8, exact, np.uint8), flags, thumbnail))[None]
+
+
+@pytest.mark.parametrize(
+    ("bits", "levels", "exact", "kind"),
+    [
+        (0, 0, 0, "identical"),
+        (64, 255, 0, "identical"),
+        (10, 0, 1, "near"),
+        (11, 0, 1, None),
+        (0, 10, 1, "near"),
+        (0, 10.01, 1, None),
+        (10, 10, 1, "near"),
+    ],
+)
+def test_how_far_a_copy_may_be_off(bits: int, levels: float, exact: int, kind: str | None) -> None:
+    """At most 10 of the 64 bits and 10 levels root mean square: on either side of each limit."""
+    assert prints().shape == (1, BYTES)
+    for one, other in (
+        (prints(), prints(bits, levels, exact)),
+        (prints(bits, levels, exact), prints()),
+    ):
+        found = overlap(one, ["a"], other, ["b"])
+        assert (found.identical, found.near) == (kind == "identical", kind == "near")
+        assert found.examples == ([["a", "b"]] if kind else [])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -79,27 +81,8 @@ def test_a_clique_larger_than_the_category_takes_it_whole(data: Correspondences)
 
 def test_cliques_pair_images_that_the_list_does_not(photographs: Path, tmp_path: Path) -> None:
     """Two listed pairs (a, b) and (b, c) supervise (a, c) too, where a and c show the same landmark."""
-    split = load_split(photographs, tmp_path)
-    whole = split.data
-    rows = [
-        row for row in range(len(whole.source))
-        if {int(whole.source[row]), int(whole.target[row])} in ({0, 1}, {1, 2})
-    ]  # fmt: skip
-    keep = np.isin(whole.pair, rows)
-    data = Correspondences(
-        images=whole.images,
-        categories=whole.categories,
-        sizes=whole.sizes,
-        source=whole.source[rows],
-        target=whole.target[rows],
-        reference_length=whole.reference_length[rows],
-        pair=np.searchsorted(rows, whole.pair[keep]),
-        source_points=whole.source_points[keep],
-        target_points=whole.target_points[keep],
-        keypoint=whole.keypoint[keep],
-        keypoint_names=whole.keypoint_names,
-        pair_ids=whole.pair_ids.take(pa.array(rows)),
-    )
+    whole = load_split(photographs, tmp_path).data
+    data = of_pairs(whole, lambda source, target: {source, target} in ({0, 1}, {1, 2}))
     sampler = CliqueSampler(data, 3, seed=0)
     found = set().union(*(supervised(sampler.batch(step)) for step in range(10)))
     assert {(s, t) for s, t, *_ in found} >= {(0, 2), (2, 0)}
@@ -114,6 +97,52 @@ def test_categories_and_images_are_drawn_as_often_as_the_list_uses_them(data: Co
         share = np.mean([data.categories[source] == category for source in data.source])
         assert sum(drawn[image] for image in members) / 1200 == pytest.approx(share, abs=0.06)
         assert min(drawn[image] for image in members) > 60
+
+
+def test_a_category_and_an_image_of_few_pairs_are_drawn_seldom() -> None:
+    """Six pairs of three birds; of four cars three, all from the first, which is in as many as all others together."""
+    pairs = [*permutations(range(3), 2), (3, 4), (3, 5), (3, 6)]
+    source, target = np.array(pairs).T
+    points = np.stack([np.arange(9.0), np.zeros(9)], axis=1)  # one keypoint, which every image shows
+    data = Correspondences(
+        images=[f"{number}.jpg" for number in range(7)],
+        categories=["bird"] * 3 + ["car"] * 4,
+        sizes=[[9, 9]] * 7,
+        source=source,
+        target=target,
+        reference_length=np.ones(9),
+        pair=np.arange(9, dtype=np.int32),
+        source_points=points,
+        target_points=points,
+        keypoint=np.zeros(9, dtype=np.int32),
+        keypoint_names=["0"],
+        pair_ids=pa.array(map(str, range(9))),
+    )
+    sampler = CliqueSampler(data, 2, seed=0)
+    batches = [sampler.batch(step).images.tolist() for step in range(1500)]
+    of_cars = [batch for batch in batches if batch[0] >= 3]
+    assert len(of_cars) / 1500 == pytest.approx(3 / 9, abs=0.035)
+    # A half at the first draw; after another car, which is not drawn twice, three fifths: 1/2 + 1/2 * 3/5.
+    assert np.mean([3 in batch for batch in of_cars]) == pytest.approx(0.8, abs=0.05)
+
+
+def of_pairs(whole: Correspondences, keep: Callable[[int, int], bool]) -> Correspondences:
+    """Some pairs alone."""
+    ends = zip(whole.source.tolist(), whole.target.tolist(), strict=True)
+    pairs = [number for number, (source, target) in enumerate(ends) if keep(source, target)]
+    rows = np.isin(whole.pair, pairs)
+    return replace(
+        whole,
+        source=whole.source[pairs],
+        target=whole.target[pairs],
+        reference_length=whole.reference_length[pairs],
+        pair=np.searchsorted(pairs, whole.pair[rows]),
+        source_points=whole.source_points[rows],
+        target_points=whole.target_points[rows],
+        keypoint=whole.keypoint[rows],
+        pair_ids=whole.pair_ids.take(pa.array(pairs)),
+        factors={},
+    )
 
 
 @pytest.mark.parametrize("count", [3, 8])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -196,3 +197,56 @@ def kill_mid_way(commands: Commands, arguments: list[str], launcher: tuple[str, 
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert commands.records() == []
+
+
+def node(commands: Commands, rank: int, port: int, *more: str) -> subprocess.Popen[str]:
+    """One of two machines that have no disk in common: output, cache and temporary files of its own."""
+    own = commands.folder / f"node-{rank}"
+    (own / "tmp").mkdir(parents=True, exist_ok=True)
+    launcher = [
+        "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "2", "--machine_rank", str(rank),
+        "--num_processes", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", str(port),
+        str(PROJECT / "benchmarks" / "run.py"),
+    ]  # fmt: skip
+    arguments = commands.arguments(
+        "--strategy", "lora", "--plugin", str(PLUGIN), "--output", str(own / "out"), *more
+    )
+    folders = {"TMPDIR": str(own / "tmp"), "PEFTCORR_CACHE": str(own / "cache")}
+    with one_core():
+        return subprocess.Popen(
+            [sys.executable, *launcher, *arguments[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=PROJECT, env=commands.environment(**folders),
+        )  # fmt: skip
+
+
+@pytest.mark.cluster
+def test_two_machines_without_a_common_disk(commands: Commands) -> None:
+    """The second one has no state, and a record of an earlier run: what the first one has counts."""
+    first, second = (commands.folder / f"node-{rank}" / "out" for rank in (0, 1))
+    commands.output = first
+    code = (
+        "import sys; from peftcorr.engine.checkpoint import Checkpoints; save = Checkpoints.save\n"
+        "def once(self): save(self); raise KeyboardInterrupt\n"
+        "Checkpoints.save = once\n"
+        "from peftcorr.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = commands.arguments("--strategy", "lora", "--plugin", str(PLUGIN))
+    assert commands.process(("-c", code), arguments).returncode == 130
+    [state] = first.glob("state/*/step-*")
+    run_id = state.parent.name
+    commands.output = second
+    arguments = commands.arguments("--strategy", "lora", "--plugin", str(PLUGIN))
+    assert commands.process(PLAIN, arguments).returncode == 0
+    old = (second / "records" / f"{run_id}.json").read_bytes()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [node(commands, rank, port) for rank in (0, 1)]
+    said = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    assert "going on from step 2 of 4" in said[0]
+    commands.output = first
+    done = commands.record()
+    assert (done.run_id, done.status) == (run_id, "ok")
+    assert (second / "records" / f"{run_id}.json").read_bytes() == old
+    assert not list(second.glob("state/*/*")), "nothing half written is left there"

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import struct
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,68 +14,17 @@ from accelerate import Accelerator
 from PIL import Image
 
 from peftcorr.backbones.dinov2 import Dinov2
-from peftcorr.console.progress import Progress
-from peftcorr.data.images import ImageStore, ResizeMode
-from peftcorr.engine.evaluate import Evaluator, Split
+from peftcorr.data.images import ImageStore
+from peftcorr.engine.evaluate import Evaluator
 from peftcorr.errors import PeftCorrError
 from peftcorr.features import cache as cache_module
-from peftcorr.features.cache import FeatureCache, Shelf
+from peftcorr.features.cache import FeatureCache
 from peftcorr.features.encode import Encoder
-from peftcorr.features.identity import encoder_identity
-from peftcorr.matching.predictors import Argmax, Predictor, Softargmax
-from tests.engine.building import load_split
-from tests.small_folder import write_folder
-from tests.small_models import SIZE, Small, build, save_weights
-
-IMAGES = 8
-SHAPE = (4, 4, 32)
-
-
-class Said(Progress):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        super().__init__(None)
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
-
-
-class Desk:
-    """A folder of photographs, weights and a cache of a test's own."""
-
-    def __init__(self, folder: Path, weights: Path):
-        self.folder, self.weights = folder, weights
-        self.root = write_folder(folder / "photographs")
-        self.cache = folder / "cache"
-        self.said = Said()
-
-    def split(self, mode: ResizeMode = "stretch") -> Split:
-        return load_split(self.root, self.folder / "tables", "test", mode)
-
-    def score(
-        self, backbone: Dinov2 | None = None, cached: bool = True, mode: ResizeMode = "stretch"
-    ) -> tuple[np.ndarray, int]:
-        """Predictions, and how many images were encoded for them."""
-        encoder = Encoder(backbone or build(Small, self.weights))
-        predictors: list[Predictor] = [Argmax(Argmax.Config()), Softargmax(Softargmax.Config())]
-        cache = FeatureCache(self.cache, "some weights") if cached else None
-        accelerator = Accelerator(cpu=True)
-        found = (
-            Evaluator(encoder, accelerator, 3, self.said, cache=cache)
-            .predict(self.split(mode), predictors)
-            .points
-        )
-        return found, encoder.forwards
-
-    def files(self) -> list[Path]:
-        return sorted((self.cache / "features").glob("*/*.safetensors"))
-
-
-@pytest.fixture
-def desk(tmp_path: Path, small_weights: Path) -> Desk:
-    return Desk(tmp_path, small_weights)
+from peftcorr.files import remove_dead
+from peftcorr.machine.folders import Place
+from peftcorr.matching.predictors import Argmax
+from tests.features.desk import IMAGES, SHAPE, Desk, images_in
+from tests.small_models import Small, build, save_weights
 
 
 def test_a_second_run_encodes_nothing_and_predicts_the_same(desk: Desk) -> None:
@@ -110,66 +55,6 @@ def test_images_that_are_kept_are_not_decoded(desk: Desk, monkeypatch: pytest.Mo
     assert desk.score()[1] == 0
 
 
-def _flip(path: Path, position: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[position] ^= 1
-    path.write_bytes(bytes(content))
-
-
-def _header(path: Path) -> tuple[int, dict[str, object]]:
-    content = path.read_bytes()
-    (length,) = struct.unpack("<Q", content[:8])
-    return length, json.loads(content[8 : 8 + length])
-
-
-def _rewrite_sizes(path: Path) -> None:
-    """Other image sizes in the header, of the same number of bytes, the rest as it was."""
-    content, (length, _) = path.read_bytes(), _header(path)
-    header = content[8 : 8 + length]
-    start = header.index(b"[", header.index(b'\\"', header.index(b'"sizes"')))
-    changed = (
-        header[: start + 1] + (b"9" if header[start + 1 : start + 2] != b"9" else b"8") + header[start + 2 :]
-    )
-    path.write_bytes(content[:8] + changed + content[8 + length :])
-
-
-DAMAGE: dict[str, Callable[[Path], object]] = {
-    "a bit of a feature": lambda path: _flip(path, -5),
-    "a bit of the first feature": lambda path: _flip(path, 8 + _header(path)[0]),
-    "a bit of the header's length": lambda path: _flip(path, 0),
-    "a bit of the header": lambda path: _flip(path, 40),
-    "sizes of images": _rewrite_sizes,
-    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-1]),
-    "cut in half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "emptied": lambda path: path.write_bytes(b""),
-    "grown": lambda path: path.write_bytes(path.read_bytes() + b"\0" * 64),
-    "not safetensors": lambda path: path.write_bytes(b"nothing of the kind" * 100),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_rebuilt_and_never_used(desk: Desk, damage: str) -> None:
-    plain, _ = desk.score()
-    for path in desk.files():
-        DAMAGE[damage](path)
-    found, forwards = desk.score()
-    assert forwards == IMAGES
-    np.testing.assert_array_equal(found, plain)
-    found, forwards = desk.score()
-    assert forwards == 0
-    np.testing.assert_array_equal(found, plain)
-    assert len(desk.files()) == 3
-
-
-def test_one_damaged_file_costs_its_own_images_alone(desk: Desk) -> None:
-    plain, _ = desk.score()
-    _flip(desk.files()[0], -5)
-    in_it = len(_header(desk.files()[0])[1]) - 1
-    found, forwards = desk.score()
-    assert forwards == in_it < IMAGES
-    np.testing.assert_allclose(found, plain, rtol=0, atol=1e-3)
-
-
 def test_a_file_of_other_weights_in_the_right_place_is_rebuilt(desk: Desk, tmp_path: Path) -> None:
     other = build(Small, save_weights(Small, tmp_path / "other", seed=5))
     plain, _ = desk.score()
@@ -184,19 +69,6 @@ def test_a_file_of_other_weights_in_the_right_place_is_rebuilt(desk: Desk, tmp_p
     found, forwards = desk.score()
     assert forwards == IMAGES
     np.testing.assert_array_equal(found, plain)
-
-
-def test_a_file_swapped_during_a_run_is_not_used(desk: Desk) -> None:
-    """Its header was read; what is mapped later is another file."""
-    desk.score()
-    split, encoder = desk.split(), Encoder(build(Small, desk.weights))
-    every = np.arange(IMAGES)
-    shelf = FeatureCache(desk.cache, "").shelf(split.data, split.store, encoder, every, SHAPE, desk.said.say)
-    path = desk.files()[0]
-    content = path.read_bytes()
-    path.unlink()
-    path.write_bytes(content)
-    assert len(shelf.get(every)) == IMAGES - (len(_header(path)[1]) - 1)
 
 
 def _changed_weight(backbone: Dinov2) -> Dinov2:
@@ -221,21 +93,6 @@ def test_what_changes_a_feature_has_a_folder_of_its_own(desk: Desk, tmp_path: Pa
     assert desk.score()[1] == 0
 
 
-def test_the_identity_names_size_precision_and_code(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone, store = build(Small, desk.weights), desk.split().store
-    plain = encoder_identity(Encoder(backbone), store)
-    assert encoder_identity(Encoder(build(Small, desk.weights)), desk.split().store) == plain
-    larger = ImageStore(store.image_root, 2 * SIZE)
-    assert encoder_identity(Encoder(backbone), larger) != plain
-    half = Encoder(backbone, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
-    assert encoder_identity(half, store)["dtype"] == "torch.bfloat16" != plain["dtype"]
-    source = "peftcorr.features.identity.inspect.getsource"
-    monkeypatch.setattr(source, lambda module: "" if "similarity" in module.__name__ else "same")
-    before = encoder_identity(Encoder(backbone), store)["code"]
-    monkeypatch.setattr(source, lambda module: "edit" if "similarity" in module.__name__ else "same")
-    assert encoder_identity(Encoder(backbone), store)["code"] != before
-
-
 def test_a_changed_photograph_is_encoded_again(desk: Desk) -> None:
     desk.score()
     path = next((desk.root / "JPEGImages" / "bird").glob("*.jpg"))
@@ -246,6 +103,24 @@ def test_a_changed_photograph_is_encoded_again(desk: Desk) -> None:
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     found, forwards = desk.score()
     assert forwards == 1
+    np.testing.assert_allclose(found, desk.score(cached=False)[0], rtol=0, atol=1e-3)
+
+
+def test_pixels_decoded_before_a_photograph_was_replaced_are_not_kept_under_its_new_content(
+    desk: Desk,
+) -> None:
+    """The workbench keeps decoded images for later runs of a process; a photograph is copied over in between."""
+    split, encoder = desk.split(), Encoder(build(Small, desk.weights))
+    split.data.decode(split.store)
+    path = split.store.image_root / split.data.images[2]
+    with Image.open(path) as image:
+        Image.new("RGB", image.size, "red").save(path)
+    cache = FeatureCache(desk.cache, "")
+    Evaluator(encoder, Accelerator(cpu=True), 3, desk.said, cache=cache).predict(
+        split, [Argmax(Argmax.Config())]
+    )
+    found, forwards = desk.score()
+    assert forwards == 0
     np.testing.assert_allclose(found, desk.score(cached=False)[0], rtol=0, atol=1e-3)
 
 
@@ -295,7 +170,7 @@ def test_several_writers_at_once(desk: Desk) -> None:
     for image, found in kept.items():
         assert torch.equal(found.feature, features[image])
         assert found.frame == frames[image]
-    assert sum(len(_header(path)[1]) - 1 for path in desk.files()) == IMAGES  # nothing is kept twice
+    assert sum(map(images_in, desk.files())) == IMAGES  # nothing is kept twice
 
 
 def test_a_disk_without_room_is_refused_before_the_work(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,40 +195,44 @@ def test_a_disk_that_fills_up_leaves_nothing_half(desk: Desk, monkeypatch: pytes
         desk.score()
     assert "\n" not in str(caught.value)
     assert desk.files() == []
-    assert list(desk.cache.rglob(".writing*")) == []
+    assert {path.name for path in desk.cache.rglob("*") if path.is_file()} == {".lock", "about.json"}
 
 
-def test_what_a_killed_process_left_is_tidied_up(desk: Desk) -> None:
-    desk.score()
-    left = desk.files()[0].parent / ".writing"
-    left.write_bytes(b"half")
-    desk.files()[0].unlink()
-    desk.score()
-    assert not left.exists()
-
-
-def test_a_damaged_file_that_is_still_there_is_not_taken_in_again(
+def test_what_a_killed_process_left_is_removed_by_the_next_start(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One thread has found it damaged and is about to delete it, while another writes and looks around."""
-    desk.score()
-    _flip(desk.files()[0], -5)
-    discard, looked = Shelf._discard, []
+    class Killed(BaseException):
+        """No handler of ours runs."""
 
-    def discard_while_another_looks(self: Shelf, file: Any) -> None:
-        unlink = Path.unlink
+    def killed(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise Killed
 
-        def look_first(path: Path, missing_ok: bool = False) -> None:
-            looked.append(path)
-            self._scan()
-            unlink(path, missing_ok)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "unlink", look_first)
-            discard(self, file)
-
-    monkeypatch.setattr(Shelf, "_discard", discard_while_another_looks)
-    assert desk.score()[1] > 0
-    assert looked
+    monkeypatch.setattr(cache_module, "save_file", killed)
+    monkeypatch.setattr("peftcorr.files._remove", lambda path: None)
+    with pytest.raises(Killed):
+        desk.score()
     monkeypatch.undo()
-    assert desk.score()[1] == 0
+    [left] = [path for path in desk.cache.rglob("*") if path.is_file() and path.read_bytes() == b"half"]
+    remove_dead(desk.cache)
+    assert not left.exists()
+    assert desk.score()[1] == IMAGES
+
+
+def test_a_cache_that_cannot_be_written_is_read_where_it_has_everything(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And refused before the first image is encoded where it has not."""
+    plain, _ = desk.score()
+
+    def refuse(place: Place) -> None:
+        raise PeftCorrError(f"Cannot write to the {place.what} {place.path}")
+
+    monkeypatch.setattr(Place, "require_writable", refuse)
+    found, forwards = desk.score()
+    assert forwards == 0
+    np.testing.assert_array_equal(found, plain)
+    desk.files()[0].unlink()
+    monkeypatch.setattr(Encoder, "features", lambda *arguments: pytest.fail("encoded"))
+    with pytest.raises(PeftCorrError, match=r"Cannot write to the feature cache .*features"):
+        desk.score()

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from peftcorr.machine import launchers
-from peftcorr.machine.launchers import _asked_processes, respawn
+from peftcorr.machine.launchers import _asked, _torch_options, respawn
 
 RANK = """
 import os, signal, sys, time
@@ -104,17 +104,29 @@ def test_a_worker_ends_with_what_started_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "asked"),
+    ("line", "options"),
     [
-        ("accelerate launch --cpu --num_processes 2 run.py", 2),
-        ("accelerate launch --num-processes=4 run.py", 4),
-        ("accelerate launch run.py --strategy lora", 1),
-        ("accelerate launch --num_processes", 1),
-        ("", 1),
+        ("accelerate launch --cpu --num_processes 2 run.py", "--standalone --nproc_per_node 2"),
+        ("accelerate launch --num-processes=4 run.py", "--standalone --nproc_per_node 4"),
+        (
+            "accelerate launch --num_machines 2 --machine_rank 1 --num_processes 4 run.py",
+            "--nnodes 2 --node_rank 1 --master_addr there --master_port 7 --nproc_per_node 2",
+        ),
     ],
 )
-def test_the_launchers_own_command_line_says_how_many(line: str, asked: int) -> None:
-    assert _asked_processes(line.split()) == asked
+def test_the_launchers_own_command_line_says_how_many(
+    monkeypatch: pytest.MonkeyPatch, line: str, options: str
+) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "there")
+    monkeypatch.setenv("MASTER_PORT", "7")
+    assert _torch_options(_asked(line.split())) == options.split()
+
+
+@pytest.mark.parametrize(
+    "line", ["accelerate launch run.py --strategy lora", "accelerate launch --num_processes", ""]
+)
+def test_a_command_line_without_a_number(line: str) -> None:
+    assert "num_processes" not in _asked(line.split())
 
 
 def test_a_plain_process_becomes_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,30 @@ def test_influences_are_what_leaving_a_pair_out_does() -> None:
     np.testing.assert_allclose(found[:, :, 17], change, atol=0.1)  # to first order in 1 / pairs
 
 
+def test_images_are_drawn_from_the_seed() -> None:
+    """Of one category: the generator's own numbers, row by row; in every block it goes on where it was."""
+    pairs = pair_scores(table(drawn(0, {"cat": 5})), ALPHAS)
+    for seed in (0, 7):
+        generator = np.random.default_rng(seed)
+        expected = [np.bincount(generator.integers(0, 5, size=5), minlength=5) for _ in range(300)]
+        assert np.array_equal(np.concatenate(list(resampled_counts(pairs, 300, seed))), expected)
+    ends = [intervals(pairs, 300, seed) for seed in (0, 0, 7)]
+    assert np.array_equal(ends[0], ends[1])
+    assert not np.array_equal(ends[0], ends[2])
+
+
+def test_the_interval_of_a_record_has_its_seed_and_number_of_resamples() -> None:
+    rows = table(drawn(0, {"cat": 5}))
+    for options in ({}, {"seed": 3}, {"resamples": 100}):
+        scores = score_predictions(rows, ALPHAS)
+        add_intervals(scores, rows, ALPHAS, **options)
+        expected = intervals(pair_scores(rows, ALPHAS), **{"resamples": 2000, "seed": 0, **options})
+        assert expected is not None
+        found = scores["farm/test"]["argmax"].intervals
+        assert found is not None
+        assert found["per_image"]["0.1"] == pytest.approx(expected[1, 1], abs=1e-4)
+
+
 def test_three_images_give_no_interval() -> None:
     rows = drawn(0, {"cat": 3})
     assert intervals(pair_scores(table(rows), ALPHAS)) is None

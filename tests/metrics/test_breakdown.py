@@ -56,6 +56,26 @@ def test_the_curve_rises_and_meets_the_scores(found: Breakdown) -> None:
         assert found.curve[:, CURVE.index(alpha)] == pytest.approx(found.whole.scores[:, column], abs=1e-10)
 
 
+def test_hidden_points_are_in_no_group(rows: list[Row]) -> None:
+    """Their truth is no place in the image: with them everything is as without them."""
+    shown = [{**one, "target_occluded": False} for one in rows]
+    hidden = [
+        {**one, "target_occluded": True, "keypoint_id": f"h{one['keypoint_id']}", "prediction_x": 900.0}
+        for one in rows[::3]
+    ]
+    whole, alone = (breakdown("farm", table(part), ALPHAS) for part in ([*shown, *hidden], shown))
+    assert whole.whole.n_keypoints == alone.whole.n_keypoints == len(rows)
+    assert np.array_equal(whole.curve, alone.curve)
+    for factor, groups in alone.factors.items():
+        for one, other in zip(groups, whole.factors[factor], strict=True):
+            assert (one.value, one.n_pairs, one.n_keypoints) == (
+                other.value,
+                other.n_pairs,
+                other.n_keypoints,
+            )
+            assert np.array_equal(one.scores, other.scores)
+
+
 def test_left_and_right_by_category() -> None:
     rows = [
         row(pair=pair, pair_id=str(pair), category=category, keypoint_id=name, truth_x=x, prediction_x=p)

@@ -111,6 +111,30 @@ def test_other_keypoints_are_refused_and_the_first_is_named(change: Row, message
         found(rows, other)
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("source_image", "cat/other.jpg"), ("target_image", "cat/other.jpg"),
+        ("source_x", 0.25), ("source_y", 0.25), ("truth_x", 1.5), ("truth_y", 1.5), ("reference_length", 7.0),
+        ("target_width", 41), ("target_height", 41), ("reference_width", 41.0), ("reference_height", 41.0),
+        ("target_occluded", True),
+    ],
+)  # fmt: skip
+def test_whatever_decides_a_score_must_be_the_same_in_both(column: str, value: object) -> None:
+    """Hidden points are not scored: a point that one run has as hidden and the other as shown is none of both."""
+    sizes = {"target_width": 40, "target_height": 40, "reference_width": 40.0, "reference_height": 40.0}
+    rows = [{**r, **sizes, "target_occluded": False} for r in drawn(0, {"cat": 4}, keypoints=1)]
+    other = [{**r, column: value} if r["pair"] == 3 else r for r in rows]
+    with pytest.raises(PeftCorrError, match=f"farm/test: {column} of keypoint 0 of pair 00003:cat is "):
+        found(rows, other)
+
+
+def test_the_seed_draws_other_images() -> None:
+    rows = drawn(0, IMAGES)
+    ends = [[one.interval for one in found(rows, better(rows, 0.8), seed=seed)] for seed in (0, 0, 1)]
+    assert ends[0] == ends[1] != ends[2]
+
+
 def test_a_pair_less_is_refused() -> None:
     rows = drawn(0, {"cat": 4}, keypoints=1)
     with pytest.raises(PeftCorrError, match="of pair 00011:cat is in A alone"):

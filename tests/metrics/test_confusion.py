@@ -54,6 +54,26 @@ def test_the_mirror_may_be_annotated_in_another_pair_of_the_same_image(side: str
     assert flags(other) == ([False, False], [False, False])
 
 
+def test_another_object_in_the_same_photograph_has_ears_of_its_own() -> None:
+    """b.jpg shows a cat, whose right ear is annotated in no pair of it, and a dog, whose right ear is."""
+    rows = [
+        row(**LEFT, truth_x=40.0, prediction_x=59.0),
+        row(**RIGHT, truth_x=60.0, pair=1, pair_id="1", source_image="c.jpg", target_image="d.jpg"),
+        row(**RIGHT, truth_x=60.0, pair=2, pair_id="2", category="dog", source_image="e.jpg"),
+        row(
+            **LEFT,
+            truth_x=40.0,
+            pair=3,
+            pair_id="3",
+            category="dog",
+            source_image="e.jpg",
+            target_image="f.jpg",
+        ),
+    ]
+    assert flags(rows)[0] == [False] * 4
+    assert flags([{**r, "category": "cat"} for r in rows])[0][0]
+
+
 def test_two_pairs_that_disagree_where_the_mirror_is_do_not_count() -> None:
     """Two animals in one photograph: which right ear is meant cannot be told."""
     rows = [

@@ -38,6 +38,29 @@ def test_rows_are_ranked_and_the_front_is_marked(make_record: Any) -> None:
     ]
 
 
+def test_of_equal_scores_the_fewest_parameters_come_first_then_the_alphabet(make_record: Any) -> None:
+    """Whatever the order of the records; both of two that cost the same are on the front, and no dearer one."""
+    records = [
+        make_record("a", "vpt", 60.0, 1000), make_record("b", "lora", 60.0, 1000),
+        make_record("c", "adapter", 60.0, 2000),
+        make_record("d", "ssf", 60.0, 500), make_record("e", "bitfit", 59.0, 500), make_record("f", "norm", 60.0, 500),
+    ]  # fmt: skip
+    for given in (records, records[::-1], random.Random(0).sample(records, 6)):
+        board = only_board(given)
+        assert [(row.label, row.on_front) for row in board.rows] == [
+            ("norm", True), ("ssf", True), ("lora", False), ("vpt", False), ("adapter", False), ("bitfit", False),
+        ]  # fmt: skip
+
+
+def test_of_equal_rows_the_backbone_then_the_run_decides(make_record: Any) -> None:
+    records = [
+        make_record("b", "lora", 60.0, backbone="tiny"), make_record("a", "lora", 60.0, backbone="uniform"),
+        make_record("d", "lora", 60.0, backbone="small"),
+    ]  # fmt: skip
+    for given in (records, records[::-1]):
+        assert [row.run_ids for row in only_board(given).rows] == [("d",), ("b",), ("a",)]
+
+
 def test_seeds_of_a_configuration_are_one_row(make_record: Any) -> None:
     board = only_board([make_record(f"r{seed}", pck=60.0 + seed, seed=seed) for seed in (0, 1, 2)])
     (row,) = board.rows

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from peftcorr.recipe import Recipe
 from peftcorr.results.identity import changed, decisive, run_id
+from peftcorr.results.store import read_record
 
 RECIPE: dict[str, Any] = {
     "strategy": {"name": "lora", "rank": 8},
@@ -109,3 +112,25 @@ def test_an_id_is_sixteen_hexadecimal_digits() -> None:
     found = run_id({}, {})
     assert len(found) == 16
     assert int(found, 16) >= 0
+
+
+def test_this_recipe_has_this_id() -> None:
+    """Records lie under their ids in many folders: another id means that every cell is run again."""
+    assert run_id(RECIPE, INGREDIENTS) == "17682565c1204454"
+
+
+LEADERBOARD = Path(__file__).resolve().parents[2] / "leaderboard" / "records"
+
+
+def test_every_committed_record_lies_under_the_id_of_what_it_was_made_from() -> None:
+    """Those of version 1 have ids of another kind, and do not say what they were made from.
+
+    A key of a recipe that is added later must be left out where it has its default, or every id changes.
+    """
+    records = {path.stem: read_record(path) for path in LEADERBOARD.glob("*.json")}
+    assert {name: record.run_id for name, record in records.items()} == {name: name for name in records}
+    for name, record in records.items():
+        if record.schema_version == 2:
+            assert run_id(record.recipe, record.ingredients) == name
+            assert {"weights", "annotation dataset/test", "images dataset/test"} <= record.ingredients.keys()
+            assert Recipe.model_validate(record.recipe).model_dump(mode="json") == record.recipe

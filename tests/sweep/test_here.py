@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.workbench import Workbench
 from peftcorr.results.record import Record
+from peftcorr.sweep.here import _score
 from tests.commanding import Commands, scores
 
 
@@ -96,6 +99,20 @@ def test_a_second_run_does_no_work_and_says_so(
     assert "Nothing was run." in said
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
     assert (commands.output / "README.md").read_bytes() == page
+
+
+@pytest.mark.parametrize(
+    ("by_threshold", "shown"),
+    [({"0.05": 1.0, "0.1": 12.345}, "12.35"), ({"0.05": 1.0, "0.2": 3.0}, "1.00"), ({}, "nothing")],
+)
+def test_what_was_measured_before_is_told_by_its_first_score(
+    by_threshold: dict[str, float], shown: str
+) -> None:
+    """A record of somebody else may hold none at all."""
+    scores: Any = SimpleNamespace(per_keypoint=by_threshold)
+    record: Any = SimpleNamespace(scores={"farm/test": {"argmax": scores}})
+    assert _score(record) == shown
+    assert _score(SimpleNamespace(scores={})) == "nothing"  # type: ignore[arg-type]
 
 
 def test_only_the_missing_cells_are_run(commands: Commands, ran: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,10 @@ def load_diffusers(model_class: type[Any], settings: Mapping[str, Any], folder: 
     found = read_configuration(folder, model_class.load_config)
     entries = {key: found.get(key, defaults[key].default) for key in settings}
     check_settings(folder, entries, settings)
-    return load_whole(model_class, folder, "diffusion_pytorch_model.safetensors", torch_dtype=torch.float32)
+    load = partial(model_class.from_pretrained, folder, use_safetensors=True, local_files_only=True)
+    return load_whole(
+        f"--weights {folder}: diffusion_pytorch_model.safetensors", load, torch_dtype=torch.float32
+    )
 
 
 def load_text_encoder(settings: Mapping[str, Any], folder: Path) -> tuple[nn.Module, Any]:

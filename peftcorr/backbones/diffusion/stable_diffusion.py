@@ -23,13 +23,13 @@ from peftcorr.backbones.diffusion.prompt_encoder import CATEGORY, PromptEncoder,
 from peftcorr.backbones.diffusion.unet_blocks import TappedUNet
 from peftcorr.backbones.identity import Weights
 from peftcorr.backbones.loading import place_of
-from peftcorr.errors import PeftCorrError, shown
+from peftcorr.errors import PeftCorrError, reason, shown
 
 try:
     from diffusers import AutoencoderKL, UNet2DConditionModel
 except ImportError as error:
     raise PeftCorrError(
-        f"Stable Diffusion needs the package diffusers ({error}): pip install 'peftcorr[diffusion]'."
+        f"Stable Diffusion needs the package diffusers ({reason(error)}): pip install 'peftcorr[diffusion]'."
     ) from error
 
 

@@ -1,4 +1,4 @@
-"""Weights of timm's models: folders in the layout of timm's repositories, loaded whole or refused."""
+"""Weights of timm's models: folders in the layout of its repositories, or one file, loaded whole or refused."""
 
 from __future__ import annotations
 
@@ -8,31 +8,42 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from peftcorr.backbones.identity import Weights
-from peftcorr.backbones.loading import check_tensor_names, place_of
+from peftcorr.backbones.identity import Weights, file_weights, is_file, tensor_files
+from peftcorr.backbones.loading import CLASSIFIERS, check_tensor_names, place_of
+from peftcorr.backbones.tensors import read_tensors
 from peftcorr.backbones.timm.base import HEADS
 from peftcorr.errors import PeftCorrError, reason
 from peftcorr.files import sha256
 from peftcorr.files.reading import parse_json, read_bytes
 
 # Pooling and classifiers, whatever model saved them: a file may hold them, and may lack them.
-_HEADS = {*HEADS, "fc", "classifier", "last_linear", "pre_logits"}
+_HEADS = HEADS | CLASSIFIERS
 
 
-def find_weights(folder: Path, name: str) -> Weights:
-    """Identify the weights of the timm model `name` in a folder, which is named after them.
+def find_weights(given: Path, name: str) -> Weights:
+    """Identify the weights of the timm model `name`, which are named after their folder or file.
+
+    Args:
+        given: folder in the layout of timm's repositories, or a single file that timm itself can convert, such as the
+            one that the model's makers publish.
+        name: timm's.
 
     Raises:
-        PeftCorrError: if it holds no ``model.safetensors``, or a ``config.json`` of another model.
+        PeftCorrError: if there is no such file, or the folder holds no tensors or a ``config.json`` of another model.
     """
-    if not (folder / "model.safetensors").is_file():
-        raise PeftCorrError(
-            f"--weights {folder}: there is no model.safetensors in it; give a folder in the layout of timm's "
-            "repositories (model.safetensors, and config.json if there is one)."
-        )
+    return file_weights(given) if is_file(given) else _in_folder(given, name)
+
+
+def _in_folder(folder: Path, name: str) -> Weights:
+    files = tensor_files(folder)
+    for file in files:
+        if not file.is_file():
+            raise PeftCorrError(
+                f"--weights {folder}: there is no {file.name} in it; give a folder in the layout of timm's "
+                "repositories (model.safetensors or pytorch_model.bin, and config.json if there is one)."
+            )
     if (folder / "config.json").is_file():
         found = _architecture(folder)
         if found is not None and found != name.partition(".")[0]:
@@ -40,7 +51,7 @@ def find_weights(folder: Path, name: str) -> Weights:
                 f"--weights {folder}: config.json is of timm's {found}, but the backbone is {name}: choose the model "
                 "that these weights were made for."
             )
-    return Weights(folder.resolve().name, sha256(folder / "model.safetensors"), folder, official=False)
+    return Weights(folder.resolve().name, sha256(*files), folder, official=False)
 
 
 def _architecture(folder: Path) -> str | None:
@@ -66,27 +77,29 @@ def load(model: nn.Module, name: str, weights: Weights, removed: Collection[str]
     Raises:
         PeftCorrError: if they cannot be fetched, cannot be read, or are of another architecture.
     """
-    folder = place_of(weights)
-    path = folder / "model.safetensors"
-    if not path.is_file():
+    place = place_of(weights)
+    files = [place] if place.is_file() else tensor_files(place)
+    if not files[0].is_file():
         raise PeftCorrError(
-            f"The repository {weights.id} has no model.safetensors: convert the weights of {name}, and give the folder "
+            f"The repository {weights.id} has no {files[0].name}: convert the weights of {name}, and give the folder "
             "with --weights."
         )
+    where = f"--weights {place}" if place.is_file() else f"--weights {place}: {files[0].name}"
+    tensors = {key: tensor for file in files for key, tensor in read_tensors(file).items()}
     try:
-        state = _resampled(load_file(path), model, name)
+        state = _resampled(tensors, model, name)
         left = model.load_state_dict(state, strict=False)
     except Exception as error:  # truncated files, shapes, and whatever timm's own conversion stumbles over
         raise PeftCorrError(
-            f"--weights {folder}: model.safetensors does not fit timm's {name} ({reason(error)}): fetch the file "
-            "again, or choose the model that it was made for."
+            f"{where} does not fit timm's {name} ({reason(error)}): fetch the file again, or choose the model that it "
+            "was made for."
         ) from error
     loose = {*_HEADS, *removed, *_classifiers(model)}
     missing, unexpected = (
         {key for key in keys if key.partition(".")[0] not in loose}
         for keys in (left.missing_keys, left.unexpected_keys)
     )
-    check_tensor_names(f"--weights {folder}: model.safetensors", missing, unexpected)
+    check_tensor_names(where, missing, unexpected)
 
 
 def _resampled(state: dict[str, Tensor], model: nn.Module, name: str) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from peftcorr.data.arrow import only_folder, stamp, told
 from peftcorr.data.base import Progress
 from peftcorr.data.layouts.fields import LARGEST, single_name
 from peftcorr.data.layouts.restricted_pickle import load_arrays
-from peftcorr.errors import PeftCorrError, shown
+from peftcorr.errors import PeftCorrError, reason, shown
 from peftcorr.files import seal_folder, unsealed
 
 SIDE = 256  # pixels: the frame that TAP-Vid's metrics are defined in
@@ -89,7 +89,7 @@ def read_tracks(folder: Path) -> dict[str, Tracks]:
             return {name: Tracks(arrays[f"points/{name}"], arrays[f"occluded/{name}"]) for name in names}
     except Exception as error:  # zip files and arrays that are damaged raise errors of many kinds
         raise PeftCorrError(
-            f"{folder / _TRACKS} is damaged ({error}): delete the folder {folder} and run again."
+            f"{folder / _TRACKS} is damaged ({reason(error)}): delete the folder {folder} and run again."
         ) from error
 
 

@@ -15,7 +15,7 @@ from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from pydantic import TypeAdapter, ValidationError
 
-from peftcorr.errors import PeftCorrError, did_you_mean, shown
+from peftcorr.errors import PeftCorrError, did_you_mean, reason, shown
 from peftcorr.strategies.tuners import counts
 
 
@@ -188,7 +188,7 @@ def complete_options(tuner: Tuner, given: Mapping[str, Any]) -> dict[str, Any]:
         tuner.config(options, target_modules="any")
     except (ValueError, TypeError) as error:
         raise PeftCorrError(
-            f"strategy.options of the tuner {tuner.name}: {' '.join(str(error).split()).rstrip('.!')}."
+            f"strategy.options of the tuner {tuner.name}: {reason(error).rstrip('.!')}."
         ) from error
     return options
 

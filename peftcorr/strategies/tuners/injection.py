@@ -21,7 +21,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 
 ADAPTER = "default"
 """The name that peft gives an adapter; files in its format do not carry it."""
@@ -76,7 +76,7 @@ def inject_tuner(backbone: Backbone, config: PeftConfig, tuner: str, names: Sequ
     except (ValueError, TypeError, NotImplementedError, ArithmeticError) as error:
         order = [name for name, _ in backbone.named_modules() if name in set(names)]
         left = [name for name in order if not isinstance(backbone.get_submodule(name), BaseTunerLayer)]
-        raise refusal(tuner, left[0] if left else order[-1], " ".join(str(error).split())) from error
+        raise refusal(tuner, left[0] if left else order[-1], reason(error)) from error
     finally:
         backbone.__dict__.pop("peft_config", None)  # a second strategy would take it for adapters to add to
     for parameter in backbone.parameters():

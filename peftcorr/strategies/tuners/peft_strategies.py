@@ -17,7 +17,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from peftcorr.backbones.base import Backbone, BlockSites
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, reason
 from peftcorr.strategies.base import Blocks, BlockStrategy, layers_of
 from peftcorr.strategies.pretrained import pretrained_modules
 from peftcorr.strategies.tuners.adalora import RankSchedule
@@ -98,9 +98,9 @@ class PeftStrategy(BlockStrategy):
             try:
                 layer.merge(safe_merge=True)
             except (ValueError, NotImplementedError) as error:
-                reason = " ".join(str(error).split()).rstrip(".!")
+                why = reason(error).rstrip(".!")
                 raise PeftCorrError(
-                    f"The tuner {self.tuner.name} cannot be merged into {name} ({reason}): keep the adapter beside "
+                    f"The tuner {self.tuner.name} cannot be merged into {name} ({why}): keep the adapter beside "
                     "the model."
                 ) from error
             backbone.set_submodule(name, layer.get_base_layer())

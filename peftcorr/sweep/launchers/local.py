@@ -59,7 +59,7 @@ def slots(workers: int, processes: int) -> list[Slot]:
 
 
 class Local(Launcher):
-    """A pool on this machine."""
+    """Workers on this machine, which share its cores and GPUs."""
 
     name = "local"
 

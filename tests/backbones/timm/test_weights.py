@@ -149,7 +149,7 @@ def test_a_configuration_of_another_model_or_of_none(tmp_path: Path) -> None:
 def test_truncated_weights(tmp_path: Path, keep: int) -> None:
     path = save("small_vit", tmp_path) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
-    assert "model.safetensors does not fit" in refusal("small_vit", tmp_path)
+    assert "model.safetensors cannot be read as weights" in refusal("small_vit", tmp_path)
 
 
 def test_positions_of_another_image_size_are_resampled(tmp_path: Path) -> None:

@@ -129,6 +129,14 @@ def test_area_of_the_box_where_there_is_none(root: Path) -> None:
     assert row["reference_length"] == 30.0  # 20 x 30, not 20 x 29
 
 
+@pytest.mark.parametrize("bbox", [[1, 2, 0, 24], [1, 2, 24, 0]])
+def test_a_box_with_one_zero_side_is_a_line(root: Path, bbox: list[float]) -> None:
+    """COCO's boxes may be; the longer side is a length all the same."""
+    change(root, lambda c: c["annotations"][0].update(bbox=bbox))
+    row = next(row for row in load(root).table if row["target_image"] == "000000000001.jpg")
+    assert row["reference_length"] == 24.0
+
+
 def test_drawn_pairs_depend_on_the_seed_alone(root: Path) -> None:
     drawn = numbers(load(root, pairs=3))
     assert len(drawn) == 3 + 2

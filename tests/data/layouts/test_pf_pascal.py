@@ -78,6 +78,15 @@ def test_coordinates_move_with_the_photograph(root: Path) -> None:
     assert load(root).table[0]["reference_length"] == 500.0
 
 
+def test_the_threshold_is_the_targets(root: Path) -> None:
+    """Whichever of the two photographs is the larger."""
+    picture(root / A, (500, 333))
+    assert load(root).table[0]["reference_length"] == 300.0
+    picture(root / A, (150, 100))
+    picture(root / B, (330, 440))
+    assert load(root).table[0]["reference_length"] == 440.0
+
+
 def test_threshold_by_the_annotated_box(root: Path) -> None:
     pf_pascal_annotation(root, "cat", "2008_000002", [[1, 1]], box=(20, 30, 50.5, 130))
     dataset = load(root, threshold="box")

@@ -179,7 +179,8 @@ MALFORMED: dict[str, tuple[Change, str]] = {
         put("trg_bndbox", [47, 31, 5, 6]),
         r"trg_bndbox is \[47\.0, 31\.0, 5\.0, 6\.0\]; it must be x1, y1, x2, y2",
     ),
-    "empty box": (put("src_bndbox", [5, 6, 5, 30]), "src_bndbox is .* it must be x1, y1, x2, y2"),
+    "box without width": (put("src_bndbox", [5, 6, 5, 30]), "src_bndbox is .* it must be x1, y1, x2, y2"),
+    "box without height": (put("trg_bndbox", [5, 6, 30, 6]), "trg_bndbox is .* it must be x1, y1, x2, y2"),
     "box of three": (put("trg_bndbox", [1, 2, 3]), r"the field trg_bndbox\.3 is missing"),
     "size zero": (
         put("src_imsize", [0, 40, 3]),

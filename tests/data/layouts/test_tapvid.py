@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 
 from peftcorr.cli import main
 from peftcorr.data.correspondences import correspondences
+from peftcorr.data.guard import require_open
 from peftcorr.data.layouts.tapvid import TapvidDavis, evaluated_frames, sample_queries
 from peftcorr.data.layouts.tapvid_frames import prepare, read_tracks
 from peftcorr.errors import PeftCorrError
+from peftcorr.metrics.tapvid import choose_on
 from peftcorr.predictions import read_predictions
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
@@ -267,14 +270,28 @@ def test_a_run_leaves_tracking_scores(tmp_path: Path, run: Callable[..., Record]
     assert row in page
 
 
-def test_the_threshold_chosen_on_other_videos_is_recorded(tmp_path: Path, run: Callable[..., Record]) -> None:
+def test_the_threshold_chosen_on_other_videos_is_recorded(
+    tmp_path: Path, run: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And while it is chosen nobody can look at the test split."""
     root = write_videos(tmp_path / "root")
     write_pickle(root / "tapvid_val.pkl", {"other": make_video(9)})
     fixed = run(root, "fixed").tracking["tapvid_davis-first/test"]["argmax"]
+    looked_at: list[float] = []
+
+    def watched(table: pa.Table) -> float:
+        assert table["split"].unique().to_pylist() == ["val"]
+        assert table["category"].unique().to_pylist() == ["other"]
+        with pytest.raises(PeftCorrError, match="before the choice of the occlusion threshold had ended"):
+            require_open("test")
+        looked_at.append(choose_on(table))
+        return looked_at[0]
+
+    monkeypatch.setattr("peftcorr.engine.scoring.choose_on", watched)
     record = run(root, "chosen", "dataset.occlusion_threshold=val")
     chosen = record.tracking["tapvid_davis-first/test"]["argmax"]
+    assert [chosen.occlusion_threshold] == looked_at
     assert chosen.threshold_chosen == "val"
-    assert 0 < chosen.occlusion_threshold < 1.01
     assert chosen.occlusion_threshold != fixed.occlusion_threshold
     assert chosen.delta_avg == fixed.delta_avg
     assert chosen.per_video.keys() == {"video-0", "video-1"}

@@ -1,0 +1,61 @@
+"""Bytes that a run will write, counted by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from peftcorr.console.progress import Progress
+from peftcorr.engine.plan import Model
+from peftcorr.engine.space import Space, space
+from peftcorr.engine.workbench import Workbench
+from peftcorr.recipe import Training
+from tests.small_models import Small
+
+
+@pytest.fixture
+def bench(photographs: Path, tmp_path: Path) -> Workbench:
+    return Workbench({"": photographs}, None, tmp_path / "out", tmp_path / "cache", Progress(None))
+
+
+def plan(bench: Workbench, strategy: str, limit: int | None = None, **training: Any) -> Any:
+    source = bench.source({"name": "pairs"})
+    section = {"name": strategy, **({"k": 2} if strategy == "last_k" else {})}
+    return SimpleNamespace(
+        dataset=source,
+        tested=(source, source),
+        predictors=("one", "another", "a third"),
+        trains=strategy != "frozen",
+        model=Model(Small, Small.Config(), None, section),
+        recipe=SimpleNamespace(limit_pairs=limit, training=Training(**training)),
+    )
+
+
+def test_predictions_of_all_tests_and_predictors(bench: Workbench) -> None:
+    """Twelve bytes a keypoint, dataset and predictor; a limit of pairs takes as large a part of the keypoints."""
+    table = bench.source({"name": "pairs"}).load("test").table
+    pairs, points = len(table), sum(map(len, table["target_keypoints"]))
+    assert space(plan(bench, "frozen"), bench) == Space(2 * 3 * 12 * points, 0, 0)
+    assert space(plan(bench, "frozen", limit=pairs + 1), bench).kept == 2 * 3 * 12 * points
+    assert space(plan(bench, "frozen", limit=5), bench).kept == 2 * 3 * 12 * (5 * points // pairs)
+
+
+def test_tensors_of_the_strategy_and_its_states(bench: Workbench) -> None:
+    """Four bytes a number; while a state is written the last one is there: each has it, the best and two moments."""
+    tensors = 4 * 4 * 8 * 32 * 3
+    predictions = space(plan(bench, "frozen"), bench).kept
+    assert space(plan(bench, "lora"), bench) == Space(predictions + tensors, 2 * 4 * tensors, 0)
+
+
+@pytest.mark.parametrize(
+    ("training", "size"),
+    [({}, 4), ({"prefix_cache": "bf16"}, 2), ({"prefix_cache": "none"}, 0), ({"colour_jitter": 0.1}, 0)],
+)
+def test_states_before_the_first_trainable_block(
+    bench: Workbench, training: dict[str, Any], size: int
+) -> None:
+    """17 tokens of 32 for each of the eight images of trn and of val; of the last two of three blocks."""
+    assert space(plan(bench, "last_k", **training), bench).prefixes == 2 * 8 * 17 * 32 * size

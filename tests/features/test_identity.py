@@ -1,0 +1,119 @@
+"""Everything that decides a feature is in the name that it is kept under."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from peftcorr.data.images import ImageStore
+from peftcorr.engine.evaluate import Split
+from peftcorr.features import identity
+from peftcorr.features.encode import Encoder
+from peftcorr.features.identity import encoder_identity, image_keys, tensors_sha256
+from tests.engine.building import load_split
+from tests.small_folder import write_folder
+from tests.small_models import SIZE, Small, build
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Split:
+    return load_split(write_folder(tmp_path / "photographs"), tmp_path / "cache", "test")
+
+
+@pytest.fixture
+def encoder(small_weights: Path) -> Encoder:
+    return Encoder(build(Small, small_weights))
+
+
+@pytest.fixture
+def matmul() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def test_size_resize_precision_and_code(
+    split: Split, encoder: Encoder, small_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = split.store
+    plain = encoder_identity(encoder, store)
+    again = ImageStore(store.image_root, SIZE)
+    assert encoder_identity(Encoder(build(Small, small_weights)), again) == plain
+    for other in (ImageStore(store.image_root, 2 * SIZE), ImageStore(store.image_root, SIZE, "pad")):
+        assert encoder_identity(encoder, other) != plain
+    half = Encoder(encoder.backbone, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
+    assert encoder_identity(half, store)["dtype"] == "torch.bfloat16" != plain["dtype"]
+    source = "peftcorr.features.identity.inspect.getsource"
+    for edited in ("data.images", "data.frame", "features.encode", "matching.similarity", "small_models"):
+        monkeypatch.setattr(source, lambda module: "same")
+        before = encoder_identity(encoder, store)["code"]
+        monkeypatch.setattr(source, lambda module, own=edited: "edit" if own in module.__name__ else "same")
+        assert encoder_identity(encoder, store)["code"] != before, edited
+
+
+@pytest.mark.parametrize(
+    "library", ["torch", "transformers", "timm", "diffusers", "segment-anything", "peft", "pillow"]
+)
+def test_versions_of_the_libraries(
+    split: Split, encoder: Encoder, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = identity._version
+    plain = encoder_identity(encoder, split.store)
+    for other in ("99.9", None):
+        changed = lambda name, to=other: to if name == library else version(name)  # noqa: E731
+        monkeypatch.setattr(identity, "_version", changed)
+        assert encoder_identity(encoder, split.store) != plain
+
+
+@pytest.mark.usefixtures("matmul")
+def test_the_precision_of_products(split: Split, encoder: Encoder) -> None:
+    found = set()
+    for precision in ("highest", "high", "medium"):
+        torch.set_float32_matmul_precision(precision)
+        found.add(tuple(sorted(encoder_identity(encoder, split.store).items())))
+    assert len(found) == 3
+
+
+def test_every_tensor_by_name_type_shape_and_value() -> None:
+    def of(**tensors: torch.Tensor) -> str:
+        holder: Any = torch.nn.Module()
+        for name, tensor in tensors.items():
+            holder.register_buffer(name, tensor)
+        return tensors_sha256(holder)
+
+    zero = torch.zeros(2, 3)
+    distinct = [
+        of(a=zero), of(b=zero), of(a=zero, b=zero), of(a=zero.T.contiguous()), of(a=zero.int()), of(a=zero + 1e-45),
+        of(a=zero.reshape(6)), of(a=zero[:1]), of(),
+    ]  # fmt: skip
+    assert len(set(distinct)) == len(distinct)
+    assert of(a=torch.arange(6.0).view(2, 3).T) == of(a=torch.arange(6.0).view(2, 3).T.contiguous())
+
+
+def test_an_image_by_bytes_category_path_and_annotated_size(split: Split, tmp_path: Path) -> None:
+    """A photograph whose annotation has the rotated size is rotated: the same bytes, and another picture."""
+    data, store, every = split.data, split.store, np.arange(2)
+
+    def keys(**change: Any) -> list[str]:
+        return [key.key for key in image_keys(replace(data, **change), store, every).values()]
+
+    plain = keys()
+    assert len(set(plain)) == 2
+    assert keys() == plain
+    width, height = data.sizes[0]
+    assert keys(sizes=[[height, width], *data.sizes[1:]])[0] != plain[0]
+    assert keys(sizes=[[], *data.sizes[1:]])[0] != plain[0]
+    assert keys(categories=["another", *data.categories[1:]])[0] != plain[0]
+    copy = store.image_root / "copy.jpg"
+    copy.write_bytes((store.image_root / data.images[0]).read_bytes())
+    assert keys(images=["copy.jpg", *data.images[1:]])[0] != plain[0]
+    assert keys()[1] == plain[1]
+    with (store.image_root / data.images[0]).open("ab") as stream:
+        stream.write(b"\0")
+    assert keys()[0] != plain[0]
