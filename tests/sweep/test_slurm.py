@@ -24,6 +24,7 @@ STEPS = ("training.steps=16", "training.images=3", "training.validate_every=2", 
 SCRIPT = (
     Path(os.environ.get("PEFTCORR_SHARED") or PROJECT.parent / "shared") / "tools" / "slurm_one_machine.sh"
 )
+DRIVERS: list[subprocess.Popen[str]] = []
 
 
 @pytest.fixture
@@ -55,7 +56,13 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         asked("scontrol", "update", "PartitionName=main", "OverSubscribe=FORCE:2")
         yield
     finally:
-        subprocess.run(["scancel", "--user", "root"], check=False)
+        for driver in DRIVERS:
+            driver.kill()
+        DRIVERS.clear()
+        asked("scancel", "--user", "root")
+        until = time.monotonic() + 60
+        while asked("squeue", "--noheader") and time.monotonic() < until:
+            time.sleep(1)
         subprocess.run(["bash", SCRIPT, "stop", folder], check=False)
 
 
@@ -79,9 +86,11 @@ class Sweep:
     def start(self, *launcher: str) -> subprocess.Popen[str]:
         """The driver, as a process of its own."""
         command = [sys.executable, *PLAIN, *self.arguments, *launcher]
-        return subprocess.Popen(
+        driver = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=PROJECT, env=self.environment
         )  # fmt: skip
+        DRIVERS.append(driver)
+        return driver
 
     def late(self, step: int) -> list[tuple[str, str]]:
         """Run id and SLURM job of each late cell that runs and has come so far."""

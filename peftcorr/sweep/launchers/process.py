@@ -67,9 +67,9 @@ class JobProcess:
             )
 
     def stop(self) -> None:
-        """Have it save its state and end."""
-        self.asked = True
+        """Have it save its state and end, unless it has ended."""
         if self.code() is None:
+            self.asked = True
             self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:

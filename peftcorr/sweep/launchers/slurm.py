@@ -108,6 +108,9 @@ class Slurm(Launcher):
             for job, at in left:
                 _tidy(cells[job.run_id], at, None)
             (folder / f"{array}_submission.sh").unlink(missing_ok=True)
+            for link in folder.glob(".submission_file_*.sh"):  # submitit's, to the script
+                if not link.exists():
+                    link.unlink(missing_ok=True)
 
     def _cell(self, job: Job, folder: Path) -> ArrayJob:
         log = Store(job.output).log_path(job.run_id)
@@ -134,7 +137,8 @@ class Slurm(Launcher):
             with executor.batch():
                 return [executor.submit(cell) for cell in cells]
         except (RuntimeError, ValueError, OSError, submitit.core.utils.FailedJobError) as error:
-            # submitit gives what sbatch said after a line of its own
+            for cell in cells:
+                cell.file.unlink(missing_ok=True)
             raise PeftCorrError(f"SLURM takes no jobs from here: {reason(error)}.") from error
 
 
