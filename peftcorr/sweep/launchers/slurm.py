@@ -87,18 +87,19 @@ class Slurm(Launcher):
         asked = time.monotonic()
         try:
             while left:
-                there = {path.name for path in folder.glob("*.ended.json")}
+                there = {path.name for path in folder.glob("*_result.pkl")}
                 states = None
                 if time.monotonic() - asked > _ASK_EVERY:
                     states, asked = _states(array), time.monotonic()
                 for one in list(left):
                     job, at = one
-                    ending = _told(job, cells[job.run_id]) if cells[job.run_id].ending.name in there else None
+                    cell = cells[job.run_id]
+                    ending = _told(job, cell) if at.paths.result_pickle.name in there else None
                     if ending is None and states is not None:
                         ending = _without_a_word(job, at, states, gone)
                     if ending is not None:
                         left.remove(one)
-                        _tidy(cells[job.run_id], at, ending)
+                        _tidy(cell, at, ending)
                         yield ending
                 yield None
                 time.sleep(TICK)
@@ -143,7 +144,7 @@ class Slurm(Launcher):
 
 
 def _told(job: Job, cell: ArrayJob) -> Ending | None:
-    """How a job says that it ended; None while its file is being written."""
+    """How a job says that it ended."""
     try:
         found = read_json(cell.ending)
         return Ending(job, int(found["code"]), str(found["host"]), str(found["how"]))
