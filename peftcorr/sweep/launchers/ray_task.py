@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+from concurrent.futures import TimeoutError
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,8 +141,9 @@ def _is_over(store: Store, run_id: str, board: Any, host: str) -> bool:
     if worker is not None:
         report = Report(worker.what, worker.done, worker.total, worker.note, host)
     try:
-        return bool(ray.get(board.tell.remote(run_id, report), timeout=30))
-    except ray.exceptions.GetTimeoutError:
+        # While a task waits in ray.get, Ray gives its share of the node to another one.
+        return bool(board.tell.remote(run_id, report).future().result(timeout=30))
+    except TimeoutError:
         return False
     except ray.exceptions.RayError:  # the driver's node is gone, and with it whoever waits for this
         return True
