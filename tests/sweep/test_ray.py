@@ -35,6 +35,9 @@ LATE = (
 )
 
 
+DRIVERS: list[subprocess.Popen[str]] = []
+
+
 class Node:
     """A node in a folder of its own: its working folder, its temporary files, its cache."""
 
@@ -113,6 +116,9 @@ def cluster(commands: Commands) -> Iterator[Cluster]:
         made.start(2)
         yield made
     finally:
+        for driver in DRIVERS:
+            driver.kill()
+        DRIVERS.clear()
         made.stop()
         shutil.rmtree(short, ignore_errors=True)
 
@@ -129,11 +135,13 @@ def wait_for(
 
 def started(commands: Commands, cluster: Cluster, arguments: list[str]) -> subprocess.Popen[str]:
     launcher = ["--launcher", "ray", "--launcher-set", f"address={cluster.address}"]
-    return subprocess.Popen(
+    driver = subprocess.Popen(
         [sys.executable, *PLAIN, *arguments, *launcher],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=PROJECT,
         env=commands.environment(COLUMNS="400", **{DOOM: str(commands.folder / "doom")}),
     )  # fmt: skip
+    DRIVERS.append(driver)
+    return driver
 
 
 def unbroken(commands: Commands, arguments: list[str]) -> dict[str, object]:
@@ -204,7 +212,9 @@ def test_a_sweep_is_left_and_goes_on(commands: Commands, cluster: Cluster) -> No
     driver = started(commands, cluster, arguments)
 
     def told() -> bool:
-        workers = [store.worker(run_id) for node in cluster.nodes for run_id in begun(node)]
+        found = [begun(node) for node in cluster.nodes]
+        assert all(len(run_ids) <= 1 for run_ids in found), "a node has one core"
+        workers = [store.worker(run_id) for run_id in set().union(*found)]
         return len(workers) == 2 and all(worker is not None and "node " in worker.note for worker in workers)
 
     wait_for(told, 200, driver)
@@ -226,3 +236,27 @@ def test_a_sweep_is_left_and_goes_on(commands: Commands, cluster: Cluster) -> No
     )
     assert {record.run_id: scores(record) for record in store.records()} == unbroken(commands, arguments)
     assert not list((store.root / "state").glob("*"))
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("lacks", ["data_roots", "weights"])
+def test_a_node_without_the_data_says_so(tmp_path: Path, lacks: str) -> None:
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'peftcorr[ray]'")
+    from peftcorr.sweep.launchers.ray_task import Task, carry_out
+
+    here, absent = str(tmp_path), str(tmp_path / "absent")
+    job = {"run_id": "0" * 16, "data_roots": {"pairs": here}, "weights": here}
+    home = carry_out(
+        Task(
+            {**job, **({"weights": absent} if lacks == "weights" else {lacks: {"pairs": absent}})},
+            (),
+            {},
+            1,
+            1,
+        ),
+        None,
+    )
+    assert (home.code, home.files) == (1, {})
+    assert home.how == (
+        f"the node {socket.gethostname()} has no {absent}: data and weights must lie there under the same path as here"
+    )
