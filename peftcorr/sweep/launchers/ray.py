@@ -38,20 +38,16 @@ class Ray(Launcher):
     name = "ray"
 
     class Config(Launcher.Config):
-        """What is asked of Ray.
+        """What is asked of Ray."""
 
-        Attributes:
-            address: of the cluster, ``host:port``; without it the one that this machine belongs to, else one of this
-                machine alone.
-            num_cpus: of each cell; one a process unless given.
-            num_gpus: of each cell; one a process if the cluster has any, unless given.
-            retries: how often a cell is begun again whose node died.
-        """
-
-        address: str | None = None
-        num_cpus: int | None = Field(None, ge=1)
-        num_gpus: float | None = Field(None, ge=0)
-        retries: int = Field(3, ge=0)
+        address: str | None = Field(
+            None, description="of the cluster, HOST:PORT; else this machine's, or this machine alone"
+        )
+        num_cpus: int | None = Field(None, ge=1, description="of each cell; else one a process")
+        num_gpus: float | None = Field(
+            None, ge=0, description="of each cell; else one a process if the cluster has any"
+        )
+        retries: int = Field(3, ge=0, description="how often a cell is begun again whose node died")
 
     config: Config
 

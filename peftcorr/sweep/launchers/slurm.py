@@ -46,29 +46,26 @@ class Slurm(Launcher):
     name = "slurm"
 
     class Config(Launcher.Config):
-        """What is asked of SLURM.
+        """What is asked of SLURM."""
 
-        Attributes:
-            partition, account, qos, constraint, mem, gpus_per_node, cpus_per_task: as sbatch has them.
-            time: minutes after which a job makes room and is requeued.
-            signal_delay_s: seconds before its end at which a job is told to save its state.
-            timeouts: how often a cell may be requeued because its time was up.
-            setup: lines of shell before each job, ``module load`` say.
-            more: any other option of sbatch, by its long name.
-        """
-
-        partition: str | None = None
+        partition: str | None = Field(None, description="as sbatch has it, as the next ones")
         account: str | None = None
         qos: str | None = None
         constraint: str | None = None
         mem: str | None = None
         gpus_per_node: int | None = Field(None, ge=0)
         cpus_per_task: int | None = Field(None, ge=1)
-        time: int = Field(60, ge=1)
-        signal_delay_s: int = Field(90, ge=1)
-        timeouts: int = Field(20, ge=0)
-        setup: list[str] = Field(default_factory=list)
-        more: dict[str, Any] = Field(default_factory=dict)
+        time: int = Field(60, ge=1, description="minutes after which a job makes room and is requeued")
+        signal_delay_s: int = Field(
+            90, ge=1, description="seconds before its end at which it is told to save its state"
+        )
+        timeouts: int = Field(
+            20, ge=0, description="how often a cell may be requeued because its time was up"
+        )
+        setup: list[str] = Field(default_factory=list, description="lines of shell before each job")
+        more: dict[str, Any] = Field(
+            default_factory=dict, description="other options of sbatch, by their long names"
+        )
 
     config: Config
 
