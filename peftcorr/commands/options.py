@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from peftcorr.errors import PeftCorrError
+from peftcorr.machine.folders import cache_folder as cache_folder
 
 OUTPUT = Path("runs")
 """Where runs go unless ``--output`` says otherwise; the repository's own leaderboard is ``--output leaderboard``."""
@@ -89,19 +89,3 @@ def expanded(path: Path) -> Path:
         return path.expanduser()
     except RuntimeError as error:
         raise PeftCorrError(f"There is no home folder for {path}: write the whole path.") from error
-
-
-def cache_folder() -> Path:
-    """Where annotation tables and renderings are kept: $PEFTCORR_CACHE, or the user's cache folder.
-
-    Raises:
-        PeftCorrError: if neither is set and the user has no home folder.
-    """
-    own = os.environ.get("PEFTCORR_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "peftcorr"
-    except RuntimeError as error:
-        raise PeftCorrError(
-            "There is no home folder to keep a cache in: set PEFTCORR_CACHE to a folder that can be written."
-        ) from error

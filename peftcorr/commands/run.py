@@ -108,7 +108,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--workers", type=_workers, metavar="N",
-        help="cells at a time, each in a process of its own; auto: one a GPU (default: one after the other, here)",
+        help="cells at a time, each in a process of its own; auto: one a GPU, on clusters all (default: one by one)",
     )  # fmt: skip
     parser.add_argument(
         "--processes-per-cell", type=_count, default=1, metavar="N",
@@ -236,19 +236,20 @@ def _launcher(parsed: argparse.Namespace, cells: int, processes: int) -> Launche
     from peftcorr.recipe import parse_set
     from peftcorr.sweep.launchers import LAUNCHERS
     from peftcorr.sweep.launchers.base import Share
-    from peftcorr.sweep.launchers.local import gpus
 
     asked = parsed.launcher or parsed.launcher_set or parsed.workers or parsed.processes_per_cell > 1
     each = parsed.processes_per_cell
-    workers = max(1, len(gpus()) // each) if parsed.workers in (None, "auto") else parsed.workers
+    section = complete(LAUNCHERS, {"name": parsed.launcher or "local", **parse_set(parsed.launcher_set)})
+    cls = LAUNCHERS.get(section["name"])
+    workers = parsed.workers
+    if workers in (None, "auto"):
+        workers = cls.at_a_time(each) or cells
     if processes > 1 or not (asked or (cells > 1 and workers > 1)):
         if asked:
             raise PeftCorrError(
                 "--workers starts processes of its own: leave accelerate launch away, or leave --workers away."
             )
         return None
-    section = complete(LAUNCHERS, {"name": parsed.launcher or "local", **parse_set(parsed.launcher_set)})
-    cls = LAUNCHERS.get(section["name"])
     return cls(cls.Config(**section_options(section)), Share(min(workers, cells), each))
 
 
@@ -263,13 +264,18 @@ def _work(path: Path) -> int:
 
         from peftcorr.console.progress import Progress
         from peftcorr.registry import load_plugin_file
+        from peftcorr.results.store import Store
         from peftcorr.sweep.job import carry_out, read_job
 
     state = PartialState(cpu=on_cpu())
     job = read_job(path)
     for plugin in job.plugins:
         load_plugin_file(plugin)
-    code = carry_out(job, Progress(Console() if state.is_main_process else None))
+    try:
+        code = carry_out(job, Progress(Console() if state.is_main_process else None))
+    except (KeyboardInterrupt, Terminated) as stop:
+        kept = Store(job.output).can_resume(job.run_id)
+        raise type(stop)("its training goes on from the last saved state" if kept else "") from None
     state.wait_for_everyone()
     state.destroy_process_group()
     return code

@@ -72,6 +72,24 @@ def whole_folder(goal: Path) -> Iterator[Path]:
         temporary.replace(goal)
 
 
+@contextmanager
+def passing_folder(goal: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `goal`, on the same disk, which is gone after the block.
+
+    Raises:
+        PeftCorrError: if it cannot be written.
+    """
+    try:
+        with _claimed(goal) as temporary:
+            temporary.mkdir()
+            yield temporary
+    except OSError as error:
+        raise PeftCorrError(
+            f"Cannot write below {goal.parent}: {error.strerror or error}. Free some space, then run the same command "
+            "again: finished work is kept."
+        ) from error
+
+
 _MAKING = ".making-"
 _CLAIM = ".lock"
 

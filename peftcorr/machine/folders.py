@@ -66,6 +66,22 @@ class Place:
         return next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
 
 
+def cache_folder() -> Path:
+    """Where annotation tables and renderings are kept: $PEFTCORR_CACHE, or the user's cache folder.
+
+    Raises:
+        PeftCorrError: if neither is set and the user has no home folder.
+    """
+    own = os.environ.get("PEFTCORR_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "peftcorr"
+    except RuntimeError as error:
+        raise PeftCorrError(
+            "There is no home folder to keep a cache in: set PEFTCORR_CACHE to a folder that can be written."
+        ) from error
+
+
 def temporary_place() -> Place:
     """Where temporary files go."""
     given = os.environ.get("TMPDIR")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -21,10 +22,10 @@ class Doomed(Norm):
     """Trains the norms until its doom comes."""
 
     class Config(Norm.Config):
-        end: Literal["well", "killed", "exit", "memory"] = "well"
+        end: Literal["well", "killed", "exit", "memory", "late"] = "well"
 
     def after_step(self, backbone: Backbone, step: int, steps: int) -> None:
-        """Come to the end that was asked for, at the third step."""
+        """Come to the end that was asked for, from the third step on."""
         if step < 3 or not Path(os.environ[DOOM]).exists():
             return
         end = self.config.end  # type: ignore[attr-defined]
@@ -32,6 +33,8 @@ class Doomed(Norm):
             os.kill(os.getpid(), signal.SIGKILL)
         if end == "exit":
             os._exit(7)
+        if end == "late":
+            time.sleep(4)
         if end == "memory":
             taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (taken + (64 << 20), resource.RLIM_INFINITY))

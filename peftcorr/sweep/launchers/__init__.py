@@ -19,3 +19,13 @@ LAUNCHERS.lazy(
     "peftcorr.sweep.launchers.local:Local",
     "Workers on this machine, which share its cores and GPUs.",
 )
+LAUNCHERS.lazy(
+    "slurm",
+    "peftcorr.sweep.launchers.slurm:Slurm",
+    "An array of SLURM jobs, requeued on pre-emption and time limit (peftcorr[slurm]).",
+)
+LAUNCHERS.lazy(
+    "ray",
+    "peftcorr.sweep.launchers.ray:Ray",
+    "Tasks on a Ray cluster, whose nodes need no common disk (peftcorr[ray]).",
+)

@@ -22,11 +22,13 @@ class Ending:
         job: which.
         code: exit code; less than zero is a signal's number.
         where: more about it for people: the machine, say.
+        how: what the launcher knows of an ending that left no record, in a few words; else the code tells.
     """
 
     job: Job
     code: int
     where: str = ""
+    how: str = ""
 
     @property
     def busy(self) -> bool:
@@ -35,6 +37,8 @@ class Ending:
 
     def said(self) -> str:
         """The ending in a few words, of a process that left no record of its failure."""
+        if self.how:
+            return self.how
         if self.code < 0:
             how = f"ended by {signal.Signals(-self.code).name}"
             how += ", perhaps for want of memory" if self.code == -signal.SIGKILL else ""
@@ -73,6 +77,11 @@ class Launcher(ABC):
 
     def __init__(self, config: Config, share: Share):
         self.config, self.share = config, share
+
+    @classmethod
+    def at_a_time(cls, processes: int) -> int | None:
+        """How many jobs at a time where nobody says, each of so many processes; None: as its queue decides."""
+        return None
 
     @abstractmethod
     def endings(self, jobs: Sequence[Job]) -> Iterator[Ending | None]:

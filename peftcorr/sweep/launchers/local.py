@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 
-from peftcorr.machine.launchers import DRIVER
 from peftcorr.machine.processors import processors
 from peftcorr.results.store import Store
 from peftcorr.sweep.job import Job, write_job
 from peftcorr.sweep.launchers.base import TICK, Ending, Launcher
+from peftcorr.sweep.launchers.process import command, environment
 
 _GRACE = 15.0  # seconds to save a state in
 _PRELOAD = ["peftcorr.pipeline", "peftcorr.sweep.job", "datasets"]  # imported once, not once a job
@@ -62,6 +62,11 @@ class Local(Launcher):
     """Workers on this machine, which share its cores and GPUs."""
 
     name = "local"
+
+    @classmethod
+    def at_a_time(cls, processes: int) -> int:
+        """See `Launcher.at_a_time`: as many as there are GPUs for."""
+        return max(1, len(gpus()) // processes)
 
     def endings(self, jobs: Sequence[Job]) -> Iterator[Ending | None]:
         """See `Launcher.endings`."""
@@ -118,16 +123,11 @@ def _work(file: str, log: str, slot: Slot, count: int, driver: int) -> None:
         os.sched_setaffinity(0, slot.cores)
     if slot.devices:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(slot.devices)
-    os.environ |= {DRIVER: str(driver), "OMP_NUM_THREADS": str(max(1, processors() // count))}
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        os.environ.pop(name, None)
+    given = environment(driver, processors(), count)
     if count > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
-        os.execv(sys.executable, [sys.executable, *launcher, *command(file)])
+        os.execve(sys.executable, [sys.executable, *command(file, count)], given)
+    for name in os.environ.keys() - given:
+        del os.environ[name]
+    os.environ |= given
     sys.argv = ["peftcorr", "run", "--job", file]
     runpy.run_module("peftcorr.cli", run_name="__main__", alter_sys=False)
-
-
-def command(file: str) -> list[str]:
-    """What Python is given to carry out a job."""
-    return ["-m", "peftcorr.cli", "run", "--job", file]
