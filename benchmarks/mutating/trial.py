@@ -78,7 +78,9 @@ class Trials:
             ]
             options += ["--basetemp", str(self._folder / "tmp"), *([] if all_of_them else ["-x"])]
             files = dict.fromkeys(test.partition("::")[0] for test in tests)
-            pytest.main([*options, *files], plugins=[_Chosen(tests, seconds, out)])
+            chosen = _Chosen(tests, seconds, out)
+            if pytest.main([*options, *files], plugins=[chosen]) == pytest.ExitCode.USAGE_ERROR:
+                chosen.write(failed="")  # not even a conftest.py can be imported
 
         limit = 300 + 10 * sum(seconds.get(test, 1.0) for test in tests)
         code, written = self._child(child, limit)
@@ -156,7 +158,7 @@ class _Chosen:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self._write(begun=nodeid)
+        self.write(begun=nodeid)
         signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process, whatever it is doing
         # Of its own work, not of the clock: the machine may be busy with other things.
         signal.setitimer(signal.ITIMER_PROF, LEAST_SECONDS + 5 * self._seconds.get(nodeid, 2.0))
@@ -166,12 +168,13 @@ class _Chosen:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
-            self._write(failed=report.nodeid)
+            self.write(failed=report.nodeid)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self._write(failed="")
+            self.write(failed="")
 
-    def _write(self, **content: str) -> None:
+    def write(self, **content: str) -> None:
+        """Tell the parent something."""
         with self._out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(content) + "\n")

@@ -79,7 +79,9 @@ def test_predictors_are_paired_by_name_or_as_asked() -> None:
     assert named[0].difference > 0
     with pytest.raises(PeftCorrError, match=r"not scored with 'windw'.* Did you mean 'window'"):
         found(both, both, "windw")
-    with pytest.raises(PeftCorrError, match=r"no predictor in common on farm/test.*--predictor"):
+    with pytest.raises(
+        PeftCorrError, match=r"runs A and B have no predictor in common on farm/test.*--predictor"
+    ):
         found(rows, both[len(rows) :])
 
 

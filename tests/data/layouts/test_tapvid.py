@@ -103,6 +103,11 @@ def test_frames_are_stored_without_loss_once(tmp_path: Path, monkeypatch: pytest
     )
     with pytest.raises(PeftCorrError, match=sentence):
         read_tracks(folder)
+    np.savez(
+        kept, **{"points/one": np.array([object()]), "occluded/one": np.zeros(1, bool)}, allow_pickle=True
+    )
+    with pytest.raises(PeftCorrError, match=r"damaged .*allow_pickle=False"):
+        read_tracks(folder)
 
 
 def test_another_pickle_takes_the_place_of_the_first(tmp_path: Path) -> None:
@@ -178,6 +183,7 @@ def outside(points: Any) -> Any:
         (changed("points", lambda points: points.astype(int)), "points of the video 'clip' is int64"),
         (changed("points", outside), "a visible point outside the frame"),
         (changed("points", lambda points: points * np.nan), "a visible point outside the frame"),
+        (changed("points", lambda points: points - 1.6), "a visible point outside the frame"),
         (changed("occluded", lambda occluded: occluded.astype(int)), "occluded of the video 'clip' is int64"),
         (changed("occluded", lambda occluded: occluded[:-1]), "do not fit each other"),
         (changed("occluded", lambda occluded: occluded | True), "no video with a visible point"),
