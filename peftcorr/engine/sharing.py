@@ -11,7 +11,7 @@ from peftcorr.engine.space import prefix_shape
 from peftcorr.engine.workbench import Workbench
 from peftcorr.features.cache import FeatureCache, NoRoom
 from peftcorr.features.encode import Encoder
-from peftcorr.features.prefix import SharedPrefixes
+from peftcorr.features.shared import SharedPrefixes
 
 
 def shared_prefixes(
