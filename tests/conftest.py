@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,10 @@ from peftcorr.strategies import STRATEGIES
 from tests.commanding import Commands
 
 torch.set_num_threads(1)  # several workers with all cores each wait for one another most of the time
+
+with suppress(ValueError):  # of a thread that is not the main one
+    # A shell's background jobs ignore Ctrl-C, and so would every process that a test starts and stops by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = Path(__file__).resolve().parents[1]
 
