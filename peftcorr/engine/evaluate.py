@@ -250,8 +250,8 @@ def _sample(
     sampled = maps.new_zeros((len(image), maps.shape[-1]))
     sampled[torch.from_numpy(own).to(maps.device)] = sample_at(
         maps.permute(0, 3, 1, 2),
-        torch.from_numpy(slot).to(maps.device),
-        torch.from_numpy(geometry.to_input(points[own], image[own])).to(maps.device),
+        torch.from_numpy(slot),
+        torch.from_numpy(geometry.to_input(points[own], image[own])),
         stride,
     )
     return sampled

@@ -101,7 +101,9 @@ class Optimisation:
         losses = batch_loss(features, batch, trn, stride, config, share, exchange)
         everything = len(batch.query_slot)
         loss = losses.sum() / everything
-        mean, bad = float(loss.detach()), first_bad(losses.detach(), share, batch)
+        # One copy to the host for both: it waits for all that the device was given to do.
+        mean, place = torch.stack((loss.detach().float(), first_bad(losses.detach()).float())).tolist()
+        bad = int(share.rows[int(place)]) if place < len(share.rows) else everything
         if processes > 1:
             # All processes must stop at once, or the others would wait for ever.
             told = accelerator.gather(torch.tensor([[mean, bad]], device=losses.device))
