@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from peftcorr.backbones import Backbone
 from peftcorr.data.guard import selecting
-from peftcorr.engine.evaluate import Evaluator, Split
+from peftcorr.engine.evaluate import Split, evaluator
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.scoring import score
 from peftcorr.engine.task import Task
@@ -149,8 +149,8 @@ def train(
         plan.predictors[0],
     )
     encoder = Encoder(backbone, None, accelerator.device, accelerator.autocast, first)
-    evaluator = Evaluator(encoder, accelerator, recipe.encode_batch, bench.progress)
-    return Trainer(task, strategy, evaluator, bench.store.state_path(plan.run_id)).run()
+    validator = evaluator(encoder, accelerator, recipe.encode_batch, bench.progress)
+    return Trainer(task, strategy, validator, bench.store.state_path(plan.run_id)).run()
 
 
 def _blank_record(plan: Plan) -> Record:

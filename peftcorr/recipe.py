@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -113,7 +113,10 @@ class Recipe(BaseModel):
         exclude_if=lambda value: value == "fp32",
         description="of the encoder when it is scored; bf16 moves the scores a little (leaderboard/speed.md)",
     )
-    encode_batch: int = Field(default=16, gt=0, description="images encoded at once in evaluation")
+    encode_batch: Annotated[int, Field(gt=0)] | Literal["auto"] = Field(
+        default=16,
+        description="images encoded at once in evaluation; auto: many, and half as many each time memory runs out",
+    )
     limit_pairs: int | None = Field(
         default=None, gt=0, description="score this many evenly spaced pairs a split"
     )

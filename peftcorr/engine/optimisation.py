@@ -4,6 +4,10 @@ A step's batch is drawn by all processes alike. Each encodes its share of the im
 the correspondences; the gradient that they average is that of the mean over all correspondences. What is random in a
 step is drawn anew from the seed: of an image's colours from (seed, step, image), whoever encodes it; of a layer's
 dropout, which draws for all images of a process at once, from (seed, step, process).
+
+Where memory runs out in a step of one process, its images are encoded a few at a time: once without a gradient, for the
+loss and its gradient at the features, then again, each part with its own. The sum is the gradient of the whole batch
+(Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", RepL4NLP 2021).
 """
 
 from __future__ import annotations
@@ -14,14 +18,16 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import get_cosine_schedule_with_warmup
 
-from peftcorr.engine.batches import Batch, Sampler
+from peftcorr.data.correspondences import Ints
+from peftcorr.engine.batches import Batch, Sampler, Share
 from peftcorr.engine.step import batch_loss, first_bad, pair_name
 from peftcorr.engine.task import Task
 from peftcorr.errors import TrainingDiverged
 from peftcorr.features.encode import Encoder
+from peftcorr.machine.halving import Halving, slices
 from peftcorr.strategies.base import Strategy
 
 
@@ -35,10 +41,18 @@ class Optimisation:
         rate: learning rate after the warm-up.
         steps: of the whole training.
         sampler: draws the batches.
+        say: prints a line.
     """
 
     def __init__(
-        self, strategy: Strategy, encoder: Encoder, task: Task, rate: float, steps: int, sampler: Sampler
+        self,
+        strategy: Strategy,
+        encoder: Encoder,
+        task: Task,
+        rate: float,
+        steps: int,
+        sampler: Sampler,
+        say: Callable[[str], None] = print,
     ):
         recipe, self._backbone = task.recipe, encoder.backbone
         self._strategy, self._task, self._steps, self._sampler = strategy, task, steps, sampler
@@ -51,6 +65,12 @@ class Optimisation:
         device, autocast = self.accelerator.device, self.accelerator.autocast
         self._encoder = Encoder(self._backbone, self._model, device, autocast, encoder.first_trainable)
         self._jitter = colour_jitter(recipe.colour_jitter)
+        self._halving = Halving("training on {} images at once", say)
+        # Other processes would wait for what this one does again, and statistics of a batch are not those of its parts.
+        whole = any(
+            isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self._backbone.modules()
+        )
+        self._may_halve = self.accelerator.num_processes == 1 and not whole
 
     def step(self, step: int) -> tuple[float, int]:
         """One optimiser step over `accumulation` batches; returns their mean loss and their number of pairs.
@@ -59,43 +79,75 @@ class Optimisation:
             TrainingDiverged: if a loss or gradient is not finite, naming the step and the pair.
         """
         accelerator, recipe = self.accelerator, self._task.recipe
-        total, pairs = 0.0, 0
-        for part in range(recipe.accumulation):
-            draw = step * recipe.accumulation + part
-            batch = self._sampler.batch(draw)
-            with accelerator.accumulate(self._model):
-                loss, mean, pair = self._loss(batch, draw)
-                self._stop_unless(math.isfinite(mean), "loss", step, pair)
-                penalty = self._strategy.penalty(self._backbone)
-                accelerator.backward(loss if penalty is None else loss + penalty)
-                if accelerator.sync_gradients:
-                    norm = accelerator.clip_grad_norm_(self._parameters, recipe.gradient_clip)
-                    if accelerator.mixed_precision != "fp16":  # whose scaler skips overflowing steps itself
-                        self._stop_unless(bool(torch.isfinite(norm)), "gradient", step, pair)
-                self._optimizer.step()
-                if accelerator.sync_gradients and not accelerator.optimizer_step_was_skipped:
-                    self._strategy.after_step(self._backbone, step + 1, self._steps)
-                self._optimizer.zero_grad()
-            total += mean
-            pairs += batch.pairs()
+        draws = range(step * recipe.accumulation, (step + 1) * recipe.accumulation)
+        batches = [(draw, self._sampler.batch(draw)) for draw in draws]
+        counted = accelerator.step
+
+        def attempt(most: int) -> tuple[float, str]:
+            accelerator.step = counted  # a try that found no room left both half done
+            for parameter in self._parameters:
+                parameter.grad = None
+            total, pair = 0.0, ""
+            for draw, batch in batches:
+                with accelerator.accumulate(self._model):
+                    mean, pair = self._gradient(batch, draw, step, most)
+                total += mean
+            return total, pair
+
+        images = max(len(batch.images) for _, batch in batches)
+        total, pair = self._halving.run(images, attempt) if self._may_halve else attempt(images)
+        norm = accelerator.clip_grad_norm_(self._parameters, recipe.gradient_clip)
+        if accelerator.mixed_precision != "fp16":  # whose scaler skips overflowing steps itself
+            self._stop_unless(bool(torch.isfinite(norm)), "gradient", step, pair)
+        self._optimizer.step()
+        if not accelerator.optimizer_step_was_skipped:
+            self._strategy.after_step(self._backbone, step + 1, self._steps)
+        self._optimizer.zero_grad()
         self._schedule.step()
-        return total / recipe.accumulation, pairs
+        return total / recipe.accumulation, sum(batch.pairs() for _, batch in batches)
 
     def close(self) -> None:
         """Take the backbone out of what Accelerate wrapped round it."""
         self.accelerator.unwrap_model(self._model, keep_fp32_wrapper=False)
         self.accelerator.free_memory()
 
-    def _loss(self, batch: Batch, draw: int) -> tuple[Tensor, float, str]:
-        """What this process goes backward from, the mean over all correspondences, and a pair to blame."""
-        accelerator, trn = self.accelerator, self._task.trn
-        processes, process = accelerator.num_processes, accelerator.process_index
+    def _gradient(self, batch: Batch, draw: int, step: int, most: int) -> tuple[float, str]:
+        """Add the gradient of a batch's loss, with `most` images at a time; returns that loss and a pair to blame."""
+        process, processes = self.accelerator.process_index, self.accelerator.num_processes
         share = batch.share(process, processes)
         # A process without an image of its own encodes one all the same, since all must enter the wrapper.
         numbers = batch.images[share.slots] if len(share.slots) else batch.images[:1]
-        torch.manual_seed(_seed(self._task.seed, draw, process))
         self._encoder.augment = None if self._jitter is None else _Drawn(self._jitter, self._task.seed, draw)
-        features = self._encoder.features(trn.data, trn.store, numbers, trn.prefixes)[: len(share.slots)]
+        if len(numbers) <= most:
+            return self._backward(self._features(numbers, draw), batch, share, step)
+        parts = [numbers[part] for part in slices(len(numbers), most)]
+        with torch.no_grad():
+            features = torch.cat([self._features(part, draw, n) for n, part in enumerate(parts)])
+        outcome = self._backward(features.requires_grad_(), batch, share, step)
+        assert features.grad is not None
+        gradients: tuple[Tensor, ...] = torch.split(features.grad, most)
+        for n, (part, gradient) in enumerate(zip(parts, gradients, strict=True)):
+            torch.autograd.backward(self._features(part, draw, n), gradient)
+        return outcome
+
+    def _backward(self, features: Tensor, batch: Batch, share: Share, step: int) -> tuple[float, str]:
+        """Go backward from the loss of features, up to what they were computed from."""
+        loss, mean, pair = self._loss(features[: len(share.slots)], batch, share)
+        self._stop_unless(math.isfinite(mean), "loss", step, pair)
+        penalty = self._strategy.penalty(self._backbone)
+        self.accelerator.backward(loss if penalty is None else loss + penalty)
+        return mean, pair
+
+    def _features(self, numbers: Ints, draw: int, part: int = 0) -> Tensor:
+        """Features of some images of a batch, with what is random in them drawn anew."""
+        trn, place = self._task.trn, self.accelerator.process_index
+        torch.manual_seed(_seed(self._task.seed, draw, place, *([part] if part else [])))
+        return self._encoder.features(trn.data, trn.store, numbers, trn.prefixes)
+
+    def _loss(self, features: Tensor, batch: Batch, share: Share) -> tuple[Tensor, float, str]:
+        """What this process goes backward from, the mean over all correspondences, and a pair to blame."""
+        accelerator, trn = self.accelerator, self._task.trn
+        processes = accelerator.num_processes
         exchange = _exchange if processes > 1 else None
         stride, config = self._backbone.stride, self._task.recipe.loss
         losses = batch_loss(features, batch, trn, stride, config, share, exchange)

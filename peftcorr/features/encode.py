@@ -14,6 +14,7 @@ from peftcorr.backbones.base import Backbone, TokenState
 from peftcorr.data.correspondences import Correspondences, Ints
 from peftcorr.data.images import ImageStore
 from peftcorr.features.prefix import PrefixStore
+from peftcorr.machine.halving import Halving, slices
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
@@ -34,6 +35,8 @@ class Encoder:
         device: where it runs.
         autocast: context that sets the precision.
         first_trainable: everything before this block never changes; it is computed once an image.
+        halving: has it encode fewer at once where memory runs out; without one, what `features` is given is encoded at
+            once. Not for what is trained, which needs all of its images' gradients.
         augment: changes an image (3, H, W), uint8, given its number, anew each time that it is encoded; keypoints stay
             where they are.
     """
@@ -46,6 +49,7 @@ class Encoder:
         autocast: Autocast = nullcontext,
         first_trainable: int = 0,
         augment: Callable[[Tensor, int], Tensor] | None = None,
+        halving: Halving | None = None,
     ):
         self.backbone = backbone
         self.model = backbone if model is None else model
@@ -53,6 +57,7 @@ class Encoder:
         self.autocast = autocast
         self.first_trainable = first_trainable
         self.augment = augment
+        self.halving = halving
         self.forwards = 0
 
     def load(self, data: Correspondences, store: ImageStore, numbers: Ints) -> Tensor:
@@ -82,6 +87,24 @@ class Encoder:
     ) -> Tensor:
         """Features (B, C, h, w) of the images `numbers`; gradients follow the caller's grad mode."""
         self.forwards += len(numbers)
+
+        def in_parts(most: int) -> Tensor:
+            parts = [
+                self._features(data, store, numbers[part], prefixes, None if loaded is None else loaded[part])
+                for part in slices(len(numbers), most)
+            ]
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+        return in_parts(len(numbers)) if self.halving is None else self.halving.run(len(numbers), in_parts)
+
+    def _features(
+        self,
+        data: Correspondences,
+        store: ImageStore,
+        numbers: Ints,
+        prefixes: PrefixStore | None,
+        loaded: Tensor | None,
+    ) -> Tensor:
         if prefixes is None or self.first_trainable == 0:
             self._condition(data, numbers)
             result: Tensor = self.model(self.images(data, store, numbers, loaded))
