@@ -26,6 +26,8 @@ from peftcorr.errors import PeftCorrError, RecipeFails, told
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.files import atomic_path
+from peftcorr.machine.agreement import everyones
+from peftcorr.machine.devices import device_name
 from peftcorr.machine.termination import Terminated, asked
 from peftcorr.predictions import write_predictions
 from peftcorr.registry import blaming_plugins
@@ -82,6 +84,7 @@ def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record)
 
     scored = score(plan, bench, backbone, accelerator)
     forwards = torch.tensor(scored.forwards, device=accelerator.device)
+    peaks, devices = everyones(memory.read()), everyones(device_name(accelerator.device))
     record = record.model_copy(
         update={
             "status": "ok",
@@ -97,11 +100,14 @@ def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record)
             "cost": Cost(
                 train_seconds=trained.seconds,
                 eval_seconds=scored.seconds,
-                peak_memory_bytes=memory.read(),
+                peak_memory_bytes=peaks[accelerator.process_index],
+                peak_memory_by_process=peaks,
                 encoder_forwards=int(accelerator.reduce(forwards, "sum")),
                 steps=trained.steps,
             ),
-            "environment": environment(accelerator.num_processes, plan.recipe.precision, bench.output),
+            "environment": environment(
+                accelerator.num_processes, plan.recipe.precision, bench.output, devices
+            ),
         }
     )
     if accelerator.is_main_process:

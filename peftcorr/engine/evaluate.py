@@ -154,7 +154,7 @@ def evaluator(
     memory: int = MEMORY,
     cache: FeatureCache | None = None,
 ) -> Evaluator:
-    """An `Evaluator` for a recipe's ``encode_batch``; with ``auto`` it halves what it does at once where memory ends."""
+    """An `Evaluator` for a recipe's ``encode_batch``; with ``auto`` it encodes fewer where memory ends."""
     if batch == "auto":
         encoder.halving = Halving("encoding {} images at once", progress.say)
         batch = _AUTO_ON_CPU if encoder.device.type == "cpu" else _AUTO

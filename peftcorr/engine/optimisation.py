@@ -23,6 +23,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from peftcorr.data.correspondences import Ints
 from peftcorr.engine.batches import Batch, Sampler, Share
+from peftcorr.engine.checkpointing import checkpointing
 from peftcorr.engine.step import batch_loss, first_bad, pair_name
 from peftcorr.engine.task import Task
 from peftcorr.errors import TrainingDiverged
@@ -58,7 +59,10 @@ class Optimisation:
         self._strategy, self._task, self._steps, self._sampler = strategy, task, steps, sampler
         self.accelerator = Accelerator(gradient_accumulation_steps=recipe.accumulation)
         self._parameters = [parameter for parameter in self._backbone.parameters() if parameter.requires_grad]
-        plain = torch.optim.AdamW(self._parameters, lr=rate, weight_decay=recipe.weight_decay)
+        fused = (
+            True if self.accelerator.device.type == "cuda" else None
+        )  # the CPU's rounds otherwise than it did
+        plain = torch.optim.AdamW(self._parameters, lr=rate, weight_decay=recipe.weight_decay, fused=fused)
         self._schedule = get_cosine_schedule_with_warmup(plain, math.ceil(recipe.warmup * steps), steps)
         self._model, self._optimizer = self.accelerator.prepare(self._backbone, plain)
         self.accelerator.register_for_checkpointing(self._schedule)
@@ -89,7 +93,10 @@ class Optimisation:
                 parameter.grad = None
             total, pair = 0.0, ""
             for draw, batch in batches:
-                with accelerator.accumulate(self._model):
+                with (
+                    accelerator.accumulate(self._model),
+                    checkpointing(self._backbone, recipe.gradient_checkpointing),
+                ):
                     mean, pair = self._gradient(batch, draw, step, most)
                 total += mean
             return total, pair

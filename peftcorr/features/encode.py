@@ -14,16 +14,17 @@ from peftcorr.backbones.base import Backbone, TokenState
 from peftcorr.data.correspondences import Correspondences, Ints
 from peftcorr.data.images import ImageStore
 from peftcorr.features.prefix import PrefixStore
+from peftcorr.machine.devices import rounding
 from peftcorr.machine.halving import Halving, slices
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
 
 def autocast(precision: str, device: torch.device) -> Autocast:
-    """The context for a precision: ``fp32`` leaves everything as it is, ``bf16`` lets matrix products round."""
-    if precision == "fp32":
-        return nullcontext
-    return partial(torch.autocast, device.type, dtype=torch.bfloat16)
+    """The context for a precision: ``fp32`` rounds nothing, ``tf32`` (on NVIDIA's GPUs) and ``bf16`` round products."""
+    if precision == "bf16":
+        return partial(torch.autocast, device.type, dtype=torch.bfloat16)
+    return partial(rounding, precision == "tf32") if device.type == "cuda" else nullcontext
 
 
 class Encoder:

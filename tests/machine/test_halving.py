@@ -11,10 +11,14 @@ from peftcorr.machine.halving import Halving, slices
 
 def full() -> RuntimeError:
     """What torch raises when the CPU has no room."""
-    return RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+    return RuntimeError(
+        "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+    )
 
 
-@pytest.mark.parametrize("error", [full(), torch.OutOfMemoryError("CUDA out of memory. Tried to"), MemoryError()])
+@pytest.mark.parametrize(
+    "error", [full(), torch.OutOfMemoryError("CUDA out of memory. Tried to"), MemoryError()]
+)
 def test_halves_until_it_fits_and_remembers(error: Exception) -> None:
     said: list[str] = []
     tried: list[int] = []
