@@ -1,9 +1,10 @@
-"""The peak memory that ``--dry-run`` estimates against the one that the same run has: on the CPU, in float32.
+"""The peak memory that ``--dry-run`` estimates against the one that a process has: on the CPU, in float32.
 
 Usage: ``python benchmarks/memory.py [--strategy lora] [BACKBONE:SIZE ...]``
 
-Every cell is a process of its own, with random weights of the published shape, two steps and a few images. The table
-goes to the standard output; the command fails where an estimate is more than a quarter off.
+Every cell is a process of its own, with random weights of the published shape, which encodes as many images as a run
+scores at once and makes a step of the default training. The table goes to the standard output; the command fails where
+an estimate is more than a quarter off.
 """
 
 from __future__ import annotations
@@ -12,68 +13,60 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 CELLS = (
     "tiny:112", "tiny:224", "dinov2_vits14:224", "dinov2_vits14:518", "dinov3_vits16:224", "dinov3_vits16:512",
-    "dinov3_convnext_tiny:224", "dinov3_convnext_tiny:448", "sam_vitb:256", "sam_vitb:384",
+    "dinov2_vitb14:224", "dinov2_vitb14:378", "sam_vitb:256", "sam_vitb:384",
 )  # fmt: skip
 ALLOWED = 0.25
 
-SHORT = [
-    "training.steps=2", "training.validate_every=2", "dataset.categories=[bird,car]",
-    "dataset.images={trn: 8, val: 8, test: 16}", "dataset.pairs={trn: 20, val: 10, test: 40}",
-]  # fmt: skip
 
+def one(name: str, size: int, strategy_name: str) -> tuple[int, int]:
+    """Bytes that a cell is estimated to take, and those that it takes in this process."""
+    import torch
 
-def save_random(name: str, folder: Path) -> Path | None:
-    """Random weights of a backbone in its library's format; None for one that ships with the package."""
     from peftcorr.backbones import BACKBONES
     from peftcorr.backbones.huggingface import HuggingFace
-    from peftcorr.backbones.randomised import randomised
-
-    cls: Any = BACKBONES.get(name)
-    if not issubclass(cls, HuggingFace):
-        return None
-    model_class, config = cls.architecture()
-    model: Any = randomised(model_class(config))
-    model.save_pretrained(folder)
-    return folder
-
-
-def one(name: str, size: int, strategy: str, output: Path) -> None:
-    """Estimate a cell, run it and print both in bytes: what a fresh process does."""
-    from peftcorr.backbones import BACKBONES
     from peftcorr.engine.memory import estimate_memory, resident
     from peftcorr.engine.plan import Model
+    from peftcorr.matching.similarity import normalise
     from peftcorr.recipe import Recipe
+    from peftcorr.results.environment import PeakMemory
+    from peftcorr.strategies.base import apply_checked
 
-    weights = output / "weights"
-    if not weights.is_dir():
-        save_random(name, weights)
-        return
-    recipe = Recipe(strategy=strategy, backbone={"name": name, "image_size": size}, dataset="synthetic")
-    cls = BACKBONES.get(name)
-    estimated = estimate_memory(Model(cls, cls.Config(image_size=size), None, recipe.strategy), recipe)
-    print(json.dumps({"estimated": resident() + estimated.peak, **vars(estimated)}))
+    cls: Any = BACKBONES.get(name)
+    sections = {
+        "strategy": strategy_name,
+        "backbone": {"name": name, "image_size": size},
+        "dataset": "synthetic",
+    }
+    recipe, config = Recipe.model_validate(sections), cls.Config(image_size=size)
+    libraries, peak = resident(), PeakMemory()
+    model = Model(cls, config, None, recipe.strategy)
+    estimated = libraries + estimate_memory(model, recipe).peak
+    peak.reset()
+    if issubclass(cls, HuggingFace):
+        model_class, architecture = cls.architecture()
+        backbone = cls(config, model_class(architecture))
+    else:
+        backbone = cls.build(config, cls.find_weights(config, None))
+    strategy = model.strategy()
+    apply_checked(strategy, backbone)
 
+    def features(count: int) -> torch.Tensor:
+        images = torch.randint(256, (count, 3, size, size), dtype=torch.uint8)
+        return normalise(backbone.features(backbone.preprocess(images)))
 
-def measured(name: str, size: int, strategy: str, folder: Path) -> tuple[int, int]:
-    """Bytes that a cell is estimated to take, and those that it took."""
-    folder.mkdir()
-    own = [sys.executable, __file__, "--strategy", strategy, "--one", str(folder), f"{name}:{size}"]
-    subprocess.run(own, check=True, capture_output=True)
-    (folder / "weights").mkdir(exist_ok=True)
-    told = subprocess.run(own, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-    weights = ["--weights", str(folder / "weights")] if any((folder / "weights").iterdir()) else []
-    command = [sys.executable, "-m", "peftcorr.cli", "run", "--strategy", strategy, "--backbone", name]
-    command += ["--image-size", str(size), *weights, "--output", str(folder / "output")]
-    subprocess.run([*command, "--set", *SHORT], check=True, capture_output=True)
-    (record,) = (folder / "output").rglob("records/*.json")
-    print(told, file=sys.stderr)
-    return json.loads(told)["estimated"], json.loads(record.read_text())["cost"]["peak_memory_bytes"]
+    assert recipe.encode_batch != "auto"
+    with torch.inference_mode():
+        features(recipe.encode_batch).permute(0, 2, 3, 1).contiguous()
+    if strategy.trains():
+        trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained)
+        torch.autograd.backward(features(recipe.training.images).sum())
+        optimizer.step()
+    return estimated, peak.read()
 
 
 def main() -> int:
@@ -83,18 +76,19 @@ def main() -> int:
     )
     parser.add_argument("cells", nargs="*", default=list(CELLS), metavar="BACKBONE:SIZE")
     parser.add_argument("--strategy", default="lora")
-    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     cells = [(name, int(size)) for name, _, size in (cell.partition(":") for cell in given.cells)]
     if given.one:
-        one(*cells[0], given.strategy, given.one)
+        print(json.dumps(one(*cells[0], given.strategy)))
         return 0
     print(f"| backbone, {given.strategy} | image size | estimated GB | measured GB | estimated / measured |")
     print("| --- | ---: | ---: | ---: | ---: |")
     off = 0
     for name, size in cells:
-        with tempfile.TemporaryDirectory() as folder:
-            estimated, peak = measured(name, size, given.strategy, Path(folder) / "cell")
+        own = [sys.executable, __file__, "--strategy", given.strategy, "--one", f"{name}:{size}"]
+        done = subprocess.run(own, check=True, stdout=subprocess.PIPE, text=True)
+        estimated, peak = json.loads(done.stdout.splitlines()[-1])
         off += abs(estimated / peak - 1) > ALLOWED
         print(
             f"| {name} | {size} | {estimated / 1e9:.2f} | {peak / 1e9:.2f} | {estimated / peak:.2f} |",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from peftcorr.backbones import BACKBONES
-from peftcorr.engine.memory import Memory, _peak, estimate_memory, resident
+from peftcorr.engine.memory import HOLES, Memory, _peak, estimate_memory, resident
 from peftcorr.engine.plan import Model
 from peftcorr.recipe import Recipe
 from tests.small_models import Small
@@ -36,7 +36,7 @@ def test_what_lives_at_once_counts() -> None:
         del two
         three.add_(1)
 
-    assert _peak(work) == 5 * MEBI
+    assert _peak(work) == 5 * HOLES * MEBI
 
 
 def test_the_backward_pass_keeps_what_it_needs() -> None:
@@ -44,7 +44,7 @@ def test_the_backward_pass_keeps_what_it_needs() -> None:
         x = torch.empty(MEBI, device="meta", requires_grad=True)
         torch.autograd.backward(x.exp().sin().sum())
 
-    assert 16 * MEBI <= _peak(work) <= 24 * MEBI  # x, exp, sin; then gradients of each
+    assert 16 * HOLES * MEBI <= _peak(work) <= 37 * MEBI  # x, exp, sin; then gradients of each
 
 
 def test_more_is_done_at_once_more_is_needed() -> None:
@@ -67,6 +67,10 @@ def test_attention_is_counted_as_devices_compute_it() -> None:
     """Without the matrix of all tokens with all tokens, which grows with the fourth power of the side."""
     small, large = of("frozen", 128, encode_batch=1), of("frozen", 256, encode_batch=1)
     assert large.scoring - large.weights < 5 * (small.scoring - small.weights)
+
+
+def test_a_large_block_is_the_systems_own() -> None:
+    assert _peak(lambda: torch.empty(64 * MEBI, dtype=torch.uint8, device="meta")) == 64 * MEBI  # type: ignore[arg-type, return-value]
 
 
 def test_the_libraries_count_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
