@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import get_cosine_schedule_with_warmup
 
 from peftcorr.data.correspondences import Ints
+from peftcorr.engine.ahead import Ahead
 from peftcorr.engine.batches import Batch, Sampler, Share
 from peftcorr.engine.checkpointing import checkpointing
 from peftcorr.engine.step import batch_loss, first_bad, pair_name
@@ -68,6 +69,10 @@ class Optimisation:
         self.accelerator.register_for_checkpointing(self._schedule)
         device, autocast = self.accelerator.device, self.accelerator.autocast
         self._encoder = Encoder(self._backbone, self._model, device, autocast, encoder.first_trainable)
+        self._drawn: dict[int, Batch] = {}
+        # On a CPU the thread would take from the step what it gives; kept states are read where they are needed.
+        kept = task.trn.prefixes is not None and encoder.first_trainable > 0
+        self._ahead = None if device.type == "cpu" or kept else Ahead(self._load)
         self._jitter = colour_jitter(recipe.colour_jitter)
         self._halving = Halving("training on {} images at once", say)
         # Other processes would wait for what this one does again, and statistics of a batch are not those of its parts.
@@ -83,8 +88,7 @@ class Optimisation:
             TrainingDiverged: if a loss or gradient is not finite, naming the step and the pair.
         """
         accelerator, recipe = self.accelerator, self._task.recipe
-        draws = range(step * recipe.accumulation, (step + 1) * recipe.accumulation)
-        batches = [(draw, self._sampler.batch(draw)) for draw in draws]
+        batches = self._batches(step)
         counted = accelerator.step
 
         def attempt(most: int) -> tuple[float, str]:
@@ -103,6 +107,8 @@ class Optimisation:
 
         images = max(len(batch.images) for _, batch in batches)
         total, pair = self._halving.run(images, attempt) if self._may_halve else attempt(images)
+        if self._ahead is not None and step + 1 < self._steps:  # the device is at the backward pass still
+            self._ahead.expect([self._own(following) for _, following in self._batches(step + 1)])
         norm = accelerator.clip_grad_norm_(self._parameters, recipe.gradient_clip)
         if accelerator.mixed_precision != "fp16":  # whose scaler skips overflowing steps itself
             self._stop_unless(bool(torch.isfinite(norm)), "gradient", step, pair)
@@ -113,8 +119,28 @@ class Optimisation:
         self._schedule.step()
         return total / recipe.accumulation, sum(batch.pairs() for _, batch in batches)
 
+    def _batches(self, step: int) -> list[tuple[int, Batch]]:
+        """The batches of a step, each with its number; every one is drawn once."""
+        count = self._task.recipe.accumulation
+        self._drawn = {
+            draw: self._drawn[draw] if draw in self._drawn else self._sampler.batch(draw)
+            for draw in range(step * count, (step + 1) * count)
+        }
+        return list(self._drawn.items())
+
+    def _own(self, batch: Batch) -> Ints:
+        """The images of a batch that this process encodes."""
+        slots = batch.share(self.accelerator.process_index, self.accelerator.num_processes).slots
+        # A process without an image of its own encodes one all the same, since all must enter the wrapper.
+        return batch.images[slots] if len(slots) else batch.images[:1]
+
+    def _load(self, numbers: Ints) -> Tensor:
+        return self._encoder.load(self._task.trn.data, self._task.trn.store, numbers)
+
     def close(self) -> None:
         """Take the backbone out of what Accelerate wrapped round it."""
+        if self._ahead is not None:
+            self._ahead.close()
         self.accelerator.unwrap_model(self._model, keep_fp32_wrapper=False)
         self.accelerator.free_memory()
 
@@ -122,8 +148,7 @@ class Optimisation:
         """Add the gradient of a batch's loss, with `most` images at a time; returns that loss and a pair to blame."""
         process, processes = self.accelerator.process_index, self.accelerator.num_processes
         share = batch.share(process, processes)
-        # A process without an image of its own encodes one all the same, since all must enter the wrapper.
-        numbers = batch.images[share.slots] if len(share.slots) else batch.images[:1]
+        numbers = self._own(batch)
         self._encoder.augment = None if self._jitter is None else _Drawn(self._jitter, self._task.seed, draw)
         if len(numbers) <= most:
             return self._backward(self._features(numbers, draw), batch, share, step)
@@ -149,7 +174,8 @@ class Optimisation:
         """Features of some images of a batch, with what is random in them drawn anew."""
         trn, place = self._task.trn, self.accelerator.process_index
         torch.manual_seed(_seed(self._task.seed, draw, place, *([part] if part else [])))
-        return self._encoder.features(trn.data, trn.store, numbers, trn.prefixes)
+        loaded = None if self._ahead is None else self._ahead.take(numbers)
+        return self._encoder.features(trn.data, trn.store, numbers, trn.prefixes, loaded)
 
     def _loss(self, features: Tensor, batch: Batch, share: Share) -> tuple[Tensor, float, str]:
         """What this process goes backward from, the mean over all correspondences, and a pair to blame."""

@@ -62,8 +62,12 @@ class Encoder:
         self.forwards = 0
 
     def load(self, data: Correspondences, store: ImageStore, numbers: Ints) -> Tensor:
-        """Images (B, 3, H, W), uint8, not on the device yet: for a thread that works ahead."""
-        return store.get([data.images[n] for n in numbers], [data.sizes[n] for n in numbers])
+        """Images (B, 3, H, W), uint8, not on the device yet: for a thread that works ahead.
+
+        For a GPU they are in memory that it fetches by itself, while the host goes on.
+        """
+        images = store.get([data.images[n] for n in numbers], [data.sizes[n] for n in numbers])
+        return images.pin_memory() if self.device.type == "cuda" else images
 
     def images(
         self, data: Correspondences, store: ImageStore, numbers: Ints, loaded: Tensor | None = None
