@@ -33,7 +33,7 @@ from peftcorr.commands import (
 )
 from peftcorr.console.table import print_whole
 from peftcorr.errors import PeftCorrError, reason, shortened, shown
-from peftcorr.machine.startup import announce, importing, is_main_process, quiet_libraries
+from peftcorr.machine.startup import announce, importing, is_main_process, quiet_libraries, refuse_sharding
 from peftcorr.machine.termination import EXIT_CODE, Terminated, listening
 from peftcorr.registry import blaming_plugins, load_plugin_file
 
@@ -85,6 +85,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _carried_out(parsed: argparse.Namespace) -> int:
+    refuse_sharding()
     if parsed.announced:
         announce()
     if parsed.plugin:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from peftcorr.backbones import Backbone
 from peftcorr.data.guard import selecting
-from peftcorr.engine.evaluate import Evaluator, Split
+from peftcorr.engine.evaluate import Split, evaluator
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.scoring import score
 from peftcorr.engine.sharing import shared_prefixes
@@ -28,6 +28,8 @@ from peftcorr.errors import PeftCorrError, RecipeFails, told
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.files import atomic_path
+from peftcorr.machine.agreement import everyones
+from peftcorr.machine.devices import device_name
 from peftcorr.machine.termination import Terminated, asked
 from peftcorr.predictions import write_predictions
 from peftcorr.registry import blaming_plugins
@@ -84,6 +86,7 @@ def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record)
 
     scored = score(plan, bench, backbone, accelerator)
     forwards = torch.tensor(scored.forwards, device=accelerator.device)
+    peaks, devices = everyones(memory.read()), everyones(device_name(accelerator.device))
     record = record.model_copy(
         update={
             "status": "ok",
@@ -100,11 +103,14 @@ def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record)
             "cost": Cost(
                 train_seconds=trained.seconds,
                 eval_seconds=scored.seconds,
-                peak_memory_bytes=memory.read(),
+                peak_memory_bytes=peaks[accelerator.process_index],
+                peak_memory_by_process=peaks,
                 encoder_forwards=int(accelerator.reduce(forwards, "sum")),
                 steps=trained.steps,
             ),
-            "environment": environment(accelerator.num_processes, plan.recipe.precision, bench.output),
+            "environment": environment(
+                accelerator.num_processes, plan.recipe.precision, bench.output, devices
+            ),
         }
     )
     if accelerator.is_main_process:
@@ -157,8 +163,8 @@ def train(
         opened("val") if validated else None,
         plan.predictors[0],
     )
-    evaluator = Evaluator(encoder, accelerator, recipe.encode_batch, bench.progress)
-    return Trainer(task, strategy, evaluator, bench.store.state_path(plan.run_id)).run()
+    validator = evaluator(encoder, accelerator, recipe.encode_batch, bench.progress)
+    return Trainer(task, strategy, validator, bench.store.state_path(plan.run_id)).run()
 
 
 def _blank_record(plan: Plan) -> Record:

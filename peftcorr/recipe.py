@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -75,6 +75,11 @@ class Training(BaseModel):
         exclude_if=lambda value: value == 0,
         description="brightness, contrast and saturation change by up to this share, hue by a quarter of it",
     )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        exclude_if=lambda value: not value,
+        description="compute each block again in the backward pass: less memory, a third more time",
+    )
     validate_every: int = Field(default=80, gt=0)
     checkpoint_every: int = Field(default=50, gt=0)
     search: Search | None = None
@@ -110,12 +115,16 @@ class Recipe(BaseModel):
     training: Training = Training()
     seed: int = Field(default=0, ge=0, lt=2**63)
     precision: Literal["no", "bf16", "fp16"] = "no"
-    score_precision: Literal["fp32", "bf16"] = Field(
+    score_precision: Literal["fp32", "tf32", "bf16"] = Field(
         default="fp32",
         exclude_if=lambda value: value == "fp32",
-        description="of the encoder when it is scored; bf16 moves the scores a little (leaderboard/speed.md)",
+        description="of the encoder when it is scored; tf32 (on NVIDIA's GPUs) and bf16 move the scores a little "
+        "(leaderboard/speed.md)",
     )
-    encode_batch: int = Field(default=16, gt=0, description="images encoded at once in evaluation")
+    encode_batch: Annotated[int, Field(gt=0)] | Literal["auto"] = Field(
+        default=16,
+        description="images encoded at once in evaluation; auto: many, and half as many each time memory runs out",
+    )
     limit_pairs: int | None = Field(
         default=None, gt=0, description="score this many evenly spaced pairs a split"
     )

@@ -172,3 +172,23 @@ def test_a_terminal_has_a_line_only_while_libraries_are_loaded(commands: Command
         rest = os.read(parent, 1000).decode()
     os.close(parent)
     assert rest == "\r\x1b[Kpeftcorr: stopped; nothing was saved yet.\r\n"
+
+
+@pytest.mark.parametrize("plugin", ["ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP"])
+def test_a_plugin_that_takes_the_model_apart_is_refused_before_the_imports(
+    commands: Commands, slow_torch: Path, plugin: str
+) -> None:
+    environment = commands.environment(PYTHONPATH=f"{slow_torch}:{PROJECT}", **{plugin: "true"})
+    done = subprocess.run(
+        [sys.executable, *PLAIN, "run"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=PROJECT,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert plugin in done.stderr
+    assert "choose plain multi-GPU" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -43,6 +43,9 @@ def test_a_frozen_run_leaves_a_whole_record(commands: Commands) -> None:
     assert record.cost is not None
     assert (record.cost.steps, record.cost.train_seconds, record.cost.encoder_forwards) == (0, 0, 8)
     assert record.cost.peak_memory_bytes > 0
+    assert record.cost.peak_memory_by_process == [record.cost.peak_memory_bytes]
+    assert record.environment is not None
+    assert record.environment.devices == {"cpu": 1}
     assert record.environment is not None
     assert record.environment.processes == 1
     assert set(scores(record)) == {"photographs/test"}

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal
 import transformers
 from pydantic import Field
 from torch import Tensor, nn
+from transformers.models.sam.modeling_sam import SamVisionAttention
 
 from peftcorr.backbones.base import Backbone, TokenState
 from peftcorr.backbones.fused import fused_state, split_projection
@@ -36,6 +37,13 @@ class _Encoder(transformers.SamVisionModel):  # type: ignore[misc]
         r"^prompt_encoder\.",
         r"^mask_decoder\.",
     ]
+
+
+def _relative_positions(queries: int, keys: int, trained: Tensor) -> Tensor:
+    """As transformers', (queries, keys, D), with its table of distances made where the positions are."""
+    with trained.device:
+        found: Tensor = SamVisionAttention.get_rel_pos(None, queries, keys, trained)
+        return found
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,7 @@ class Sam(HuggingFaceViT):
             self.channels = self.variant.neck
         for layer in encoder.layers:
             split_projection(layer.attn, "qkv")
+            layer.attn.get_rel_pos = _relative_positions
 
     @classmethod
     def settings(cls) -> tuple[type[Any], dict[str, Any]]:

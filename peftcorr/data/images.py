@@ -22,6 +22,7 @@ from peftcorr.data.scratch import ScratchRows
 from peftcorr.errors import PeftCorrError, reason
 from peftcorr.files.reading import opened, read_bytes
 from peftcorr.files.signatures import what_lies_at
+from peftcorr.machine.processors import share_of_processors
 
 __all__ = ["Frame", "ImageStore", "ResizeMode", "decode", "resize"]
 
@@ -157,7 +158,8 @@ class ImageStore:
         image_root: folder that the paths are relative to.
         size: side of the square input, in pixels.
         mode: how images are made square.
-        workers: threads that decode a batch (PIL releases the interpreter's lock).
+        workers: threads that decode a batch (PIL releases the interpreter's lock); by default as many as this process
+            has cores.
 
     Attributes:
         decodes: how many files were decoded so far.
@@ -168,7 +170,7 @@ class ImageStore:
         self.size = size
         self.mode: ResizeMode = mode
         self.decodes = 0
-        self._workers = workers or min(4, os.cpu_count() or 1)
+        self._workers = workers or share_of_processors()
         self._lock = threading.Lock()
         self._start_empty()
 

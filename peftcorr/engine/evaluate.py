@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,9 +32,12 @@ from peftcorr.features.cache import FeatureCache, Kept, Shelf
 from peftcorr.features.encode import Encoder
 from peftcorr.features.maps import WaitingMaps
 from peftcorr.features.prefix import Prefixes
+from peftcorr.machine.halving import Halving
 from peftcorr.matching.predictors import Predictor
 from peftcorr.matching.similarity import normalise, sample_at
 
+_AUTO = 64  # images that `encode_batch: auto` begins with on a device
+_AUTO_ON_CPU = 16  # where more gain nothing, and a system kills what takes too much
 MEMORY = 2 << 30  # bytes of features held at once, by default
 _MATCH_BYTES = 4 << 20  # similarity maps held at once: more would gain no speed
 _CHUNK = 1 << 14  # points moved at once from the input's pixels to the image's
@@ -139,6 +143,21 @@ class Evaluator:
             return tensor
         total: Tensor = self.accelerator.reduce(tensor, "sum")
         return total
+
+
+def evaluator(
+    encoder: Encoder,
+    accelerator: Accelerator,
+    batch: int | Literal["auto"],
+    progress: Progress,
+    memory: int = MEMORY,
+    cache: FeatureCache | None = None,
+) -> Evaluator:
+    """An `Evaluator` for a recipe's ``encode_batch``; with ``auto`` it encodes fewer where memory ends."""
+    if batch == "auto":
+        encoder.halving = Halving("encoding {} images at once", progress.say)
+        batch = _AUTO_ON_CPU if encoder.device.type == "cpu" else _AUTO
+    return Evaluator(encoder, accelerator, batch, progress, memory, cache)
 
 
 def _take(here: dict[int, Tensor], waiting: WaitingMaps, image: int) -> Tensor:
@@ -249,8 +268,8 @@ def _sample(
     sampled = maps.new_zeros((len(image), maps.shape[-1]))
     sampled[torch.from_numpy(own).to(maps.device)] = sample_at(
         maps.permute(0, 3, 1, 2),
-        torch.from_numpy(slot).to(maps.device),
-        torch.from_numpy(geometry.to_input(points[own], image[own])).to(maps.device),
+        torch.from_numpy(slot),
+        torch.from_numpy(geometry.to_input(points[own], image[own])),
         stride,
     )
     return sampled

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from peftcorr.engine.schedule import Schedule
+from peftcorr.machine.devices import has_float64
 from peftcorr.matching.predictors import Predictor, TargetPredictor
 
 
@@ -21,6 +22,7 @@ class Matcher:
         stride: pixels per feature cell.
         shape: h, w, C of a feature map.
         match_bytes: memory for similarity maps; one map is held at least.
+        device: where the maps are. Points are float64, so that they are predicted on the host where it has none.
 
     Attributes:
         predicted: x, y in pixels of the input, (P, N, 2), float64; zero but in `plan.rows`. P is the number of
@@ -52,11 +54,15 @@ class Matcher:
         height, width, channels = shape
         most = max(1, min(match_bytes // (4 * height * width), len(plan.rows)))
         self._maps = torch.empty((most, height, width), device=device)
+        self._predicts_on = device if has_float64(device) else torch.device("cpu")
         self._rows = torch.from_numpy(plan.rows).to(device)
+        self._places = self._rows.to(self._predicts_on)
         self._query = torch.from_numpy(plan.queries.of).to(device)
         self._queries = torch.empty((0, channels), device=device)
         self._needless = 0
-        self.predicted = torch.zeros((points, correspondences, 2), dtype=torch.float64, device=device)
+        self.predicted = torch.zeros(
+            (points, correspondences, 2), dtype=torch.float64, device=self._predicts_on
+        )
         self.peaks = torch.zeros(correspondences, device=device)
 
     def add(self, queries: Tensor) -> None:
@@ -72,7 +78,10 @@ class Matcher:
         first = filled = 0
         for target in self._plan.targets[window]:
             taken = take(target)
-            own = [(place, predictor.for_target(taken)) for place, predictor in self._of_targets]
+            own = [
+                (place, predictor.for_target(taken.to(self._predicts_on)))
+                for place, predictor in self._of_targets
+            ]
             feature = taken.flatten(0, 1).T
             row = int(self._plan.first_row[target])
             end = row + int(self._plan.count[target])
@@ -101,6 +110,8 @@ class Matcher:
         self._enter(self._predictors, maps, first)
 
     def _enter(self, predictors: Sequence[tuple[slice, Predictor]], maps: Tensor, first: int) -> None:
+        if predictors:
+            maps = maps.to(self._predicts_on)
         for place, predictor in predictors:
             points = predictor.predict(maps, self._stride)
-            self.predicted[place, self._rows[first : first + len(maps)]] = points.to(self.predicted.dtype)
+            self.predicted[place, self._places[first : first + len(maps)]] = points.to(self.predicted.dtype)

@@ -12,7 +12,7 @@ from peftcorr.backbones import Backbone
 from peftcorr.data.base import DatasetSource
 from peftcorr.data.guard import selecting
 from peftcorr.data.leakage import Leakage, warnings
-from peftcorr.engine.evaluate import Evaluator
+from peftcorr.engine.evaluate import Evaluator, evaluator
 from peftcorr.engine.leakage import leakage
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.prediction_table import prediction_table
@@ -59,7 +59,7 @@ def scorer(
     """
     device = accelerator.device
     encoder = Encoder(backbone.to(device), None, device, autocast(recipe.score_precision, device))
-    return Evaluator(encoder, accelerator, recipe.encode_batch, bench.progress, bench.memory, cache)
+    return evaluator(encoder, accelerator, recipe.encode_batch, bench.progress, bench.memory, cache)
 
 
 def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Accelerator) -> Scored:
@@ -79,12 +79,12 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
     if (bench.keep_features or plan.run_id in bench.shared) and not plan.trains:
         assert plan.model.weights is not None
         cache = FeatureCache(bench.cache, plan.model.weights.id, bench.cache_limit)
-    evaluator = scorer(recipe, backbone, bench, accelerator, cache)
+    own = scorer(recipe, backbone, bench, accelerator, cache)
     found = Scored()
 
     def predictions(source: DatasetSource, split: str, limit: int | None) -> pa.Table:
         opened = bench.split(source, split, plan.model.options, limit)
-        return prediction_table(opened, evaluator.predict(opened, plan.predictors), plan.labels)
+        return prediction_table(opened, own.predict(opened, plan.predictors), plan.labels)
 
     for source in plan.tested:
         chosen = threshold = getattr(source.config, "occlusion_threshold", None)  # where points are tracked
@@ -96,7 +96,7 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
         found.scores |= score_predictions(table, recipe.alphas, plan.preset)
         if chosen is not None:
             found.tracking |= score_tracking(table, chosen, "val" if threshold == "val" else "fixed")
-    found.seconds, found.forwards = time.monotonic() - begun, evaluator.encoder.forwards
+    found.seconds, found.forwards = time.monotonic() - begun, own.encoder.forwards
     for table in found.tables:
         add_intervals(found.scores, table, recipe.alphas, plan.preset)
     if plan.trains:

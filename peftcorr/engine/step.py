@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from peftcorr.data.correspondences import Correspondences, Floats, Ints
@@ -52,16 +54,21 @@ def batch_loss(
     own = np.isin(slot, share.slots)
     queries = _sample(maps, np.searchsorted(share.slots, slot[own]), points[own], stride)
     if exchange is not None:
-        place = torch.from_numpy(np.flatnonzero(own)).to(maps.device)
+        place = _on(maps, np.flatnonzero(own))
         # The empty sum makes the exchange part of every process's backward pass, which all must enter together.
         everybody = maps.new_zeros((len(slot), channels)) + 0 * maps.sum()
         queries = exchange(everybody.index_copy(0, place, queries))
     every = queries @ maps.permute(1, 0, 2, 3).reshape(channels, -1)
     every = every.view(len(queries), count, height, width)
     targets = np.searchsorted(share.slots, batch.target_slot[share.rows])
-    chosen = every[torch.from_numpy(which.ravel()[share.rows]), torch.from_numpy(targets)]
-    cells = (truth + 0.5) / stride - 0.5
-    return matching_loss(chosen, torch.from_numpy(cells).to(maps.device), config)
+    chosen = every[_on(maps, which.ravel()[share.rows]), _on(maps, targets)]
+    cells = ((truth + 0.5) / stride - 0.5).astype(np.float32)  # there may be no float64 on the device
+    return matching_loss(chosen, _on(maps, cells), config)
+
+
+def _on(maps: Tensor, values: NDArray[Any]) -> Tensor:
+    """An array as a tensor beside the maps."""
+    return torch.from_numpy(values).to(maps.device, non_blocking=True)
 
 
 def _sample(maps: Tensor, slot: Ints, points: Floats, stride: int) -> Tensor:
@@ -71,14 +78,15 @@ def _sample(maps: Tensor, slot: Ints, points: Floats, stride: int) -> Tensor:
     place = np.arange(len(slot)) - np.searchsorted(slot, slot)
     padded = np.zeros((len(maps), int(place.max(initial=0)) + 1, 2))
     padded[slot, place] = points
-    sampled = sample_queries(maps, torch.from_numpy(padded).to(maps.device), stride)
-    return sampled[torch.from_numpy(slot), torch.from_numpy(place)]
+    sampled = sample_queries(maps, torch.from_numpy(padded), stride)
+    return sampled[_on(maps, slot), _on(maps, place)]
 
 
-def first_bad(losses: Tensor, share: Share, batch: Batch) -> int:
-    """First correspondence of a share whose loss is not finite, or how many the batch has if there is none."""
-    bad = (~torch.isfinite(losses)).nonzero()
-    return int(share.rows[int(bad[0])]) if len(bad) else len(batch.query_slot)
+def first_bad(losses: Tensor) -> Tensor:
+    """Position of the first loss that is not finite, or how many there are if all are finite; on the losses' device."""
+    bad = ~torch.isfinite(losses)
+    positions = torch.arange(len(losses), device=losses.device)
+    return positions.masked_fill(~bad, len(losses)).amin() if len(losses) else positions.new_zeros(())
 
 
 def pair_name(batch: Batch, row: int, data: Correspondences) -> str:

@@ -106,7 +106,7 @@ class Trainer:
     def _fit(self, rate: float, steps: int, state: TrainingState, name: str, keep: bool) -> None:
         set_seed(self._task.seed)
         backbone, recipe, task = self._encoder.backbone, self._task.recipe, self._task
-        run = Optimisation(self._strategy, self._encoder, task, rate, steps, self.sampler)
+        run = Optimisation(self._strategy, self._encoder, task, rate, steps, self.sampler, self._progress.say)
         checkpoints = None
         if keep:
             checkpoints = Checkpoints(self._folder, run.accelerator, self._strategy, backbone, state)

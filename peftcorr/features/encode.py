@@ -14,15 +14,17 @@ from peftcorr.backbones.base import Backbone, TokenState
 from peftcorr.data.correspondences import Correspondences, Ints
 from peftcorr.data.images import ImageStore
 from peftcorr.features.prefix import Prefixes
+from peftcorr.machine.devices import rounding
+from peftcorr.machine.halving import Halving, slices
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
 
 def autocast(precision: str, device: torch.device) -> Autocast:
-    """The context for a precision: ``fp32`` leaves everything as it is, ``bf16`` lets matrix products round."""
-    if precision == "fp32":
-        return nullcontext
-    return partial(torch.autocast, device.type, dtype=torch.bfloat16)
+    """The context for a precision: ``fp32`` rounds nothing, ``tf32`` (on NVIDIA's GPUs) and ``bf16`` round products."""
+    if precision == "bf16":
+        return partial(torch.autocast, device.type, dtype=torch.bfloat16)
+    return partial(rounding, precision == "tf32") if device.type == "cuda" else nullcontext
 
 
 class Encoder:
@@ -34,6 +36,8 @@ class Encoder:
         device: where it runs.
         autocast: context that sets the precision.
         first_trainable: everything before this block never changes; it is computed once an image.
+        halving: has it encode fewer at once where memory runs out; without one, what `features` is given is encoded at
+            once. Not for what is trained, which needs all of its images' gradients.
         augment: changes an image (3, H, W), uint8, given its number, anew each time that it is encoded; keypoints stay
             where they are.
 
@@ -50,6 +54,7 @@ class Encoder:
         autocast: Autocast = nullcontext,
         first_trainable: int = 0,
         augment: Callable[[Tensor, int], Tensor] | None = None,
+        halving: Halving | None = None,
     ):
         self.backbone = backbone
         self.model = backbone if model is None else model
@@ -57,12 +62,17 @@ class Encoder:
         self.autocast = autocast
         self.first_trainable = first_trainable
         self.augment = augment
+        self.halving = halving
         self.forwards = 0
         self.prefix_forwards = 0
 
     def load(self, data: Correspondences, store: ImageStore, numbers: Ints) -> Tensor:
-        """Images (B, 3, H, W), uint8, not on the device yet: for a thread that works ahead."""
-        return store.get([data.images[n] for n in numbers], [data.sizes[n] for n in numbers])
+        """Images (B, 3, H, W), uint8, not on the device yet: for a thread that works ahead.
+
+        For a GPU they are in memory that it fetches by itself, while the host goes on.
+        """
+        images = store.get([data.images[n] for n in numbers], [data.sizes[n] for n in numbers])
+        return images.pin_memory() if self.device.type == "cuda" else images
 
     def images(
         self, data: Correspondences, store: ImageStore, numbers: Ints, loaded: Tensor | None = None
@@ -87,6 +97,24 @@ class Encoder:
     ) -> Tensor:
         """Features (B, C, h, w) of the images `numbers`; gradients follow the caller's grad mode."""
         self.forwards += len(numbers)
+
+        def in_parts(most: int) -> Tensor:
+            parts = [
+                self._features(data, store, numbers[part], prefixes, None if loaded is None else loaded[part])
+                for part in slices(len(numbers), most)
+            ]
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+        return in_parts(len(numbers)) if self.halving is None else self.halving.run(len(numbers), in_parts)
+
+    def _features(
+        self,
+        data: Correspondences,
+        store: ImageStore,
+        numbers: Ints,
+        prefixes: Prefixes | None,
+        loaded: Tensor | None,
+    ) -> Tensor:
         if prefixes is None or self.first_trainable == 0:
             self._condition(data, numbers)
             result: Tensor = self.model(self.images(data, store, numbers, loaded))

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from peftcorr.machine.processors import processors
+from peftcorr.machine.processors import share_of_processors
 
 
 def on_cpu() -> bool:
@@ -22,4 +22,4 @@ def use_all_cores() -> None:
     ``accelerate launch`` sets OMP_NUM_THREADS to 1 where it sees no GPU, which halves the speed of two cores.
     """
     if not torch.cuda.is_available():
-        torch.set_num_threads(max(1, processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        torch.set_num_threads(share_of_processors())

@@ -13,3 +13,8 @@ def processors() -> int:
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     given = os.environ.get(SHARE, "")
     return max(1, min(found, int(given))) if given.isdigit() else found
+
+
+def share_of_processors() -> int:
+    """Processors of this process, where several of one run share those of the machine."""
+    return max(1, processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

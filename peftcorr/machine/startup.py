@@ -9,8 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from peftcorr import __version__
+from peftcorr.errors import PeftCorrError
 
 _LOADING = f"peftcorr {__version__}: loading libraries ..."
+
+_SHARDING = {
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
 
 _QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -31,6 +38,20 @@ def quiet_libraries() -> None:
 def is_main_process() -> bool:
     """Whether this is the process of several that speaks, before anything is imported that knows of the others."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def refuse_sharding() -> None:
+    """Refuse the plugins of ``accelerate config`` that take a model apart, before anything is imported.
+
+    Raises:
+        PeftCorrError: if one is asked for.
+    """
+    for variable, name in _SHARDING.items():
+        if os.environ.get(variable, "false").lower() in ("1", "true", "yes", "on"):
+            raise PeftCorrError(
+                f"{name} is asked for by accelerate config or {variable}, but here every process holds the whole "
+                "backbone: choose plain multi-GPU, for example accelerate launch --multi_gpu, with one node or several."
+            )
 
 
 def announce() -> None:

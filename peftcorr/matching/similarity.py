@@ -17,7 +17,7 @@ def sample_queries(features: Tensor, points: Tensor, stride: int) -> Tensor:
     Args:
         features: normalised maps (B, C, h, w).
         points: x, y (B, K, 2) in pixels of the input image, pixel centres on integers; patch j is centred at
-            (j + 0.5) stride - 0.5.
+            (j + 0.5) stride - 0.5. They may be the host's, and in float64 then, whatever device the maps are on.
         stride: pixels per feature cell.
 
     Returns:
@@ -26,7 +26,7 @@ def sample_queries(features: Tensor, points: Tensor, stride: int) -> Tensor:
     height, width = features.shape[-2:]
     cells = torch.tensor([width, height], dtype=points.dtype, device=points.device)
     # align_corners=False puts -1 and 1 on the outer edges of the corner cells: cell j is at (2j + 1) / w - 1.
-    grid = (2 * (points + 0.5) / (stride * cells) - 1).to(features.dtype)
+    grid = (2 * (points + 0.5) / (stride * cells) - 1).to(features.dtype).to(features.device)
     sampled = nn.functional.grid_sample(
         features, grid.unsqueeze(2), padding_mode="border", align_corners=False
     )
@@ -38,7 +38,7 @@ def sample_at(features: Tensor, slot: Tensor, points: Tensor, stride: int) -> Te
 
     Args:
         features: normalised maps (B, C, h, w).
-        slot: map of each point (U,), ascending.
+        slot: map of each point (U,), ascending; the host's, as the points are.
         points: x, y (U, 2) in pixels of the input image.
         stride: pixels per feature cell.
 
@@ -49,7 +49,8 @@ def sample_at(features: Tensor, slot: Tensor, points: Tensor, stride: int) -> Te
     most = int(place.max()) + 1 if len(slot) else 0
     padded = points.new_zeros((len(features), most, 2))
     padded[slot, place] = points
-    return sample_queries(features, padded, stride)[slot, place]
+    device = features.device
+    return sample_queries(features, padded, stride)[slot.to(device), place.to(device)]
 
 
 def similarity(queries: Tensor, targets: Tensor) -> Tensor:

@@ -58,9 +58,14 @@ class _OfTarget(Predictor):
                 part = slice(start, start + chunk)
                 found = (band[:, near] @ (maps[part, near] @ across.T)).mul_(inverse).flatten(1)
                 top = found.amax(1)
-                better = torch.nonzero(top > best[part]).squeeze(1)
-                best[start + better] = top[better]
-                where[start + better] = found[better].argmax(1) + row * stride * width * stride
+                better, offset = top > best[part], row * stride * width * stride
+                if maps.is_cpu:  # a device would wait here until it is known how many there are
+                    better = torch.nonzero(better).squeeze(1)
+                    best[start + better] = top[better]
+                    where[start + better] = found[better].argmax(1) + offset
+                else:
+                    best[part] = torch.where(better, top, best[part])
+                    where[part] = torch.where(better, found.argmax(1) + offset, where[part])
         pixels = torch.stack((where % (width * stride), where // (width * stride)), -1)
         return pixels.double().view(*similarity.shape[:-2], 2)
 

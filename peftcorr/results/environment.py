@@ -6,6 +6,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -14,13 +16,16 @@ from types import TracebackType
 import torch
 
 import peftcorr
+from peftcorr.machine.devices import driver_version, precision_flags
 from peftcorr.results.record import Environment
 from peftcorr.results.store import GENERATED
 
 PACKAGES = ("torch", "transformers", "peft", "timm", "accelerate", "datasets", "evaluate", "numpy", "pillow")
 
 
-def environment(processes: int, precision: str, output: Path | None = None) -> Environment:
+def environment(
+    processes: int, precision: str, output: Path | None = None, devices: Sequence[str] = ()
+) -> Environment:
     """Describe what this process runs on.
 
     Args:
@@ -28,6 +33,7 @@ def environment(processes: int, precision: str, output: Path | None = None) -> E
         precision: mixed precision of the run ("no", "bf16", "fp16").
         output: folder that runs write to, so that its records do not make the checkout dirty; ``leaderboard``
             at the top of the checkout is always left out.
+        devices: what each process runs on, if that is known.
     """
     commit, dirty = source_state(Path(peftcorr.__file__).parent, output)
     return Environment(
@@ -39,8 +45,12 @@ def environment(processes: int, precision: str, output: Path | None = None) -> E
         cpu=_cpu_name(),
         cpu_threads=torch.get_num_threads(),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        devices=dict(Counter(devices)) or None,
+        driver=driver_version(),
+        cuda=torch.version.cuda,
         processes=processes,
         precision=precision,
+        precision_flags=precision_flags(),
     )
 
 

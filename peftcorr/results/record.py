@@ -21,17 +21,25 @@ Inside = Annotated[
 
 
 class Cost(Strict):
-    """What a run took. `encoder_forwards` counts images that went through the encoder in evaluation."""
+    """What a run took. `encoder_forwards` counts images that went through the encoder in evaluation.
+
+    `peak_memory_bytes` is the main process's, `peak_memory_by_process` that of each, by rank.
+    """
 
     train_seconds: Amount
     eval_seconds: Amount
     peak_memory_bytes: Count
+    peak_memory_by_process: list[Count] | None = Field(default=None, exclude_if=lambda value: value is None)
     encoder_forwards: Count
     steps: Count
 
 
 class Environment(Strict):
-    """What a run ran on. `cpu_threads` is what torch computes with in each process."""
+    """What a run ran on. `cpu_threads` is what torch computes with in each process.
+
+    `devices` counts the processes on each kind of device. `driver` is the newest CUDA that the driver supports, `cuda`
+    the one that torch was built for. `precision_flags` are torch's own, outside of what the recipe's precisions say.
+    """
 
     packages: dict[str, str]
     python: str
@@ -41,8 +49,12 @@ class Environment(Strict):
     cpu: str
     cpu_threads: int
     gpu: str | None
+    devices: dict[str, Count] | None = Field(default=None, exclude_if=lambda value: value is None)
+    driver: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    cuda: str | None = Field(default=None, exclude_if=lambda value: value is None)
     processes: int
     precision: str
+    precision_flags: dict[str, bool] | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class ValidationPoint(Strict):

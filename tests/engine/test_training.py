@@ -256,3 +256,23 @@ def test_each_strategy_has_a_rate_of_its_own() -> None:
     rates = {name: STRATEGIES.get(name)(STRATEGIES.get(name).Config()).learning_rate() for name in TRAINED}
     assert rates["last_k"] < rates["lora"]
     assert all(0 < rate < 0.1 for rate in rates.values())
+
+
+@pytest.mark.parametrize("strategy", ["lora", "adaptformer", "last_k", "vpt"])
+def test_checkpointed_gradients_are_the_same(
+    photographs: Path, small_weights: Path, tmp_path: Path, strategy: str
+) -> None:
+    plain, checkpointed = (
+        Job(
+            small_weights, photographs, tmp_path / str(flag), strategy, validate=False, steps=3,
+            gradient_checkpointing=flag,
+        )
+        for flag in (False, True)
+    )  # fmt: skip
+    plain.run()
+    checkpointed.run()
+    assert checkpointed.trainer.losses == pytest.approx(plain.trainer.losses, rel=1e-5)
+    assert not any("forward" in vars(block) for block in checkpointed.backbone.blocks())
+    expected = plain.tensors()
+    for name, tensor in checkpointed.tensors().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-5)

@@ -44,6 +44,15 @@ def test_environment_names_versions_and_hardware() -> None:
     assert found.cpu_threads >= 1
     assert found.cpu
     assert (found.processes, found.precision) == (2, "bf16")
+    assert found.precision_flags is not None
+    assert found.devices is None
+    assert environment(2, "no", devices=["cpu", "cpu"]).devices == {"cpu": 2}
+
+
+def test_a_record_of_before_the_devices_were_known_is_read() -> None:
+    newer = {"devices", "driver", "cuda", "precision_flags"}
+    old = environment(1, "no").model_dump(exclude=newer)
+    assert not newer & Environment.model_validate(old).model_dump().keys()
 
 
 def test_commit_of_a_clean_checkout(checkout: Path) -> None:

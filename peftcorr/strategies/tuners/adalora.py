@@ -19,6 +19,28 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.strategies.tuners.injection import ADAPTER
 
 
+class _Allocator(RankAllocator):  # type: ignore[misc]
+    """peft's, whose masks stay on the device: it copies one a layer and step to the host, and waits for each."""
+
+    def mask_to_budget(self, model: Any, budget: int) -> dict[str, Tensor]:
+        """Set to zero the entries of E that matter least; returns which are kept, bool (r,), by name."""
+        scores = {}
+        for name in self.name_set:
+            down, up = self._element_score(name % "lora_A"), self._element_score(name % "lora_B")
+            both = torch.stack((down.mean(1), up.mean(0)), 1)
+            scores[name % "lora_E"] = self._combine_ipt(self._element_score(name % "lora_E"), both)
+        least = torch.kthvalue(torch.cat(list(scores.values())), self.init_bgt - budget).values
+        kept = {name: ~(score <= least) for name, score in scores.items()}
+        self.mask_using_rank_pattern(model, kept)
+        return kept
+
+    def mask_using_rank_pattern(self, model: Any, rank_pattern: dict[str, Tensor]) -> None:
+        """Set to zero what an earlier step did not keep."""
+        with torch.no_grad():
+            for name, kept in rank_pattern.items():
+                model.get_parameter(name).masked_fill_(~kept.unsqueeze(1), 0.0)
+
+
 class RankSchedule:
     """Takes ranks away step by step, over as many steps as the training has.
 
@@ -27,8 +49,8 @@ class RankSchedule:
 
     def __init__(self, options: Mapping[str, Any]):
         self._options = options
-        self._allocator: RankAllocator | None = None
-        self._kept: dict[str, list[bool]] = {}
+        self._allocator: _Allocator | None = None
+        self._kept: dict[str, Tensor] = {}
 
     def penalty(self, backbone: Backbone, layers: Sequence[str]) -> Tensor:
         """`orth_reg_weight` times the mean over all A and B of || P P^T - I ||, which keeps them near orthogonal."""
@@ -64,7 +86,7 @@ class RankSchedule:
                 f"training has {steps} steps: train longer, or lower strategy.options.tinit or strategy.options.tfinal."
             )
         config = AdaLoraConfig(**self._options, total_step=steps)
-        self._allocator, self._kept = RankAllocator(backbone, config, ADAPTER), {}
+        self._allocator, self._kept = _Allocator(backbone, config, ADAPTER), {}
 
     def state(self) -> dict[str, Tensor]:
         """What a training that is taken up again must know beside the tensors themselves."""
@@ -77,7 +99,7 @@ class RankSchedule:
             for name, value in values.items()
         }
         state["steps"] = torch.tensor(self._allocator.peft_config.total_step)
-        return state | {f"kept:{name}": torch.tensor(kept) for name, kept in self._kept.items()}
+        return state | {f"kept:{name}": kept.cpu() for name, kept in self._kept.items()}
 
     def load(self, backbone: Backbone, state: Mapping[str, Tensor]) -> None:
         """Put back what `state` gave."""
@@ -87,7 +109,7 @@ class RankSchedule:
         for key, value in state.items():
             kind, _, name = key.partition(":")
             if kind == "kept":
-                self._kept[name] = value.tolist()
+                self._kept[name] = value.to(device)
             elif name:
                 averages = self._allocator.exp_avg_ipt if kind == "ipt" else self._allocator.exp_avg_unc
                 averages[name] = value.to(device)
