@@ -41,6 +41,13 @@ def shared_root() -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def rendered_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder for all tests that read the whole embedded benchmark, which takes seconds to render."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "rendered"
+
+
 def _photograph(width: int, height: int, seed: int = 0) -> Image.Image:
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)

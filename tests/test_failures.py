@@ -78,7 +78,7 @@ def other_shape(commands: Commands) -> str:
 def truncated_weights(commands: Commands) -> str:
     path = commands.weights / "model.safetensors"
     path.write_bytes(path.read_bytes()[:2000])
-    return "model.safetensors does not fit"
+    return "model.safetensors cannot be read as weights"
 
 
 def test_damaged_annotation_is_said_before_anything_starts(

@@ -192,7 +192,7 @@ def load_whole(where: str, load: Callable[..., Any], **options: Any) -> nn.Modul
 @contextmanager
 def _without_table() -> Iterator[None]:
     """Keep transformers from printing a table of tensors that do not fit, by whatever names a file has for them."""
-    logger = logging.getLogger("transformers.modeling_utils")
+    logger = logging.getLogger("transformers")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:

@@ -134,7 +134,8 @@ class Evaluator:
         for start in range(0, len(plan.rows), _CHUNK):  # in place: what this takes stays small
             rows = plan.rows[start : start + _CHUNK]
             points[:, rows] = geometry.to_original(points[:, rows], data.target[data.pair[rows]])
-        points = self._summed(torch.from_numpy(points).to(encoder.device)).cpu().numpy()
+        if accelerator.num_processes > 1:  # else they stay here: not every device has float64
+            points = self._summed(torch.from_numpy(points).to(encoder.device)).cpu().numpy()
         return Predicted(points, self._summed(matcher.peaks).cpu().numpy())
 
     def _summed(self, tensor: Tensor) -> Tensor:

@@ -28,8 +28,14 @@ def grid() -> ModuleType:
 
 
 @pytest.fixture
-def roots(spair: SpairMaker, willow_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setenv("PEFTCORR_CACHE", str(tmp_path / "cache"))
+def roots(
+    spair: SpairMaker,
+    willow_root: Path,
+    tmp_path: Path,
+    rendered_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> list[str]:
+    monkeypatch.setenv("PEFTCORR_CACHE", str(rendered_cache))
     monkeypatch.setenv("COLUMNS", "220")
     pascal = write_pf_pascal(tmp_path / "pf-pascal")
     return ["--data-root", f"pairs={spair.write()}", f"pf_willow={willow_root}", f"pf_pascal={pascal}"]

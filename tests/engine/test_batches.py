@@ -103,7 +103,7 @@ def test_a_category_and_an_image_of_few_pairs_are_drawn_seldom() -> None:
     """Six pairs of three birds; of four cars three, all from the first, which is in as many as all others together."""
     pairs = [*permutations(range(3), 2), (3, 4), (3, 5), (3, 6)]
     source, target = np.array(pairs).T
-    points = np.stack([np.arange(9.0), np.zeros(9)], axis=1)  # one keypoint, which every image shows
+    places = np.stack([np.arange(7.0), np.zeros(7)], axis=1)  # of one keypoint, which every image shows
     data = Correspondences(
         images=[f"{number}.jpg" for number in range(7)],
         categories=["bird"] * 3 + ["car"] * 4,
@@ -112,8 +112,8 @@ def test_a_category_and_an_image_of_few_pairs_are_drawn_seldom() -> None:
         target=target,
         reference_length=np.ones(9),
         pair=np.arange(9, dtype=np.int32),
-        source_points=points,
-        target_points=points,
+        source_points=places[source],
+        target_points=places[target],
         keypoint=np.zeros(9, dtype=np.int32),
         keypoint_names=["0"],
         pair_ids=pa.array(map(str, range(9))),
@@ -142,6 +142,8 @@ def of_pairs(whole: Correspondences, keep: Callable[[int, int], bool]) -> Corres
         keypoint=whole.keypoint[rows],
         pair_ids=whole.pair_ids.take(pa.array(pairs)),
         factors={},
+        source_box=None if whole.source_box is None else whole.source_box[pairs],
+        target_box=None if whole.target_box is None else whole.target_box[pairs],
     )
 
 

@@ -44,6 +44,12 @@ COPIES = 3
 BATCH = 4
 
 
+@pytest.fixture(autouse=True)
+def _not_told_to_use_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a command tells Accelerate where there is no GPU, in this process perhaps."""
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+
+
 @pytest.fixture
 def accelerator() -> Accelerator:
     return on_the_device()

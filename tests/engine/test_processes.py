@@ -59,7 +59,9 @@ def close(found: Any, expected: Any) -> None:
         assert found == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("launcher", [TORCH, ACCELERATE], ids=["torchrun", "accelerate"])
+@pytest.mark.parametrize(
+    "launcher", [pytest.param(TORCH, marks=pytest.mark.cluster), ACCELERATE], ids=["torchrun", "accelerate"]
+)
 def test_two_processes_score_as_one_and_train(
     commands: Commands, alone: dict[str, Record], launcher: tuple[str, ...]
 ) -> None:
@@ -92,6 +94,7 @@ def test_two_processes_score_as_one_and_train(
     assert sum(float((apart[name] - tensor).norm()) for name, tensor in one.items()) < 1e-3 * change
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
 def test_a_state_is_resumed_by_any_number_of_processes(commands: Commands, first: int, then: int) -> None:
     """The weights of an unbroken training by one process."""
@@ -114,6 +117,7 @@ def test_a_state_is_resumed_by_any_number_of_processes(commands: Commands, first
     assert sum(float((unbroken[key] - resumed[key]).norm()) for key in own) < 1e-2 * change
 
 
+@pytest.mark.cluster
 def test_more_processes_than_images_are_refused(commands: Commands) -> None:
     commands.output = commands.folder / "too-many"
     arguments = commands.arguments(
@@ -139,7 +143,7 @@ def break_output(commands: Commands) -> str:
     return "Cannot write"
 
 
-@pytest.mark.parametrize("damage", [break_image, break_output])
+@pytest.mark.parametrize("damage", [break_image, pytest.param(break_output, marks=pytest.mark.cluster)])
 def test_what_goes_wrong_in_one_process_ends_them_all(
     tmp_path: Path, damage: Callable[[Commands], str]
 ) -> None:

@@ -33,7 +33,10 @@ _CLOSES = 60.0  # seconds in which cells save their states, and those come home
 
 
 class Ray(Launcher):
-    """A task a cell, at most as many at a time as there are workers."""
+    """Tasks on a Ray cluster, whose nodes need no common disk (peftcorr[ray]).
+
+    A task a cell, at most as many at a time as there are workers.
+    """
 
     name = "ray"
 

@@ -41,20 +41,23 @@ _NOT_SBATCH = ("signal_delay_s", "timeouts", "more")
 
 
 class Slurm(Launcher):
-    """One array a sweep; as many of its jobs run at a time as there are workers."""
+    """An array of SLURM jobs, requeued on pre-emption and time limit (peftcorr[slurm]).
+
+    As many of its jobs run at a time as there are workers.
+    """
 
     name = "slurm"
 
     class Config(Launcher.Config):
         """What is asked of SLURM."""
 
-        partition: str | None = Field(None, description="as sbatch has it, as the next ones")
-        account: str | None = None
-        qos: str | None = None
-        constraint: str | None = None
-        mem: str | None = None
-        gpus_per_node: int | None = Field(None, ge=0)
-        cpus_per_task: int | None = Field(None, ge=1)
+        partition: str | None = Field(None, description="sbatch's --partition")
+        account: str | None = Field(None, description="sbatch's --account")
+        qos: str | None = Field(None, description="sbatch's --qos")
+        constraint: str | None = Field(None, description="sbatch's --constraint")
+        mem: str | None = Field(None, description="sbatch's --mem")
+        gpus_per_node: int | None = Field(None, ge=0, description="sbatch's --gpus-per-node")
+        cpus_per_task: int | None = Field(None, ge=1, description="sbatch's --cpus-per-task")
         time: int = Field(60, ge=1, description="minutes after which a job makes room and is requeued")
         signal_delay_s: int = Field(
             90, ge=1, description="seconds before its end at which it is told to save its state"
