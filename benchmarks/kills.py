@@ -30,7 +30,7 @@ from typing import Any
 from mishaps import JOB, disks, launchers, markdown, saved_steps
 from timing.settings import PROJECT
 
-_SECONDS = {"seconds", "train_seconds", "eval_seconds", "peak_memory_bytes"}
+_OTHER = {"seconds", "train_seconds", "eval_seconds", "peak_memory_bytes", "peak_memory_by_process"}
 _GOING_ON = re.compile(r"\(([0-9a-f]{16})\): running|going on from step (\d+)")
 
 
@@ -174,7 +174,7 @@ def results(folder: Path) -> dict[str, Any]:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _timeless(each) for key, each in value.items() if key not in _SECONDS}
+        return {key: _timeless(each) for key, each in value.items() if key not in _OTHER}
     return [_timeless(each) for each in value] if isinstance(value, list) else value
 
 
