@@ -8,11 +8,11 @@ from typing import Any
 
 from peftcorr.files import atomic_path
 
-_LINE = 400  # characters
+_LINE = 700  # characters
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` as JSON, whole or not at all; what fits on a line of 400 characters is one line.
+    """Write `content` as JSON, whole or not at all; what fits on a line of 700 characters is one line.
 
     Raises:
         PeftCorrError: if it cannot be written.

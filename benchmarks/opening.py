@@ -54,6 +54,9 @@ def main() -> None:
             json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
             for _ in range(1 + parsed.again)
         ]
+    if any(run["digests"] != runs[0]["digests"] for run in runs):
+        raise SystemExit("A later opening gave other digests than the first.")
+    runs = [{name: value for name, value in run.items() if name != "digests"} for run in runs]
     content |= {"asked_seconds": ASKED, "first": runs[0], "again": runs[1:]}
     text = _page(content)
     print(text)
@@ -84,8 +87,6 @@ def opening(root: Path, cache: Path) -> dict[str, Any]:
 
 def _page(content: dict[str, Any]) -> str:
     first, again = content["first"], content["again"]
-    if any(run["digests"] != first["digests"] for run in again):
-        raise SystemExit("A later opening gave other digests than the first.")
     times = sorted(run["seconds"] for run in again)
     parts = {name: sorted(run["parts"][name] for run in again)[len(again) // 2] for name in first["parts"]}
     on = content["machine"]
