@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from peftcorr import __version__
 from peftcorr.errors import PeftCorrError
+from peftcorr.machine.termination import Terminated, asked
 
 _LOADING = f"peftcorr {__version__}: loading libraries ..."
 
@@ -66,6 +67,9 @@ def importing() -> Iterator[None]:
 
     Millions of objects are made that live as long as the process. Looking through them again and again takes a fifth
     of the imports' time, and once more, at exit, a second. On a terminal a line says so until the block ends.
+
+    Raises:
+        Terminated: if SIGTERM came in the block, though a library swallowed it.
     """
     shown = is_main_process() and _has_terminal()
     if shown:
@@ -73,11 +77,17 @@ def importing() -> Iterator[None]:
     gc.disable()
     try:
         yield
+    except Exception as error:
+        if asked():  # a library swallowed what SIGTERM raised in its import, and is half imported
+            raise Terminated from error
+        raise
     finally:
         gc.enable()
         gc.freeze()
         if shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    if asked():
+        raise Terminated
 
 
 def _has_terminal() -> bool:

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 from peftcorr.machine.startup import announce, importing, quiet_libraries
+from peftcorr.machine.termination import Terminated, listening
 
 
 def test_what_is_made_in_the_block_is_never_looked_through_again() -> None:
@@ -62,3 +65,17 @@ def test_what_the_user_asks_for_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     quiet_libraries()
     assert os.environ["TQDM_DISABLE"] == "0"
     assert os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] == "1"
+
+
+@pytest.mark.parametrize("then", [None, RecursionError()])
+def test_sigterm_that_a_library_swallows_in_its_import_ends_the_process(then: Exception | None) -> None:
+    with listening(), pytest.raises(Terminated), importing():
+        with suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+        if then is not None:
+            raise then
+
+
+def test_what_goes_wrong_in_an_import_is_said_as_it_is() -> None:
+    with listening(), pytest.raises(ImportError), importing():
+        raise ImportError
