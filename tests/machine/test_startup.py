@@ -67,15 +67,26 @@ def test_what_the_user_asks_for_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] == "1"
 
 
-@pytest.mark.parametrize("then", [None, RecursionError()])
-def test_sigterm_that_a_library_swallows_in_its_import_ends_the_process(then: Exception | None) -> None:
-    with listening(), pytest.raises(Terminated), importing():
+def swallow(then: Exception | None) -> None:
+    """Import a library that catches whatever is raised meanwhile, and perhaps fails for it."""
+    with listening(), importing():
         with suppress(BaseException):
             os.kill(os.getpid(), signal.SIGTERM)
         if then is not None:
             raise then
 
 
-def test_what_goes_wrong_in_an_import_is_said_as_it_is() -> None:
-    with listening(), pytest.raises(ImportError), importing():
+@pytest.mark.parametrize("then", [None, RecursionError()])
+def test_sigterm_that_a_library_swallows_in_its_import_ends_the_process(then: Exception | None) -> None:
+    with pytest.raises(Terminated):
+        swallow(then)
+
+
+def fail_to_import() -> None:
+    with listening(), importing():
         raise ImportError
+
+
+def test_what_goes_wrong_in_an_import_is_said_as_it_is() -> None:
+    with pytest.raises(ImportError):
+        fail_to_import()
