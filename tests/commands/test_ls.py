@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,13 @@ from peftcorr.registry import OURS
 from peftcorr.strategies import STRATEGIES
 from tests.commanding import PROJECT
 
+NEEDS = {"ray": "ray", "slurm": "submitit"}  # packages of extras that may not be installed
 ALL = [
     (registry.kind, entry.name)
     for registry in REGISTRIES
     for entry in registry.entries()
     if entry.origin == OURS  # tests register more
+    and (entry.name not in NEEDS or find_spec(NEEDS[entry.name]) is not None)
 ]
 
 

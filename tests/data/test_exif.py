@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from peftcorr.cli import main
 from peftcorr.data.base import PairDataset
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.exif import Header
@@ -20,6 +21,7 @@ from peftcorr.data.layouts.coco import Coco
 from peftcorr.data.layouts.pf_pascal import PfPascal
 from peftcorr.data.layouts.pf_willow import PfWillow
 from peftcorr.errors import PeftCorrError
+from peftcorr.results.store import Store
 from tests.published_layouts import coco_category, coco_image, picture, write_json, write_pf_pascal
 
 SIZE = (90, 60)
@@ -274,3 +276,45 @@ def test_a_damaged_header_is_one_sentence_or_none(tmp_path: Path, kind: str) -> 
         for said in (refusal(read_header, path), refusal(lambda file: decode(file, [20, 30, 6]), path)):
             assert "\n" not in said
             assert len(said) < 400
+
+
+@pytest.mark.parametrize("exif", ["shown", "auto"])
+def test_real_photographs_score_as_people_see_them(
+    shared_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exif: str
+) -> None:
+    """Three dogs, each upright and stored turned, a grid of 25 points on each; sizes as stored. Frozen `tiny`."""
+    images, objects = [], []
+    (tmp_path / "dogs" / "images").mkdir(parents=True)
+    found = sorted((shared_root / "data" / "animal-pairs" / "JPEGImages" / "dog").glob("*"))[:3]
+    for number, path in enumerate(found):
+        with Image.open(path) as opened:
+            size = opened.size
+            opened.save(tmp_path / "dogs" / "images" / f"{number}.jpg", quality=95)
+            tag = Image.Exif()
+            tag[0x0112] = 6
+            turned = opened.transpose(STORING[6])
+            turned.save(tmp_path / "dogs" / "images" / f"{number}-turned.jpg", exif=tag, quality=95)
+        grid = [0.1, 0.3, 0.5, 0.7, 0.9]
+        triples = [value for y in grid for x in grid for value in (x * size[0], y * size[1], 2)]
+        for image, stored, name in ((2 * number, size, ""), (2 * number + 1, size[::-1], "-turned")):
+            images.append(coco_image(image, stored, f"{number}{name}.jpg"))
+            objects.append(
+                {
+                    "id": image, "image_id": image, "category_id": 1, "bbox": [0, 0, *size],
+                    "area": size[0] * size[1], "iscrowd": 0, "num_keypoints": 25, "keypoints": triples,
+                }
+            )  # fmt: skip
+    names = [f"k{number}" for number in range(25)]
+    content = {
+        "images": images,
+        "annotations": objects,
+        "categories": [coco_category(1, "dog", "pet", names)],
+    }
+    write_json(tmp_path / "dogs" / "annotations" / "test.json", content)
+    monkeypatch.setenv("PEFTCORR_CACHE", str(tmp_path / "cache"))
+    given = ["run", "--strategy", "frozen", "--dataset", "coco", "--data-root", str(tmp_path / "dogs")]
+    more = ["--predictor", "argmax", "--output", str(tmp_path / "out"), "--set", f"dataset.exif={exif}"]
+    assert main([*given, *more]) == 0
+    [record] = Store(tmp_path / "out").records()
+    scores = record.scores["dogs/test"]["argmax"].per_keypoint
+    assert [round(scores[alpha], 2) for alpha in ("0.05", "0.1", "0.2")] == [19.20, 30.40, 53.07]
