@@ -159,6 +159,7 @@ def test_what_goes_wrong_in_one_process_ends_them_all(
     assert said in str(record.error)
 
 
+@pytest.mark.cluster
 def test_a_training_killed_with_sigkill_ends_as_one_never_killed(commands: Commands) -> None:
     steps = 60
     assignments = (f"training.steps={steps}", "training.images=3", "training.checkpoint_every=5")
