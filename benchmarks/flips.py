@@ -121,7 +121,7 @@ def _judged(kind: Kind, path: Path, changed: bytes, expected: object) -> Verdict
         found = kind.read(path)
     except PeftCorrError as error:
         return "refused" if kind.unit(path).name in str(error) else "unclear"
-    except Exception:
+    except Exception:  # of whatever kind: what names no file is what is looked for here
         return "unclear"
     if found != expected:
         return "unnoticed"

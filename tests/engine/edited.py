@@ -108,7 +108,7 @@ def in_videos(change: Callable[[dict[str, Any]], None]) -> Edit:
 
     def edit(root: Path) -> None:
         path = root / "tapvid_davis.pkl"
-        videos = pickle.loads(path.read_bytes())
+        videos = load_arrays(path)
         change(next(iter(videos.values())))
         path.write_bytes(pickle.dumps(videos, 4))
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from peftcorr.data import DATASETS
+from peftcorr.data.layouts.restricted_pickle import load_arrays
 from peftcorr.data.synthetic import generate
 from peftcorr.engine.plan import Plan
 from peftcorr.registry import load_plugin_file
@@ -251,7 +252,7 @@ def test_each_dataset_is_named_in_what_changed(tmp_path: Path, weights: Path) ->
 def test_the_threshold_chosen_on_val_reads_it(tmp_path: Path, weights: Path) -> None:
     root = write_videos(tmp_path / "videos")
     path = root / "tapvid_davis.pkl"
-    videos = {f"other-{name}": video for name, video in pickle.loads(path.read_bytes()).items()}
+    videos = {f"other-{name}": video for name, video in load_arrays(path).items()}
     (root / "tapvid_val.pkl").write_bytes(pickle.dumps(videos))
     desk = Desk(tmp_path, weights, {"": root})
 
