@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat, savemat
 
+from peftcorr.data.layouts.restricted_pickle import load_arrays
 from tests.engine.identified import flip
 from tests.published_layouts import (
     JPEG,
@@ -108,7 +109,10 @@ def in_videos(change: Callable[[dict[str, Any]], None]) -> Edit:
 
     def edit(root: Path) -> None:
         path = root / "tapvid_davis.pkl"
-        videos = load_arrays(path)
+        videos = {
+            name: {key: array.copy() for key, array in video.items()}
+            for name, video in load_arrays(path).items()
+        }
         change(next(iter(videos.values())))
         path.write_bytes(pickle.dumps(videos, 4))
 
