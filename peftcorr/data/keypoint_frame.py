@@ -24,12 +24,25 @@ _EDGE, _SHARE = 5.0, 0.01
 
 @dataclass(frozen=True)
 class _Side:
-    """One side of P pairs: names, paths and annotated sizes of its images, N points and the pair of each."""
+    """One side of P pairs.
+
+    Attributes:
+        name: ``source`` or ``target``.
+        pairs: id of each pair.
+        images: path of each distinct image, (U,).
+        image: which of them each pair has, (P,).
+        sizes: annotated size of each pair's image, as the table has it.
+        size: W, H of it, (P, 2); NaN where it is not annotated.
+        points: x, y, (N, 2).
+        pair: pair of each point, (N,); sorted.
+    """
 
     name: str
-    pairs: list[str]
+    pairs: pa.Array
     images: list[str]
-    sizes: list[list[int]]
+    image: NDArray[np.int64]
+    sizes: pa.Array
+    size: Floats
     points: Floats
     pair: NDArray[np.int64]
 
@@ -116,20 +129,22 @@ def inside(dataset: PairDataset, headers: Mapping[str, Header], stray: float, pl
     """
     outside, total, first = 0, 0, ""
     for side in _sides(dataset.table):
-        size = np.array(
-            [_size(path, given, headers) for path, given in zip(side.images, side.sizes, strict=True)]
-        )
-        found = np.flatnonzero(_beyond(side.points, size.reshape(-1, 2)[side.pair]))
+        stored = np.array(
+            [headers[path].size if path in headers else (np.nan, np.nan) for path in side.images]
+        ).reshape(-1, 2)
+        size = np.where(np.isnan(side.size), stored[side.image], side.size)
+        found = np.flatnonzero(_beyond(side.points, size[side.pair]))
         total += len(side.points)
         outside += len(found)
         if len(found) and not first:
             (x, y), pair = side.points[found[0]], side.pair[found[0]]
             width, height = size[pair]
-            first = f"({x:g}, {y:g}) of {dataset.image_root / side.images[pair]}, which is {width:.0f} x {height:.0f}"
-            header = headers.get(side.images[pair])
+            image = side.images[side.image[pair]]
+            first = f"({x:g}, {y:g}) of {dataset.image_root / image}, which is {width:.0f} x {height:.0f}"
+            header = headers.get(image)
             if header is not None and header.orientation != STORED:
                 first += f" as {'stored' if (width, height) == header.size else 'shown'} (see dataset.exif)"
-            if at := place(dataset.split, side.name, side.pairs[pair], side.images[pair]):
+            if at := place(dataset.split, side.name, side.pairs[int(pair)].as_py(), image):
                 first += f" ({at})"
     if not outside:
         return dataset
@@ -144,16 +159,12 @@ def inside(dataset: PairDataset, headers: Mapping[str, Header], stray: float, pl
 
 def _beyond(points: Floats, size: Floats) -> NDArray[np.bool_]:
     """Which points (N, 2) lie farther outside of images (W, H) than a hand slips; none of one of unknown size."""
-    slip = np.maximum(_EDGE, _SHARE * size.max(axis=-1, keepdims=True))
-    near = ((points >= -slip) & (points <= size - 1 + slip)).all(axis=-1)  # what is no number is nowhere near
-    far: NDArray[np.bool_] = ~near & ~np.isnan(size).any(axis=-1)
+    (x, y), (width, height) = points.T, size.T
+    slip = np.maximum(_EDGE, _SHARE * np.maximum(width, height))
+    # What is no number is nowhere near.
+    near = (x >= -slip) & (y >= -slip) & (x <= width - 1 + slip) & (y <= height - 1 + slip)
+    far: NDArray[np.bool_] = ~near & ~np.isnan(width + height)
     return far
-
-
-def _size(path: str, annotated: list[int], headers: Mapping[str, Header]) -> tuple[float, float]:
-    if annotated:
-        return annotated[0], annotated[1]
-    return headers[path].size if path in headers else (np.nan, np.nan)
 
 
 def _sides(table: datasets.Dataset) -> Iterator[_Side]:
@@ -168,9 +179,24 @@ def _sides(table: datasets.Dataset) -> Iterator[_Side]:
         if name == "target" and occluded.null_count == 0 and len(occluded):
             seen = ~occluded.flatten().to_numpy(zero_copy_only=False)
             points, pair = points[seen], pair[seen]
-        images = arrow.column(f"{name}_image").to_pylist()
-        sizes = [size or [] for size in arrow.column(f"{name}_size").to_pylist()]
-        yield _Side(name, arrow.column("pair_id").to_pylist(), images, sizes, points, pair)
+        images = _whole(arrow, f"{name}_image").dictionary_encode()
+        sizes = _whole(arrow, f"{name}_size")
+        size = np.full((len(arrow), 2), np.nan)
+        lengths = pc.fill_null(pc.list_value_length(sizes), 0).to_numpy()
+        given = np.flatnonzero(lengths)
+        first = np.cumsum(lengths)[given] - lengths[given]
+        values = sizes.flatten().to_numpy(zero_copy_only=False)
+        size[given] = np.stack([values[first], values[first + 1]], axis=1)
+        yield _Side(
+            name,
+            _whole(arrow, "pair_id"),
+            images.dictionary.to_pylist(),
+            images.indices.to_numpy().astype(np.int64),
+            sizes,
+            size,
+            points,
+            pair,
+        )
 
 
 def _of_images(
@@ -180,11 +206,12 @@ def _of_images(
     sizes: dict[str, list[int]] = {}
     points: dict[str, list[Floats]] = {}
     for side in _sides(dataset.table):
-        first = np.searchsorted(side.pair, np.arange(len(side.images) + 1))
-        for pair, (path, size) in enumerate(zip(side.images, side.sizes, strict=True)):
-            if path in wanted:
-                sizes.setdefault(path, size)
-                points.setdefault(path, []).append(side.points[first[pair] : first[pair + 1]])
+        first = np.searchsorted(side.pair, np.arange(len(side.image) + 1))
+        of_wanted = np.array([path in wanted for path in side.images])
+        for pair in np.flatnonzero(of_wanted[side.image]).tolist():
+            path = side.images[side.image[pair]]
+            sizes.setdefault(path, side.sizes[pair].as_py() or [])
+            points.setdefault(path, []).append(side.points[first[pair] : first[pair + 1]])
     return sizes, {path: np.concatenate(parts) for path, parts in points.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from peftcorr.data.exif import Header
@@ -31,7 +32,8 @@ def in_its_frame(dataset: PairDataset, exif: Exif, stray: float, cache: Path, pl
 
 def headers(dataset: PairDataset, cache: Path) -> dict[str, Header]:
     """Header of each image of a split by its path; without those that cannot be read, which decoding will refuse."""
-    names = [name for name in image_names(dataset) if (dataset.image_root / name).is_file()]
+    folder = str(dataset.image_root)
+    names = [name for name in image_names(dataset) if os.path.isfile(os.path.join(folder, name))]
     found = per_file(dataset.image_root, names, cache, "headers", _header)
     return {
         name: Header((value[0], value[1]), value[2]) for name, value in found.items() if value is not None
