@@ -2,8 +2,8 @@
 
 12,000 pairs of one category with 48,000 names, in three shapes: each pair of two photographs of its own, all among 200
 photographs, and all from one photograph to others. For both samplers it prints the processor time of a drawn step (the
-median and the longest of 200), that until the first one, and the memory that sampler and draws took at most. Data are
-made up: no file is read.
+median and the longest of 200), that until the first one, and the memory that sampler and draws took at most, and writes
+them to ``leaderboard/draws.md`` and ``leaderboard/draws.json``. Data are made up: no file is read.
 """
 
 from __future__ import annotations
@@ -12,21 +12,29 @@ import argparse
 import time
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from findings import write_json
+from timing import page
+from timing.settings import PROJECT
 
 from peftcorr.data.correspondences import Correspondences
 from peftcorr.engine.batches import CliqueSampler, PairSampler
+from peftcorr.report.pipes import table
 
 PAIRS, NAMES, STEPS = 12_000, 48_000, 200
 
 
 def main() -> int:
-    """Print one row for each shape and sampler."""
-    argparse.ArgumentParser(
+    """Measure each shape and sampler, and write the page."""
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    )
+    parser.add_argument("--output", type=Path, default=PROJECT / "leaderboard", metavar="DIR")
+    parsed = parser.parse_args()
     number = np.arange(PAIRS)
     rng = np.random.default_rng(0)
     source = rng.integers(0, 200, PAIRS)
@@ -35,9 +43,7 @@ def main() -> int:
         "among 200": (source, (source + rng.integers(1, 200, PAIRS)) % 200),
         "from one": (np.zeros_like(number), number + 1),
     }
-    print(f"{PAIRS:,} pairs, {NAMES:,} names of keypoints, one category\n")
-    print("| photographs | sampler | first step (ms) | a step (ms) | longest (ms) | memory (MB) |")
-    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    content: dict[str, Any] = {"schema_version": 1, "machine": page.machine(), "rows": []}
     for shape, (one, other) in shapes.items():
         data = made(one, other)
         samplers: dict[str, Callable[[], CliqueSampler | PairSampler]] = {
@@ -46,10 +52,27 @@ def main() -> int:
         }
         for name, make in samplers.items():
             first, steps = timed(make)
-            print(
-                f"| {shape} | {name} | {first:.0f} | {np.median(steps):.2f} | {max(steps):.2f} | {memory(make):.1f} |"
-            )
+            taken = [first, float(np.median(steps)), max(steps), memory(make)]
+            content["rows"].append([shape, name, *taken])
+    text = _page(content)
+    print(text)
+    write_json(parsed.output / "draws.json", content)
+    (parsed.output / "draws.md").write_text(text + "\n", encoding="utf-8")
     return 0
+
+
+def _page(content: dict[str, Any]) -> str:
+    header = ["photographs", "sampler", "first step (ms)", "a step (ms)", "longest (ms)", "memory (MB)"]
+    rows = [
+        [shape, name, f"{first:.0f}", f"{step:.2f}", f"{longest:.2f}", f"{size:.1f}"]
+        for shape, name, first, step, longest, size in content["rows"]
+    ]
+    on = content["machine"]
+    return (
+        "# Drawing a training step\n\n"
+        f"Made by `python benchmarks/draws.py` on {on['cpu']}, {on['cores']} cores: {PAIRS:,} pairs with {NAMES:,} "
+        "names of keypoints in one category; processor time.\n\n" + table(header, rows, left=(0, 1))
+    )
 
 
 def made(source: np.ndarray, target: np.ndarray) -> Correspondences:
