@@ -24,9 +24,12 @@ from peftcorr.commands import (
     ls,
     new,
     params,
+    push,
+    reproduce,
     run,
     score,
     status,
+    submit,
     tune_predictor,
     validate,
     verify,
@@ -38,8 +41,8 @@ from peftcorr.machine.termination import EXIT_CODE, Terminated, listening
 from peftcorr.registry import blaming_plugins, load_plugin_file
 
 COMMANDS = (
-    run, status, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, export, validate,
-    check_plugin, new, cache, completion,
+    run, status, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, reproduce, submit, push,
+    export, validate, check_plugin, new, cache, completion,
 )  # fmt: skip
 
 _LONGEST = 2_000  # letters of a sentence

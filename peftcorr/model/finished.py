@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from peftcorr.recipe import Recipe, validate
 from peftcorr.results.record import Record
 from peftcorr.results.runs import complete
 from peftcorr.results.store import Store
+from peftcorr.results.verify import WHOLE, verify_files
 from peftcorr.strategies import Strategy
 
 
@@ -35,6 +37,31 @@ def finished_run(run_id: str, store: Store) -> Record:
             f"There is no finished run {shortened(run_id)} in {store.root}.{did_you_mean(run_id, records)}"
         )
     return records[found]
+
+
+def sealed_run(run_id: str, store: Store, folders: Sequence[str]) -> Record:
+    """The record of a finished run that can be shared: sealed, and with its files as it wrote them.
+
+    Args:
+        run_id: id of the run, or the beginning of it.
+        store: where it is.
+        folders: whose files have to be there.
+
+    Raises:
+        PeftCorrError: as `finished_run`, or if nothing seals the record, or a file was changed or is missing.
+    """
+    record = finished_run(run_id, store)
+    if record.schema_version == 1:
+        raise PeftCorrError(
+            f"The record {record.run_id} is of version 1, which nothing seals: run its recipe again and share that."
+        )
+    for file in verify_files(store, record):
+        if file.state != WHOLE and file.name.partition("/")[0] in folders:
+            raise PeftCorrError(
+                f"{store.root / file.name} is {file.state} ({file.why}): bring back the file, or run it again with "
+                "--overwrite always."
+            )
+    return record
 
 
 @dataclass(frozen=True)
