@@ -26,6 +26,7 @@ from peftcorr.commands import (
     params,
     run,
     score,
+    show,
     status,
     tune_predictor,
     validate,
@@ -38,7 +39,7 @@ from peftcorr.machine.termination import EXIT_CODE, Terminated, listening
 from peftcorr.registry import blaming_plugins, load_plugin_file
 
 COMMANDS = (
-    run, status, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, export, validate,
+    run, status, ls, params, data, score, show, compare, breakdown, tune_predictor, compile, verify, export, validate,
     check_plugin, new, cache, completion,
 )  # fmt: skip
 
