@@ -50,11 +50,12 @@ def run(parsed: argparse.Namespace) -> int:
         from peftcorr.console.progress import Progress
         from peftcorr.engine.plan import finalise
         from peftcorr.engine.workbench import Workbench
+        from peftcorr.machine.folders import places_of
         from peftcorr.machine.launch import on_cpu, use_all_cores
         from peftcorr.recipe import validate
         from peftcorr.results.reproduction import distances, same_files
         from peftcorr.results.store import Store, read_record
-        from peftcorr.sweep.here import attempt
+        from peftcorr.sweep.here import attempt, make_ready
 
     recorded = read_record(parsed.record)
     if recorded.status != "ok":
@@ -66,6 +67,9 @@ def run(parsed: argparse.Namespace) -> int:
         raise PeftCorrError(
             f"{parsed.record} lies where it would be written anew: give another folder with --output."
         )
+    places = places_of(parsed.output)
+    for place in places:
+        place.require_writable()
     use_all_cores()
     state = PartialState(cpu=on_cpu())
     console = Console(quiet=not state.is_main_process)
@@ -79,6 +83,7 @@ def run(parsed: argparse.Namespace) -> int:
     plan = finalise(validate(recorded.recipe, str(parsed.record)), bench)
     for line in _other_ingredients(recorded, plan):
         print_line(console, line)
+    make_ready([plan], bench, "always", places)
     outcome = attempt(plan, bench, "always", f"{plan.title} ({plan.run_id})", patient=True)
     found = bench.store.read(plan.run_id)
     if outcome is None or outcome.error is not None or found is None:
