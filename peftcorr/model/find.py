@@ -20,7 +20,8 @@ def find_run(run: str | os.PathLike[str], output: Path) -> tuple[Record, Store]:
     Args:
         run: one of these, the first that fits: the path of a record (``runs/records/3f2a….json``); a folder with
             ``records/`` that has one run alone, as one is shared; an output folder with a run's id or the beginning
-            of it (``runs/3f2a``); an id or its beginning, in `output`; ``user/name`` on the hub, or ``user/name@revision``.
+            of it (``runs/3f2a``); an id or its beginning, in `output`; ``user/name`` or ``user/name@revision`` on the
+            hub.
         output: folder of the runs.
 
     Raises:
