@@ -76,7 +76,7 @@ def card(record: Record, name: str, peft: bool) -> str:
     licence = _model(record).backbone.licence if record.official_weights else ""
     parts = [
         f"---\n{_metadata(record, name, licence)}\n---\n",
-        f"# {escaped(_sentence(record))}\n",
+        f"# {escaped(description(record))}\n",
         "For semantic correspondence: points marked in one photograph are found in another one of the same kind of "
         "object. peftcorr trained this adapter on top of a pretrained vision backbone, which comes from elsewhere.\n",
         _use(record, name, peft),
@@ -93,8 +93,9 @@ def card(record: Record, name: str, peft: bool) -> str:
 _INTRODUCTION = """\
 PCK@a in percent: keypoints that land within a times the reference length (for most datasets the longer side of the
 object's box), pooled (*per keypoint*) or averaged over image pairs (*per image*). [low, high] is the 95 % interval from
-a bootstrap over images. The rule that turns a similarity map into a point is the table's first column.
+a bootstrap over images. A predictor is the rule that turns a similarity map into a point.
 """
+_COLUMNS = ("Predictor", "PCK", "per keypoint", "per image")
 _FILES = """\
 ## Files
 
@@ -102,11 +103,6 @@ _FILES = """\
 `peftcorr reproduce records/{run_id}.json` carries it out again and says how far the scores are. `preprocessing.json`
 says what is done to an image. All tensors are safetensors.
 """
-
-
-def _sentence(record: Record) -> str:
-    text = description(record)
-    return text[:1].upper() + text[1:]
 
 
 def _metadata(record: Record, name: str, licence: str) -> str:
@@ -155,7 +151,7 @@ def _use(record: Record, name: str, peft: bool) -> str:
         "import peftcorr",
         "",
         f'model = peftcorr.load("{name}")',
-        'points, similarity = model.match("a.jpg", "b.jpg", [[120, 80]])  # pixels of a.jpg to pixels of b.jpg',
+        'points, similarity = model.match("a.jpg", "b.jpg", [[120, 80]])  # in pixels of b.jpg',
         'heat = model.heatmap("a.jpg", "b.jpg", [120, 80])  # (H, W), in the pixels of b.jpg',
         'features = model.features(["a.jpg", "b.jpg"])  # (B, C, h, w)',
         "```",
@@ -188,7 +184,7 @@ def _facts(record: Record) -> str:
     options = {key: value for key, value in flatten(part(record, "strategy")).items() if key != "name"}
     rate = record.learning_rate or training.get("learning_rate")
     rows = [
-        ("Strategy", record.strategy + "".join(f", {key} {value}" for key, value in options.items())),
+        ("Strategy", record.strategy + "".join(f", {key} {_value(value)}" for key, value in options.items())),
         (
             "Backbone",
             f"{record.backbone}, weights {record.weights_id} ({(record.weights_sha256 or '-')[:16]})",
@@ -210,11 +206,15 @@ def _facts(record: Record) -> str:
             f"{numbers.count(record.trainable_parameters)} "
             f"({numbers.share(record.trainable_parameters, record.total_parameters)})",
         ),
-        ("Adapter", numbers.memory(record.adapter_bytes)),
+        ("Adapter", f"{numbers.count(record.adapter_bytes)} bytes"),
         ("Training time", numbers.MISSING if cost is None else numbers.duration(cost.train_seconds)),
         ("Run", record.run_id),
     ]
-    return table(("", ""), [(name, escaped(shortened(value, 200))) for name, value in rows], left=(0, 1))
+    return table(("What", ""), [(name, escaped(shortened(value, 200))) for name, value in rows], left=(0, 1))
+
+
+def _value(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _tested(record: Record) -> Iterator[tuple[str, str, Scores]]:
@@ -231,17 +231,19 @@ def _scores(record: Record) -> Iterator[str]:
     for line in warnings(record.leakage or {}):
         yield f"{escaped(line)}\n"
     for where, predictors in record.scores.items():
-        alphas = sorted({alpha for scores in predictors.values() for alpha in scores.per_keypoint}, key=float)
-        names = ("per_keypoint", "per_image")
-        header = ["Predictor", *(f"@{alpha} {name.replace('_', ' ')}" for name in names for alpha in alphas)]
         rows = [
-            [escaped(predictor), *(_score(scores, name, alpha) for name in names for alpha in alphas)]
+            [
+                escaped(predictor),
+                f"@{alpha}",
+                *(_score(scores, name, alpha) for name in ("per_keypoint", "per_image")),
+            ]
             for predictor, scores in predictors.items()
+            for alpha in scores.per_keypoint
         ]
         some = next(iter(predictors.values()), None)
         if some is not None:
             counts = f"{some.n_pairs:,} image pairs, {some.n_keypoints:,} keypoints"
-            yield f"### {escaped(where)}\n\n{counts}.\n\n{table(header, rows, left=(0,))}\n"
+            yield f"### {escaped(where)}\n\n{counts}.\n\n{table(_COLUMNS, rows, left=(0, 1))}\n"
 
 
 def _score(scores: Scores, aggregate: Any, alpha: str) -> str:

@@ -87,7 +87,7 @@ def push(run_id: str, name: str, output: Path, private: bool = False) -> str:
     except Exception as error:  # the hub's client raises many kinds
         raise _told(name, error) from error
     return (
-        f"{api.endpoint}/{name}: {description(record)}, {numbers.memory(record.adapter_bytes)}; it is loaded by "
+        f"{api.endpoint}/{name}: {description(record)}, {numbers.count(record.adapter_bytes)} bytes; it is loaded by "
         f'peftcorr.load("{name}").'
     )
 

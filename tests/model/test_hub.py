@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from peft import PeftModel
 
+import peftcorr
 from peftcorr.cli import main
 from peftcorr.errors import PeftCorrError
 from peftcorr.files import sealed
@@ -57,14 +60,6 @@ def files(tmp_path_factory: pytest.TempPathFactory, trained: Commands, lora: str
         return state.repositories["user/name"].files
 
 
-def features(commands: Commands, run_id: str, store: Store) -> torch.Tensor:
-    record = store.read(run_id)
-    assert record is not None
-    backbone = load_finished(record, store, commands.weights).backbone
-    with torch.inference_mode():
-        return backbone.features(images())
-
-
 def test_what_is_fetched_elsewhere_gives_equal_features(
     there: Hub, trained: Commands, lora: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,15 +74,36 @@ def test_what_is_fetched_elsewhere_gives_equal_features(
         f"adapters/{lora}.safetensors",
     }
     assert json.loads(files["preprocessing.json"])["mean"] == [0.485, 0.456, 0.406]
-    expected = features(trained, lora, trained.store)
+    pictures = sorted((trained.photographs / "JPEGImages" / "bird").glob("*.jpg"))
+    own = peftcorr.load(trained.output / lora, weights=trained.weights)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HF_TOKEN")
     there.asked.clear()
-    folder = fetch("user/name")
-    assert folder.is_relative_to(tmp_path / "hub-cache")
-    assert torch.equal(features(trained, lora, Store(folder)), expected)
+    model = peftcorr.load("user/name", weights=trained.weights)
+    assert fetch("user/name").is_relative_to(tmp_path / "hub-cache")
+    assert torch.equal(model.features(pictures), own.features(pictures))
+    plain = peftcorr.load(backbone="small", weights=trained.weights)
+    assert not torch.equal(model.features(pictures), plain.features(pictures)), (
+        "the adapter made no difference"
+    )
     read = {line.partition("/resolve/")[2].partition("/")[2] for line in there.asked if "/resolve/" in line}
     assert read == {f"records/{lora}.json", f"adapters/{lora}.safetensors"}, "nothing else is fetched"
+
+
+def test_peft_reads_its_own_form_as_the_card_says(
+    there: Hub, files: Files, trained: Commands, lora: str
+) -> None:
+    there.repository("user/name", files)
+    base = transformers.Dinov2Model.from_pretrained(trained.weights).eval()
+    model = PeftModel.from_pretrained(base, "user/name", subfolder=f"adapters/{lora}")
+    record = trained.store.read(lora)
+    assert record is not None
+    backbone = load_finished(record, trained.store, trained.weights).backbone
+    with torch.inference_mode():
+        expected = backbone.features(images())
+        tokens = model(images()).last_hidden_state[:, 1:]
+    found = tokens.transpose(1, 2).reshape(expected.shape)
+    assert (found - expected).norm() / expected.norm() < 1e-5
 
 
 def test_another_push_takes_the_place_of_the_first(
@@ -97,7 +113,7 @@ def test_another_push_takes_the_place_of_the_first(
     first = repository.head
     push(run_of(trained, "adapter"), "user/name", trained.output)
     assert [path for path in repository.files if lora in path] == []
-    assert b"# Adapter on" in repository.files["README.md"]
+    assert b"# adapter on" in repository.files["README.md"]
     assert Store(fetch("user/name")).records()[0].strategy == "adapter"
     assert Store(fetch(f"user/name@{first}")).records()[0].strategy == "lora"
 
