@@ -12,7 +12,7 @@ from peftcorr.console.numbers import Spread
 from peftcorr.data.leakage import warnings
 from peftcorr.data.published.catalogue import CATALOGUE
 from peftcorr.engine.plan import Model
-from peftcorr.errors import shortened, visible
+from peftcorr.errors import shortened
 from peftcorr.metrics.scores import Scores
 from peftcorr.recipe import validate
 from peftcorr.report.configuration import backbone_label, description, image_size, method, part
@@ -254,17 +254,18 @@ def _score(scores: Scores, aggregate: Any, alpha: str) -> str:
 
 def _licences(record: Record, licence: str) -> str:
     sections = [record.recipe.get("dataset"), *(record.recipe.get("eval_on") or [])]
-    names = dict.fromkeys(section["name"] for section in sections if isinstance(section, dict))
+    data = {one.get("folder") or one["name"]: one["name"] for one in sections if isinstance(one, dict)}
     rows = [(f"Weights of {backbone_label(record)}", escaped(licence or _UNKNOWN))]
-    for name in names:
-        if name == "synthetic":
-            terms = "Apache-2.0: rendered by peftcorr"
-        elif name in CATALOGUE:
-            terms = f"its publishers' terms: <{CATALOGUE[name].page}>"
-        else:
-            terms = _UNKNOWN.replace("them", "it")
-        rows.append((f"Data: {name}", terms))
-    shown = table(("", "Licence"), [(escaped(visible(name)), terms) for name, terms in rows], left=(0, 1))
-    return (
-        f"## Licences\n\nThe adapter is a change of these weights, so their licence bears on it.\n\n{shown}\n"
-    )
+    rows += [(f"Data: {shown}", _terms(name)) for shown, name in data.items()]
+    cells = [(escaped(shortened(what, 100)), terms) for what, terms in rows]
+    text = "The adapter is a change of these weights, so their licence bears on it."
+    return f"## Licences\n\n{text}\n\n{table(('Of', 'Licence'), cells, left=(0, 1))}\n"
+
+
+def _terms(dataset: str) -> str:
+    """What is known of the terms that a dataset comes under, by the name of its class."""
+    if dataset == "synthetic":
+        return "Apache-2.0: rendered by peftcorr"
+    if dataset in CATALOGUE:
+        return f"its publishers' terms: <{CATALOGUE[dataset].page}>"
+    return _UNKNOWN.replace("them", "it")

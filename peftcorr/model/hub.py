@@ -61,7 +61,7 @@ def push(run_id: str, name: str, output: Path, private: bool = False) -> str:
             "Pushing to the hub needs a token: run `hf auth login`, or set HF_TOKEN to one that may write."
         )
     texts = {
-        "README.md": card(record, name, peft=store.peft_path(record.run_id).is_dir()),
+        "README.md": card(record, name, peft=store.inside(store.peft_path(record.run_id)) in record.files),
         "preprocessing.json": json.dumps(preprocessing(record), indent=2) + "\n",
     }
     written = {**files, **{path: text.encode() for path, text in texts.items()}}

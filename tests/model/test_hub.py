@@ -91,11 +91,13 @@ def test_what_is_fetched_elsewhere_gives_equal_features(
 
 
 def test_peft_reads_its_own_form_as_the_card_says(
-    there: Hub, files: Files, trained: Commands, lora: str
+    files: Files, trained: Commands, lora: str, tmp_path: Path
 ) -> None:
-    there.repository("user/name", files)
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
     base = transformers.Dinov2Model.from_pretrained(trained.weights).eval()
-    model = PeftModel.from_pretrained(base, "user/name", subfolder=f"adapters/{lora}")
+    model = PeftModel.from_pretrained(base, str(tmp_path), subfolder=f"adapters/{lora}")
     record = trained.store.read(lora)
     assert record is not None
     backbone = load_finished(record, trained.store, trained.weights).backbone
