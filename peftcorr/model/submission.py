@@ -58,6 +58,15 @@ class Sample:
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
+    def told(self) -> str:
+        """How they compare, in a clause."""
+        if self.same == len(self):
+            return "all are the same to the last digit"
+        return (
+            f"{self.same:,} are the same to the last digit, {self.near:,} within {_NEAR} pixels, the furthest is "
+            f"{self.furthest:.2g} off"
+        )
+
 
 def submit(run_id: str, folder: Path | None, bench: Workbench, accelerator: Accelerator) -> str:
     """Check a finished run and write the folder for a pull request.
@@ -85,10 +94,7 @@ def submit(run_id: str, folder: Path | None, bench: Workbench, accelerator: Acce
             f"Only {sample.near:,} of {len(sample):,} predictions of the run {record.run_id} come out again (the "
             f"furthest is {sample.furthest:.2f} pixels off): it cannot be submitted as it is; run it again here."
         )
-    checked = (
-        f"{len(sample):,} predictions were made anew: {sample.same:,} are the same to the last digit, {sample.near:,} "
-        f"within {_NEAR} pixels, the furthest {sample.furthest:.2g} off."
-    )
+    checked = f"{len(sample):,} of its predictions were made anew: {sample.told()}."
     try:
         with whole_folder(place.absolute()) as temporary:
             _lay_out(record, bench.store, sample, checked, temporary)
@@ -207,7 +213,7 @@ _TEXT = """\
 1. Fork the repository of peftcorr, clone your fork and make a branch in it.
 2. Copy the folder `leaderboard/` from here over the clone's. Git takes the record alone: the adapter stays out of it.
 3. Run `peftcorr compile leaderboard`, then `git add leaderboard` and commit.
-4. Push the branch and open a pull request. Its text is below; drag `sample.parquet` into it.
+4. Push the branch and open a pull request. Its text is below; attach `sample.parquet`, in a ZIP archive.
 5. To let others load the model, run `peftcorr push {run_id} user/name` and name the repository in the text.
 
 ## Text of the pull request

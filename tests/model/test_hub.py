@@ -164,6 +164,21 @@ def test_no_token(
     assert there.asked == []
 
 
+def test_no_hub(
+    there: Hub,
+    trained: Commands,
+    lora: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    there.status = 503
+    arguments = ["push", lora, "user/name", "--output", str(trained.output)]
+    assert "hub could not be reached for user/name" in refused(capsys, *arguments)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    line = refused(capsys, *arguments)
+    assert "could not be reached for user/name (ConnectError): check the network" in line
+
+
 def test_a_run_that_cannot_be_shared(
     there: Hub, trained: Commands, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
