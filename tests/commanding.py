@@ -108,6 +108,16 @@ class Commands:
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
+def run_of(commands: Commands, strategy: str, layer: int | None = None) -> str:
+    """Id of the run of a strategy, on all blocks or on an earlier one."""
+    [found] = [
+        record.run_id
+        for record in commands.records()
+        if record.strategy == strategy and record.recipe["backbone"].get("layer") == layer
+    ]
+    return found
+
+
 @contextmanager
 def one_core() -> Iterator[None]:
     """Give what is started here one core: threads of small products wait for each other on a busy machine."""

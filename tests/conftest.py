@@ -21,7 +21,7 @@ from peftcorr.backbones import BACKBONES
 from peftcorr.data import DATASETS
 from peftcorr.matching import PREDICTORS
 from peftcorr.strategies import STRATEGIES
-from tests.commanding import Commands
+from tests.commanding import Commands, run_of
 
 torch.set_num_threads(1)  # several workers with all cores each wait for one another most of the time
 
@@ -182,3 +182,25 @@ def commands(tmp_path: Path) -> Commands:
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     return Commands(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    """With a LoRA, a last-1, an adapter and a LoRA on an earlier block trained for a few large steps."""
+    commands = Commands(tmp_path_factory.mktemp("trained"))
+    more = ("training.learning_rate=0.05",)
+    quick = (
+        "training.steps=3",
+        "training.images=3",
+        "training.validate_every=3",
+        "training.checkpoint_every=3",
+    )
+    assert commands.run("--strategy", "lora", "last_k", "adapter", "frozen", assignments=(*quick, *more)) == 0
+    assert commands.run("--strategy", "lora", assignments=(*quick, *more, "backbone.layer=2")) == 0
+    return commands
+
+
+@pytest.fixture(scope="session")
+def lora(trained: Commands) -> str:
+    """Id of the LoRA."""
+    return run_of(trained, "lora")
