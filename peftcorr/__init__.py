@@ -28,13 +28,15 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """Import what is asked for the first time."""
-    place = _PLACES.get(name)
-    if place is None:
-        raise AttributeError(f"module 'peftcorr' has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(place), name)
-    return found
+if not TYPE_CHECKING:  # else a type checker would take any name
+
+    def __getattr__(name: str) -> object:
+        """Import what is asked for the first time."""
+        place = _PLACES.get(name)
+        if place is None:
+            raise AttributeError(f"module 'peftcorr' has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(place), name)
+        return found
 
 
 def __dir__() -> list[str]:
