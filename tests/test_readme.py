@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,11 +39,15 @@ def printed_command(page: str, file: str) -> list[str]:
     return shlex.split(line)
 
 
-def run(folder: Path, words: Sequence[str], small: Sequence[str]) -> list[Record]:
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    """With a cache that all of them share."""
+    return Commands(tmp_path_factory.mktemp("readme"))
+
+
+def run(commands: Commands, folder: Path, words: Sequence[str], small: Sequence[str]) -> list[Record]:
     """Run a printed command where its file lies, at a small size; its records."""
-    command = [sys.executable, "-m", "peftcorr.cli", *words, "--output", "out", "--set", *small]
-    environment = Commands(folder / "commands").environment(PYTHONPATH=str(PROJECT))
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = commands.forked([*words, "--output", "out", "--set", *small], folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return Store(folder / "out").records()
 
@@ -61,11 +63,11 @@ def test_the_readme_is_short_and_its_commands_are_found() -> None:
     assert len(re.findall(r"^pip install .*pytest$", README, re.MULTILINE)) == 1
 
 
-def test_the_readmes_plugin_runs_as_printed(tmp_path: Path) -> None:
+def test_the_readmes_plugin_runs_as_printed(commands: Commands, tmp_path: Path) -> None:
     [(file, code)] = printed_plugins(README).items()
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
     (tmp_path / file).write_text(code, encoding="utf-8")
-    records = run(tmp_path, printed_command(README, file), SMALL)
+    records = run(commands, tmp_path, printed_command(README, file), SMALL)
     assert {record.strategy for record in records} == {"late_biases", "bitfit"}
     own = next(record for record in records if record.strategy == "late_biases")
     assert own.recipe["strategy"] == {"name": "late_biases", "blocks": 2}
@@ -73,18 +75,18 @@ def test_the_readmes_plugin_runs_as_printed(tmp_path: Path) -> None:
     assert scored(records)
 
 
-def test_the_readmes_plugin_combines_and_has_options(tmp_path: Path) -> None:
+def test_the_readmes_plugin_combines_and_has_options(commands: Commands, tmp_path: Path) -> None:
     [(file, code)] = printed_plugins(README).items()
     (tmp_path / file).write_text(code, encoding="utf-8")
     words = ["run", "--plugin", file, "--strategy", "late_biases+lora"]
-    [record] = run(tmp_path, words, (*SMALL, "strategy.late_biases.blocks=3"))
+    [record] = run(commands, tmp_path, words, (*SMALL, "strategy.late_biases.blocks=3"))
     assert record.trainable_parameters == 3 * 11 * 192 + 36_864
 
 
 @pytest.mark.parametrize("file", ["convolutions.py", "top_cells.py"])
-def test_a_plugin_of_the_docs_runs_as_printed(tmp_path: Path, file: str) -> None:
+def test_a_plugin_of_the_docs_runs_as_printed(commands: Commands, tmp_path: Path, file: str) -> None:
     (tmp_path / file).write_text(printed_plugins(PLUGINS)[file], encoding="utf-8")
-    records = run(tmp_path, printed_command(PLUGINS, file), SMALL)
+    records = run(commands, tmp_path, printed_command(PLUGINS, file), SMALL)
     assert scored(records)
     if file == "convolutions.py":
         assert {record.backbone for record in records} == {"convolutions"}
@@ -94,7 +96,7 @@ def test_a_plugin_of_the_docs_runs_as_printed(tmp_path: Path, file: str) -> None
         assert {section["name"] for section in records[0].recipe["predictors"]} == {"argmax", "top_cells"}
 
 
-def test_the_dataset_of_the_docs_runs_as_printed(tmp_path: Path) -> None:
+def test_the_dataset_of_the_docs_runs_as_printed(commands: Commands, tmp_path: Path) -> None:
     (tmp_path / "lines.py").write_text(printed_plugins(PLUGINS)["lines.py"], encoding="utf-8")
     folder = tmp_path / "birds"
     folder.mkdir()
@@ -107,7 +109,7 @@ def test_the_dataset_of_the_docs_runs_as_printed(tmp_path: Path) -> None:
     line = json.dumps(pair | {"source_points": points, "target_points": points})
     (folder / "test.jsonl").write_text(line + "\n", encoding="utf-8")
     words = [word.replace("FOLDER", str(folder)) for word in printed_command(PLUGINS, "lines.py")]
-    [record] = run(tmp_path, words, ["alphas=[0.2]"])
+    [record] = run(commands, tmp_path, words, ["alphas=[0.2]"])
     assert record.dataset == "birds"
     [scores] = [by_predictor["argmax"] for by_predictor in record.scores.values()]
     assert (scores.n_pairs, scores.n_keypoints) == (1, 2)

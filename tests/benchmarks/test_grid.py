@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -21,10 +23,17 @@ from tests.scripts import script as load_script
 PROJECT = Path(__file__).resolve().parents[2]
 RECIPES = PROJECT / "recipes" / "leaderboard"
 
+generate = import_module("peftcorr.data.synthetic.generate")
+
 
 @pytest.fixture(scope="module")
 def grid() -> ModuleType:
     return load_script("grid")
+
+
+@pytest.fixture(scope="module")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
@@ -32,10 +41,16 @@ def roots(
     spair: SpairMaker,
     willow_root: Path,
     tmp_path: Path,
-    rendered_cache: Path,
+    cache_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> list[str]:
-    monkeypatch.setenv("PEFTCORR_CACHE", str(rendered_cache))
+    """Folders of the data sets; the embedded one has its whole size, and one view of each kind of object."""
+    view = cache(generate.render_view)
+    monkeypatch.setattr(
+        generate, "render_view", lambda kind, seed, view_seed, variety: view(kind, 0, 0, 0, variety)
+    )
+    monkeypatch.setattr(generate, "processors", lambda: 1)
+    monkeypatch.setenv("PEFTCORR_CACHE", str(cache_folder))
     monkeypatch.setenv("COLUMNS", "220")
     pascal = write_pf_pascal(tmp_path / "pf-pascal")
     return ["--data-root", f"pairs={spair.write()}", f"pf_willow={willow_root}", f"pf_pascal={pascal}"]
