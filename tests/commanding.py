@@ -16,7 +16,6 @@ from typing import Any
 
 import psutil
 import pytest
-import torch
 from accelerate.state import AcceleratorState, GradientState
 
 from peftcorr.cli import main
@@ -68,7 +67,6 @@ class Commands:
         GradientState._reset_state()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PEFTCORR_CACHE", str(self.folder / "cache"))
-            patch.setattr("peftcorr.machine.launch.use_all_cores", lambda: torch.set_num_threads(1))
             patch.setattr("peftcorr.report.compile.draw", _drawn_once)
             return main(self.arguments(*more, assignments=assignments))
 

@@ -21,6 +21,10 @@ from PIL import Image
 if TYPE_CHECKING:
     from tests.commanding import Commands
 
+# Several workers with all cores each wait for one another most of the time. Commands that a test runs here would give
+# torch all of them again, for every test after it.
+os.environ |= {"OMP_NUM_THREADS": "1", "PEFTCORR_PROCESSORS": "1"}
+
 with suppress(ValueError):  # of a thread that is not the main one
     # A shell's background jobs ignore Ctrl-C, and so would every process that a test starts and stops by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -36,14 +40,6 @@ def pytest_collection() -> Iterator[None]:
     gc.enable()
     gc.freeze()
     return found
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Several workers with all cores each wait for one another most of the time."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,6 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(import_module("peftcorr.data.synthetic.generate"), "processors", lambda: 1)
 
 
 def test_from_nothing_to_a_leaderboard(

@@ -49,7 +49,6 @@ def roots(
     monkeypatch.setattr(
         generate, "render_view", lambda kind, seed, view_seed, variety: view(kind, 0, 0, 0, variety)
     )
-    monkeypatch.setattr(generate, "processors", lambda: 1)
     monkeypatch.setenv("PEFTCORR_CACHE", str(cache_folder))
     monkeypatch.setenv("COLUMNS", "220")
     pascal = write_pf_pascal(tmp_path / "pf-pascal")
