@@ -9,13 +9,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
-import runpy
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -107,4 +107,4 @@ def _be(arguments: list[str], environment: dict[str, str], folder: Path, out: Pa
     sys.path[:0] = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
     os.chdir(folder)
     sys.argv = ["peftcorr", *arguments]
-    runpy.run_module("peftcorr.cli", run_name="__main__", alter_sys=False)
+    import_module("peftcorr.cli").console()
