@@ -32,7 +32,7 @@ def found(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Itera
     GradientState._reset_state()
     gc.freeze()  # Accelerate collects garbage after every training; what was imported need not be looked at each time
     generate = import_module("peftcorr.data.synthetic.generate")
-    with pytest.MonkeyPatch.context() as patch:  # renderings are made anew many times: equal seeds, equal views
+    with pytest.MonkeyPatch.context() as patch:  # rendered many times: equal seeds, equal views
         patch.setattr(generate, "render_view", cache(generate.render_view))
         yield script.study(tmp_path_factory.mktemp("flips"), FLIPS, seed=1)
     AcceleratorState._reset_state(reset_partial_state=True)
