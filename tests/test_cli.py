@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import pty
+import runpy
 import signal
 import subprocess
 import sys
@@ -92,6 +93,15 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert not ended.value.code
     assert capsys.readouterr().out == f"peftcorr {__version__}\n"
+
+
+def test_the_main_job_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[str]] = []
+    monkeypatch.setattr("peftcorr.cli.main", lambda arguments: given.append(arguments) or 7)
+    monkeypatch.setattr(sys, "argv", ["run.py", "--strategy", "lora"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(PROJECT / "benchmarks" / "run.py"), run_name="__main__")
+    assert (ended.value.code, given) == (7, [["run", "--strategy", "lora"]])
 
 
 def test_an_error_is_one_sentence(
