@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from accelerate.state import AcceleratorState, GradientState
 
 from peftcorr.cli import main
 from peftcorr.commands import plan
+from peftcorr.data.synthetic.scene import Variety, View, render_view
 from peftcorr.engine.plan import Plan
 from peftcorr.recipe import Recipe, resolve
 from peftcorr.results.record import Record
@@ -22,8 +25,6 @@ from tests.scripts import script as load_script
 
 PROJECT = Path(__file__).resolve().parents[2]
 RECIPES = PROJECT / "recipes" / "leaderboard"
-
-generate = import_module("peftcorr.data.synthetic.generate")
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +45,17 @@ def roots(
     cache_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> list[str]:
-    """Folders of the data sets; the embedded one has its whole size, and one view of each kind of object."""
-    view = cache(generate.render_view)
-    monkeypatch.setattr(
-        generate, "render_view", lambda kind, seed, view_seed, variety: view(kind, 0, 0, 0, variety)
-    )
+    """Folders of the data sets; the embedded one has its whole size, and blank pictures of one view a category."""
+
+    @cache
+    def blank(category: str, variety: Variety) -> View:
+        view = render_view(category, 0, 0, variety=variety)
+        return replace(view, image=np.zeros_like(view.image))
+
+    def drawn(category: str, object_seed: int, view_seed: int, variety: Variety) -> View:
+        return blank(category, variety)
+
+    monkeypatch.setattr(import_module("peftcorr.data.synthetic.generate"), "render_view", drawn)
     monkeypatch.setenv("PEFTCORR_CACHE", str(cache_folder))
     monkeypatch.setenv("COLUMNS", "220")
     pascal = write_pf_pascal(tmp_path / "pf-pascal")
