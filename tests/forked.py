@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -100,8 +99,6 @@ def _be(arguments: list[str], environment: dict[str, str], folder: Path, out: Pa
         os.dup2(own, number)
         os.close(own)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if hasattr(os, "sched_setaffinity"):  # threads of small products wait for each other on a busy machine
-        os.sched_setaffinity(0, {random.choice(sorted(os.sched_getaffinity(0)))})
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:0] = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
