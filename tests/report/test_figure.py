@@ -8,8 +8,9 @@ from xml.etree import ElementTree
 import pytest
 from matplotlib.figure import Figure
 
-from peftcorr.report.figure import draw, svg
+from peftcorr.report.figure import draw
 from peftcorr.report.leaderboard import Board, build_leaderboard
+from peftcorr.report.rendering import svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 
