@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SUMMARY = "Draw a run's matches on its pictures, the worst first."
 
 _WORST = 20
+_OVERVIEW = "overview.png"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +60,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--heatmap", action="store_true",
         help="draw the maps of similarity of each pair's worst keypoints too, which needs the model",
     )  # fmt: skip
+    parser.add_argument(
+        "--overview", action="store_true",
+        help="draw the way from two pictures to a point too, on the first pair asked for or the best, which needs the "
+        "model",
+    )  # fmt: skip
     options.add_data_root(parser)
     options.add_weights(parser)
     options.add_output(parser)
@@ -90,18 +96,24 @@ def run(parsed: argparse.Namespace) -> int:
     bench = Workbench(
         options.data_roots(parsed.data_root), parsed.weights, parsed.output, options.cache_folder(), progress
     )
+    needs_model = parsed.heatmap or parsed.overview
     album = Album(
         tuple(record.run_id for record in records),
         tuple(matches),
         pictures(records[0], dataset, split, bench),
-        tuple(load_finished(record, store, parsed.weights) for record in records if parsed.heatmap),
+        tuple(load_finished(record, store, parsed.weights) for record in records if needs_model),
         alpha,
+        f"{dataset}/{split}",
     )
     with whole_folder(folder.absolute()) as temporary:
         with progress.track("draw", sum(len(one.pairs) for one in chosen), "pairs") as bar:
-            parts = album.draw(chosen, temporary, bar.advance)
+            parts = album.draw(chosen, temporary, bar.advance, parsed.heatmap)
+        if parsed.overview:
+            pair = chosen[0].pairs[0] if parsed.pair else matches[0].best()
+            (temporary / _OVERVIEW).write_bytes(album.overview(dict(facts)["predictor"], pair))
         title = f"Matches of {' and '.join(album.names)}"
-        (temporary / "index.html").write_text(page(title, facts, parts), encoding="utf-8", newline="\n")
+        document = page(title, facts, parts, _OVERVIEW if parsed.overview else None)
+        (temporary / "index.html").write_text(document, encoding="utf-8", newline="\n")
     print_whole(terminal, str(folder / "index.html"))
     return 0
 

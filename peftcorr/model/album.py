@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from peftcorr.console.numbers import count, share
 from peftcorr.model.finished import Finished
 from peftcorr.model.pictures import Pictures
-from peftcorr.model.similarity_maps import similarity_maps
+from peftcorr.model.views import Views
+from peftcorr.report.configuration import backbone_label, is_trained, method
 from peftcorr.report.file_names import file_name
 from peftcorr.report.match_page import Drawn, Part
 from peftcorr.report.matches import Matches, Pair
+from peftcorr.report.overview import Stages, draw_overview
 from peftcorr.report.side_by_side import side_by_side, stacked
 from peftcorr.report.similarity_panels import MOST, similarity_panels
 
@@ -37,8 +40,9 @@ class Album:
         names: of the runs, one or two.
         matches: of each, on the same rows.
         pictures: of the split.
-        models: of each run, for maps of similarity; empty for none.
+        models: of each run, for maps of similarity and the overview; empty where neither is drawn.
         alpha: threshold, for the legend.
+        split: ``<dataset>/<split>``.
     """
 
     names: tuple[str, ...]
@@ -46,8 +50,11 @@ class Album:
     pictures: Pictures
     models: tuple[Finished, ...]
     alpha: float
+    split: str
 
-    def draw(self, chosen: Sequence[Chosen], folder: Path, done: Callable[[int], None]) -> list[Part]:
+    def draw(
+        self, chosen: Sequence[Chosen], folder: Path, done: Callable[[int], None], maps: bool = False
+    ) -> list[Part]:
         """Draw every pair into a file of its own.
 
         Of two runs, a picture has the keypoints that one has right and the other has not, the first run above.
@@ -56,22 +63,56 @@ class Album:
             chosen: what to draw.
             folder: where the files go.
             done: told how many pairs were drawn, each time.
+            maps: whether maps of similarity are drawn too.
 
         Raises:
             PeftCorrError: if a picture cannot be read.
             OSError: if a file cannot be written.
         """
-        taken: set[str] = set()
+        taken = {"overview.png"}  # stands beside them
         parts = []
         for one in chosen:
             drawn = []
             for number in one.pairs:
-                drawn.append(self._pair(number, folder, taken))
+                drawn.append(self._pair(number, folder, taken, maps))
                 done(1)
             parts.append(Part(one.title, one.sentence, tuple(drawn)))
         return parts
 
-    def _pair(self, number: int, folder: Path, taken: set[str]) -> Drawn:
+    def overview(self, predictor: str, number: int) -> bytes:
+        """The way of the first run from two pictures to a point, as a PNG: of the first keypoint that it has right.
+
+        Args:
+            predictor: its name.
+            number: of the pair.
+        """
+        model, pair = self.models[0], self.matches[0].pair(number)
+        right = [keypoint for keypoint in pair.keypoints if keypoint.mark.kind == "right"]
+        mark = (right or list(pair.keypoints))[0].mark
+        source, target = self.pictures.read(pair.source_image), self.pictures.read(pair.target_image)
+        views = Views(model, source, target, pair.category)
+        record, backbone = model.record, model.backbone
+        blocks = len(backbone.blocks())
+        first = min(model.strategy.first_trainable_block(backbone), blocks) if is_trained(record) else blocks
+        trained, total = record.trainable_parameters, record.total_parameters
+        return draw_overview(
+            Stages(
+                dataset=self.split,
+                backbone=backbone_label(record),
+                strategy=method(record),
+                predictor=predictor,
+                trained=f"{count(trained)} trained ({share(trained, total)})",
+                blocks=(blocks, first),
+                source=source,
+                target=target,
+                features=views.colours(),
+                similarity=views.maps([mark.source])[0],
+                mark=mark,
+                category=pair.category,
+            )
+        )
+
+    def _pair(self, number: int, folder: Path, taken: set[str], with_maps: bool) -> Drawn:
         pairs = self._as_each_has_it(number)
         source, target = self.pictures.read(pairs[0].source_image), self.pictures.read(pairs[0].target_image)
         legends = [f"{name}: " if len(self.names) > 1 else "" for name in self.names]
@@ -85,7 +126,7 @@ class Album:
         )
         file = _written(picture, folder, pairs[0].pair_id, taken)
         maps = ""
-        if self.models:
+        if with_maps:
             panels = [self._panels(*both, source, target) for both in zip(self.models, pairs, strict=True)]
             maps = _written(stacked(panels), folder, f"{pairs[0].pair_id} similarity", taken)
         return Drawn(file, tuple(zip(self.names, pairs, strict=True)), maps)
@@ -104,7 +145,7 @@ class Album:
     ) -> Image.Image:
         worst = pair.keypoints[:MOST]
         points = [keypoint.mark.source for keypoint in worst]
-        maps = similarity_maps(model, source, target, points, pair.category)
+        maps = Views(model, source, target, pair.category).maps(points)
         return similarity_panels(target, maps, worst)
 
 

@@ -96,6 +96,12 @@ class Matches:
         chosen = self._of_category(category)
         return [int(index) for index in order if number[index] and chosen[index]]
 
+    def best(self) -> int:
+        """The pair with the largest share of right keypoints, of equal ones the one with the most."""
+        seen = self._per_pair(self._found.kind != HIDDEN)
+        share = self._per_pair(self.right) / np.maximum(seen, 1)
+        return int(np.lexsort([np.arange(len(self)), -seen, -share])[0])
+
     def named(self, pair_ids: Sequence[str]) -> list[int]:
         """Pairs by their names.
 
