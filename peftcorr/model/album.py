@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from peftcorr.console.numbers import count, share
-from peftcorr.model.finished import Finished
+from peftcorr.model.matching import Model
 from peftcorr.model.pictures import Pictures
-from peftcorr.model.views import Views
 from peftcorr.report.configuration import backbone_label, is_trained, method
 from peftcorr.report.file_names import file_name
 from peftcorr.report.match_page import Drawn, Part
 from peftcorr.report.matches import Matches, Pair
-from peftcorr.report.overview import Stages, draw_overview
-from peftcorr.report.side_by_side import side_by_side, stacked
+from peftcorr.report.overview import Stages, components, draw_overview
+from peftcorr.report.side_by_side import Mark, Pixels, side_by_side, stacked
 from peftcorr.report.similarity_panels import MOST, similarity_panels
 
 
@@ -48,7 +47,7 @@ class Album:
     names: tuple[str, ...]
     matches: tuple[Matches, ...]
     pictures: Pictures
-    models: tuple[Finished, ...]
+    models: tuple[Model, ...]
     alpha: float
     split: str
 
@@ -90,8 +89,9 @@ class Album:
         right = [keypoint for keypoint in pair.keypoints if keypoint.mark.kind == "right"]
         mark = (right or list(pair.keypoints))[0].mark
         source, target = self.pictures.read(pair.source_image), self.pictures.read(pair.target_image)
-        views = Views(model, source, target, pair.category)
+        features = model.features([source, target], categories=pair.category).cpu().numpy()
         record, backbone = model.record, model.backbone
+        assert record is not None
         blocks = len(backbone.blocks())
         first = min(model.strategy.first_trainable_block(backbone), blocks) if is_trained(record) else blocks
         trained, total = record.trainable_parameters, record.total_parameters
@@ -105,8 +105,8 @@ class Album:
                 blocks=(blocks, first),
                 source=source,
                 target=target,
-                features=views.colours(),
-                similarity=views.maps([mark.source])[0],
+                features=components(features),
+                similarity=_maps(model, source, target, [mark], pair.category)[0],
                 mark=mark,
                 category=pair.category,
             )
@@ -140,13 +140,20 @@ class Album:
             return [matches.pair(number) for matches in self.matches]
         return [matches.pair(number, differs) for matches in self.matches]
 
-    def _panels(
-        self, model: Finished, pair: Pair, source: NDArray[np.uint8], target: NDArray[np.uint8]
-    ) -> Image.Image:
+    def _panels(self, model: Model, pair: Pair, source: Pixels, target: Pixels) -> Image.Image:
         worst = pair.keypoints[:MOST]
-        points = [keypoint.mark.source for keypoint in worst]
-        maps = Views(model, source, target, pair.category).maps(points)
+        maps = _maps(model, source, target, [keypoint.mark for keypoint in worst], pair.category)
         return similarity_panels(target, maps, worst)
+
+
+def _maps(
+    model: Model, source: Pixels, target: Pixels, marks: Sequence[Mark], category: str
+) -> NDArray[np.float32]:
+    """Similarity of each mark's source with every pixel of the target, (K, H, W)."""
+    edge = np.array([source.shape[1], source.shape[0]]) - 0.5
+    # Annotators' hands slip over the edge by a pixel or two.
+    points = np.clip([mark.source for mark in marks], -0.5, edge)
+    return model.heatmap(source, target, points, category=category)
 
 
 def _written(picture: Image.Image, folder: Path, name: str, taken: set[str]) -> str:

@@ -21,6 +21,8 @@ _EDGE, _COLD, _WARM = "#57606a", "#dbe4ee", "#f6b26b"
 _STAGES = ("dataset", "backbone and strategy", "features", "matching", "prediction")
 _SHAPES = {"found": "D", "right": "o", "wrong": "X", "mirrored": "^", "hidden": "s"}
 
+Place = tuple[float, float, float, float]  # left, bottom, width, height as shares of the figure
+
 
 @dataclass(frozen=True)
 class Stages:
@@ -57,10 +59,29 @@ def draw_overview(stages: Stages, kind: Format = "png") -> bytes:
     return rendered(lambda: _figure(stages), kind)
 
 
+def components(features: NDArray[np.float32]) -> tuple[Pixels, Pixels]:
+    """Two feature maps (2, C, h, w) as pictures (h, w, 3): their three main components as red, green and blue.
+
+    Both share their components, so that one colour means one thing; each location counts by its direction alone.
+    """
+    _, channels, height, width = features.shape
+    flat = features.transpose(0, 2, 3, 1).reshape(-1, channels).astype(np.float64)
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    centred = flat - flat.mean(axis=0)
+    main = np.linalg.eigh(centred.T @ centred)[1][:, -3:][:, ::-1]
+    # A direction has no sign of its own: by that of its largest entry the picture is the same everywhere.
+    main = main * np.sign(main[np.abs(main).argmax(axis=0), np.arange(main.shape[1])])
+    found = centred @ main
+    low, high = np.quantile(found, [0.02, 0.98], axis=0)
+    scaled = ((found - low) / np.maximum(high - low, 1e-12)).clip(0, 1)
+    pictures = (255 * scaled).round().astype(np.uint8).reshape(2, height, width, 3)
+    return pictures[0], pictures[1]
+
+
 def _figure(stages: Stages) -> Figure:
     figure = Figure(figsize=(_WIDE, _HIGH), dpi=72)
     FigureCanvasAgg(figure)
-    left = np.array([0.01, 0.21, 0.41, 0.61, 0.81])
+    left = (0.01, 0.21, 0.41, 0.61, 0.81)
     wide = 0.165
     for name, x in zip(_STAGES, left, strict=True):
         figure.text(x + wide / 2, 0.95, name, ha="center", weight="bold", fontsize=FONT + 1)
@@ -101,7 +122,7 @@ def _words(figure: Figure, x: float, words: Sequence[str]) -> None:
         figure.text(x, 0.06 - 0.045 * line, label_of(text, 34), ha="center", va="center", fontsize=FONT - 0.5)
 
 
-def _picture(figure: Figure, place: tuple[float, ...], picture: Pixels, name: str) -> Any:
+def _picture(figure: Figure, place: Place, picture: Pixels, name: str) -> Any:
     axes = figure.add_axes(place)
     axes.imshow(picture, interpolation="nearest" if min(picture.shape[:2]) < 100 else "antialiased")
     axes.set_axis_off()
@@ -129,13 +150,13 @@ def _prediction(axes: Any, mark: Mark) -> None:
     axes.plot(*mark.prediction, marker=shape, markersize=8, color=colour, markeredgecolor="white")
 
 
-def _model(figure: Figure, place: tuple[float, ...], stages: Stages) -> None:
+def _model(figure: Figure, place: Place, stages: Stages) -> None:
     """The blocks of the backbone, from below; those that the strategy changes stand out."""
     axes = figure.add_axes(place)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_axis_off()
-    edge = {"edgecolor": _EDGE, "linewidth": 0.8}
+    edge: dict[str, Any] = {"edgecolor": _EDGE, "linewidth": 0.8}
     axes.add_patch(
         FancyBboxPatch((0.06, 0.04), 0.88, 0.92, boxstyle="round,pad=0.02", facecolor="white", **edge)
     )

@@ -78,6 +78,6 @@ def _saved(make: Callable[[], Figure], kind: Format) -> bytes:
         matplotlib.rcdefaults()  # the user's matplotlibrc must not change the bytes
         matplotlib.rcParams.update(_SETTINGS)
         stream = io.BytesIO()
-        options = {"dpi": _PIXELS} if kind == "png" else {}
-        make().savefig(stream, format=kind, metadata=_METADATA[kind], **options)
+        dpi: float | str = _PIXELS if kind == "png" else "figure"
+        make().savefig(stream, format=kind, metadata=_METADATA[kind], dpi=dpi)
     return stream.getvalue()
