@@ -13,6 +13,12 @@ _SHAPES = "s^oDvPXp<>h*"
 _COLOURS = (
     "#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#44AA99",
 )  # fmt: skip
+_SIZES = {
+    "P": 11.0,
+    "X": 11.0,
+    "*": 13.0,
+    "D": 7.0,
+}  # points; slim shapes are larger, so that their fill shows
 _FILLS = ("full", "none", "left", "bottom", "right", "top")
 
 
@@ -33,8 +39,8 @@ class Style:
             "markerfacecolor": self.colour if self.fill != "none" else "white",
             "markerfacecoloralt": "white",
             "markeredgecolor": self.colour,
-            "markeredgewidth": 1.4,
-            "markersize": 8,
+            "markeredgewidth": 1.0,
+            "markersize": _SIZES.get(self.shape, 8.0),
             "linestyle": "none",
         }
 
