@@ -87,7 +87,7 @@ class Album:
         """
         model, pair = self.models[0], self.matches[0].pair(number)
         right = [keypoint for keypoint in pair.keypoints if keypoint.mark.kind == "right"]
-        mark = (right or list(pair.keypoints))[0].mark
+        mark = (right or list(pair.keypoints))[-1].mark  # the nearest of those that are right
         source, target = self.pictures.read(pair.source_image), self.pictures.read(pair.target_image)
         features = model.features([source, target], categories=pair.category).cpu().numpy()
         record, backbone = model.record, model.backbone
