@@ -20,6 +20,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "output", type=Path, nargs="?", default=OUTPUT, metavar="DIR",
         help=f"folder of the runs (default: {OUTPUT})",
     )  # fmt: skip
+    parser.add_argument(
+        "--format", dest="formats", nargs="+", choices=("svg", "pdf", "png"), default=["svg"], metavar="FORMAT",
+        help="of the figures: svg, pdf, png, or several (default: svg)",
+    )  # fmt: skip
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -31,5 +35,5 @@ def run(parsed: argparse.Namespace) -> int:
     with importing():
         from peftcorr.report.compile import compile_leaderboard
 
-    print_whole(Console(), str(compile_leaderboard(parsed.output)))
+    print_whole(Console(), str(compile_leaderboard(parsed.output, parsed.formats)))
     return 0

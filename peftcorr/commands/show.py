@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 SUMMARY = "Draw a run's matches on its pictures, the worst first."
 
 _WORST = 20
+_OVERVIEW = "overview.png"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
-    parser.add_argument("run_id", metavar="RUN", help="run id, or the beginning of one")
+    parser.add_argument("run_id", metavar="RUN", help="run id, or the beginning of one; or its folder")
     parser.add_argument(
         "-o", "--to", dest="folder", type=Path, required=True, metavar="FOLDER",
         help="where the page and its pictures go: a new or empty folder",
@@ -59,6 +60,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--heatmap", action="store_true",
         help="draw the maps of similarity of each pair's worst keypoints too, which needs the model",
     )  # fmt: skip
+    parser.add_argument(
+        "--overview", action="store_true",
+        help="draw the way from two pictures to a point too, on the first pair asked for or the best, which needs the "
+        "model",
+    )  # fmt: skip
     options.add_data_root(parser)
     options.add_weights(parser)
     options.add_output(parser)
@@ -76,32 +82,42 @@ def run(parsed: argparse.Namespace) -> int:
         from peftcorr.engine.workbench import Workbench
         from peftcorr.files import whole_folder
         from peftcorr.model.album import Album
-        from peftcorr.model.finished import finished_run, load_finished
+        from peftcorr.model.find import find_run
+        from peftcorr.model.load import load
         from peftcorr.model.pictures import pictures
         from peftcorr.report.match_page import page
-        from peftcorr.results.store import Store
 
-    store, folder = Store(parsed.output), parsed.folder
-    records = [finished_run(run, store) for run in (parsed.run_id, parsed.against) if run is not None]
-    facts, alpha, matches, (dataset, split) = _looked_up(parsed, records, store)
+    folder: Path = parsed.folder
+    runs = [find_run(run, parsed.output) for run in (parsed.run_id, parsed.against) if run is not None]
+    records = [record for record, _ in runs]
+    facts, alpha, matches, (dataset, split) = _looked_up(parsed, runs)
     chosen = _chosen(parsed, records, matches)
     terminal = Console()
     progress = Progress(terminal)
     bench = Workbench(
         options.data_roots(parsed.data_root), parsed.weights, parsed.output, options.cache_folder(), progress
     )
+    needs_model = parsed.heatmap or parsed.overview
     album = Album(
         tuple(record.run_id for record in records),
         tuple(matches),
         pictures(records[0], dataset, split, bench),
-        tuple(load_finished(record, store, parsed.weights) for record in records if parsed.heatmap),
+        tuple(
+            load(record.run_id, weights=parsed.weights, output=store.root)
+            for record, store in (runs if needs_model else ())
+        ),
         alpha,
+        f"{dataset}/{split}",
     )
     with whole_folder(folder.absolute()) as temporary:
         with progress.track("draw", sum(len(one.pairs) for one in chosen), "pairs") as bar:
-            parts = album.draw(chosen, temporary, bar.advance)
+            parts = album.draw(chosen, temporary, bar.advance, parsed.heatmap)
+        if parsed.overview:
+            pair = chosen[0].pairs[0] if parsed.pair else matches[0].best()
+            (temporary / _OVERVIEW).write_bytes(album.overview(dict(facts)["predictor"], pair))
         title = f"Matches of {' and '.join(album.names)}"
-        (temporary / "index.html").write_text(page(title, facts, parts), encoding="utf-8", newline="\n")
+        document = page(title, facts, parts, _OVERVIEW if parsed.overview else None)
+        (temporary / "index.html").write_text(document, encoding="utf-8", newline="\n")
     print_whole(terminal, str(folder / "index.html"))
     return 0
 
@@ -118,7 +134,7 @@ def _check(parsed: argparse.Namespace) -> None:
 
 
 def _looked_up(
-    parsed: argparse.Namespace, records: Sequence[Record], store: Store
+    parsed: argparse.Namespace, runs: Sequence[tuple[Record, Store]]
 ) -> tuple[list[tuple[str, str]], float, list[Matches], tuple[str, str]]:
     """What is said of it all, the threshold, the matches of each run, and the dataset and split that they are of."""
     from peftcorr.metrics.aggregate import alpha_key, score_predictions
@@ -129,6 +145,7 @@ def _looked_up(
     from peftcorr.report.matches import Matches
     from peftcorr.results.protocol import agreed_preset
 
+    records = [record for record, _ in runs]
     first, *others = records
     names = (first.run_id, others[0].run_id if others else "")
     if parsed.preset is not None:
@@ -137,11 +154,11 @@ def _looked_up(
         preset = agreed_preset((first, others[0] if others else None), names)
     told = next((scores.per_keypoint for by in first.scores.values() for scores in by.values()), {})
     alpha = parsed.alpha if parsed.alpha is not None else float(ranking_alpha(sorted(told, key=float)))
-    rows = [_rows(parsed, first, store, None)]
+    rows = [_rows(parsed, *runs[0], None)]
     (dataset, split, _), table = rows[0]
     tables = [table]
     if others:
-        rows.append(_rows(parsed, others[0], store, dataset))
+        rows.append(_rows(parsed, *runs[1], dataset))
         tables = list(aligned(f"{dataset}/{split}", names, table, rows[1][1]))
     for table in tables:
         score_predictions(table, [alpha], preset)  # says what is wrong with it
@@ -199,15 +216,15 @@ def _chosen(
         number = f"{min(most, len(found))} of {len(found):,}"
         sentence = f"The pairs{of} with the smallest share of right keypoints, {number}."
         return [Chosen("Worst first", sentence, tuple(found[:most]))]
-    names = [record.run_id for record in records]
+    above, below = (record.run_id for record in records)
     parts = []
     for one, other, pairs in (
-        (*names, first.ahead(others[0], parsed.category)),
-        (*reversed(names), others[0].ahead(first, parsed.category)),
+        (above, below, first.ahead(others[0], parsed.category)),
+        (below, above, others[0].ahead(first, parsed.category)),
     ):
         sentence = (
             f"Pairs{of} of which {one} has more keypoints right, {min(most, len(pairs))} of {len(pairs):,}, those with "
-            f"the largest difference first. Each has the keypoints on which the two differ; {names[0]} is above."
+            f"the largest difference first. Each has the keypoints on which the two differ; {above} is above."
         )
         parts.append(Chosen(f"{one} is right, {other} is not", sentence, tuple(pairs[:most])))
     return parts

@@ -82,13 +82,13 @@ def _could_be(section: Section, dataset: str) -> bool:
 
 def _require_same(record: Record, place: str, split: str, found: PairDataset, bench: Workbench) -> None:
     """Refuse pairs or images that are others than the run read; what version 1 recorded cannot be told."""
-    for what, own in (
-        ("annotation", annotation_digest),
-        ("images", lambda dataset: images_digest(dataset, bench.cache)),
+    for kind, what, own in (
+        ("annotation", "annotations", annotation_digest),
+        ("images", "images", lambda dataset: images_digest(dataset, bench.cache)),
     ):
-        read = record.ingredients.get(f"{what} {place}/{split}")
+        read = record.ingredients.get(f"{kind} {place}/{split}")
         if read is not None and own(found) != read:
             raise PeftCorrError(
-                f"The {what} below {found.image_root} are not what the run {record.run_id} read: give the folder that "
-                "it read with --data-root."
+                f"The run {record.run_id} read other {what} than there are below {found.image_root}: give the folder "
+                "that it read with --data-root."
             )

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.files import atomic_path
 from peftcorr.report import markdown
 from peftcorr.report.configuration import method
-from peftcorr.report.figure import draw
+from peftcorr.report.depth import depths, draw_depths
+from peftcorr.report.figure import draw, training_sets
 from peftcorr.report.file_names import file_name
-from peftcorr.report.leaderboard import build_leaderboard, shown_board
+from peftcorr.report.leaderboard import Leaderboard, Section, build_leaderboard, shown_board
+from peftcorr.report.markdown import Shown
 from peftcorr.report.published import read_published
+from peftcorr.report.rendering import FORMATS, Format
 from peftcorr.results.store import Store
 
 _FIGURES = "figures"
+_OURS = ("pck-", "depth-")  # how the names of figures begin that are made here
 _PUBLISHED = "published.yaml"
 
 
-def compile_leaderboard(root: Path) -> Path:
+def compile_leaderboard(root: Path, formats: Sequence[Format] = ("svg",)) -> Path:
     """Write ``README.md`` and ``figures/`` below `root` from ``records/*.json`` there, and nothing else.
 
     Figures that others published are quoted at the page's end where ``published.yaml`` stands beside the records.
@@ -28,6 +33,7 @@ def compile_leaderboard(root: Path) -> Path:
 
     Args:
         root: output folder of the runs.
+        formats: of the figures; the page shows the first that a browser shows.
 
     Returns:
         the path of ``README.md``.
@@ -48,16 +54,45 @@ def compile_leaderboard(root: Path) -> Path:
     published = read_published(root / _PUBLISHED)
     strategies = sorted({method(record) for _, record in leaderboard.runs})
 
-    figures: dict[str, str] = {}
+    figures: dict[str, list[Shown]] = {}
+    written: set[str] = set()
     for section in leaderboard.sections:
-        taken = {Path(figure).name for figure in figures.values()}
-        name = file_name(f"pck-{section.title}", ".svg", taken)
-        figures[section.title] = f"{_FIGURES}/{name}"
-        with atomic_path(root / _FIGURES / name) as temporary:
-            temporary.write_bytes(draw(section.title, shown_board(section), strategies))
+        figures[section.title] = []
+        for title, said, drawn in _figures(leaderboard, section, strategies, formats):
+            names = {kind: file_name(title, f".{kind}", written) for kind in drawn}
+            written.update(names.values())
+            for kind, content in drawn.items():
+                with atomic_path(root / _FIGURES / names[kind]) as temporary:
+                    temporary.write_bytes(content)
+            best = next((kind for kind in formats if kind != "pdf"), formats[0])
+            figures[section.title].append(Shown(f"{_FIGURES}/{names[best]}", said))
     with atomic_path(page) as temporary:
         temporary.write_text(markdown.render(leaderboard, figures, published), encoding="utf-8", newline="\n")
-    for stale in sorted((root / _FIGURES).glob("pck-*.svg")):
-        if f"{_FIGURES}/{stale.name}" not in figures.values():
+    for stale in sorted((root / _FIGURES).glob("*")):
+        if stale.name.startswith(_OURS) and stale.suffix[1:] in FORMATS and stale.name not in written:
             stale.unlink(missing_ok=True)
     return page
+
+
+def _figures(
+    leaderboard: Leaderboard, section: Section, strategies: Sequence[str], formats: Sequence[Format]
+) -> Iterator[tuple[str, str, dict[Format, bytes]]]:
+    """What each figure of a section is called, what it shows, and its content in each format."""
+    board = shown_board(section)
+    sets = training_sets(board)
+    for trained_on in sets:
+        of = f", trained on {trained_on}" if len(sets) > 1 else ""
+        yield (
+            f"{_OURS[0]}{section.title}{of}",
+            f"PCK per keypoint against trainable parameters on {section.title}{of}",
+            {kind: draw(section.title, board, strategies, trained_on, kind) for kind in formats},
+        )
+    if found := depths(leaderboard, board):
+        yield (
+            f"{_OURS[1]}{section.title}",
+            f"PCK per keypoint over the number of trained blocks on {section.title}",
+            {
+                kind: draw_depths(f"{section.title}, {board.predictor}", found, board.alphas, kind)
+                for kind in formats
+            },
+        )

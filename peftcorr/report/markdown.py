@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from peftcorr.console import numbers
@@ -54,12 +55,22 @@ code that they were made from, and nothing tells whether a record was changed si
 """
 
 
-def render(leaderboard: Leaderboard, figures: Mapping[str, str], published: Published | None = None) -> str:
+@dataclass(frozen=True)
+class Shown:
+    """A figure of the page: its path, relative to the page, and what it shows."""
+
+    path: str
+    what: str
+
+
+def render(
+    leaderboard: Leaderboard, figures: Mapping[str, Sequence[Shown]], published: Published | None = None
+) -> str:
     """Return the page.
 
     Args:
         leaderboard: what `build_leaderboard` gives.
-        figures: path of the figure, relative to the page, by the title of its section.
+        figures: of each section, by its title.
         published: figures of others, quoted at the end.
     """
     ranked_by = {board.ranked_by for section in leaderboard.sections for board in section.boards}
@@ -73,7 +84,7 @@ def render(leaderboard: Leaderboard, figures: Mapping[str, str], published: Publ
         parts.append("No run has been scored yet.\n")
     for traced, sections in groupby(leaderboard.sections, key=lambda section: section.traced):
         parts.extend([] if traced else [_UNTRACED])
-        parts.extend(_section(section, figures.get(section.title)) for section in sections)
+        parts.extend(_section(section, figures.get(section.title, ())) for section in sections)
     parts.append(transfer_section(leaderboard))
     if leaderboard.failed:
         parts.append(_failures(leaderboard.failed))
@@ -91,16 +102,17 @@ def _intervals(leaderboard: Leaderboard) -> str:
     return _INTERVALS if any(value.interval is not None for value in values) else ""
 
 
-def _section(section: Section, figure: str | None) -> str:
+def _section(section: Section, figures: Sequence[Shown]) -> str:
     lines = [f"## {_text(section.title)}", ""]
     lines += [f"{section.n_pairs:,} image pairs, {section.n_keypoints:,} keypoints.", ""]
     if protocol_label(section.protocol):
         lines += [f"**{_text(_protocol(section.protocol))}**: not comparable with another definition.", ""]
     if section.subset:
         lines += ["**A subset of the split**: not comparable with results on all of it.", ""]
-    if figure is not None:
-        shown = f"PCK per keypoint against trainable parameters on {section.title}"
-        lines += [f"![{_text(shown)}; the numbers are in the tables]({figure})", ""]
+    for figure in figures:
+        # What a browser does not show as a picture is a link to it.
+        mark = "" if figure.path.endswith(".pdf") else "!"
+        lines += [f"{mark}[{_text(figure.what)}; the numbers are in the tables]({figure.path})", ""]
     for board in section.boards:
         lines += [f"### {_text(section.title)}, {_text(board.predictor)}", "", _board(board), ""]
         if any(row.tracking for row in board.rows):

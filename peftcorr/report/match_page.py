@@ -32,6 +32,10 @@ _MEANING = (
     "count. The small plus is the truth, and the ring round it holds all that counts as right; a thin white line joins "
     "it to a prediction that does not."
 )
+_OVERVIEW = (
+    "How the run comes to a point: two pictures, the backbone with its strategy, their features as colours, the "
+    "similarity of a query with every place of the target, and the prediction beside the truth"
+)
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,16 @@ class Part:
     drawn: tuple[Drawn, ...]
 
 
-def page(title: str, facts: Sequence[tuple[str, str]], parts: Sequence[Part]) -> str:
+def page(
+    title: str, facts: Sequence[tuple[str, str]], parts: Sequence[Part], overview: str | None = None
+) -> str:
     """Return the page as HTML.
 
     Args:
         title: what was drawn.
         facts: names and values for the top of the page: the run, the split, the threshold.
         parts: the pictures.
+        overview: file of the figure that shows how the run comes to its points.
     """
     own = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     # From disk a page has no origin that 'self' could mean in every browser.
@@ -86,6 +93,7 @@ def page(title: str, facts: Sequence[tuple[str, str]], parts: Sequence[Part]) ->
         "<table>",
         *(f'<tr><th scope="row">{_text(name)}</th><td>{_text(value)}</td></tr>' for name, value in facts),
         "</table>",
+        *([] if overview is None else [f'<img src="{_text(overview)}" alt="{_OVERVIEW}">']),
         f"<p>{_text(_MEANING)}</p>",
     ]
     for part in parts:

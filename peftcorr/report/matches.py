@@ -14,7 +14,7 @@ from peftcorr.errors import PeftCorrError, did_you_mean, shown
 from peftcorr.metrics.outcomes import HIDDEN, OUTCOMES, RIGHT, Outcome, outcomes
 from peftcorr.metrics.pair_scores import pair_numbers
 from peftcorr.metrics.presets import Preset
-from peftcorr.metrics.rows import points
+from peftcorr.metrics.rows import points, sums
 from peftcorr.report.side_by_side import Mark
 
 Flags = NDArray[np.bool_]
@@ -96,6 +96,12 @@ class Matches:
         chosen = self._of_category(category)
         return [int(index) for index in order if number[index] and chosen[index]]
 
+    def best(self) -> int:
+        """The pair with the largest share of right keypoints, of equal ones the one with the most."""
+        seen = self._per_pair(self._found.kind != HIDDEN)
+        share = self._per_pair(self.right) / np.maximum(seen, 1)
+        return int(np.lexsort([np.arange(len(self)), -seen, -share])[0])
+
     def named(self, pair_ids: Sequence[str]) -> list[int]:
         """Pairs by their names.
 
@@ -168,7 +174,8 @@ class Matches:
         return chosen
 
     def _per_pair(self, values: NDArray[np.bool_] | NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(self._pair, weights=values.astype(np.float64), minlength=len(self))
+        found: NDArray[np.float64] = sums(values[None], self._pair, len(self))[0]
+        return found
 
     def _texts(self, column: str) -> list[str]:
         return [str(text) for text in self._rows.column(column).take(pa.array(self._first)).to_pylist()]

@@ -119,14 +119,13 @@ def side_by_side(
         canvas.paste(panel.drawn(picture), (panel.left, panel.top))
     fine = canvas.resize((size[0] * FINER, size[1] * FINER), Image.Resampling.NEAREST)
     # A ring may be larger than its picture, and must not run over the other one.
-    box = tuple(
-        FINER * edge for edge in (right.left, right.top, right.left + right.width, right.top + right.height)
-    )
+    corner = FINER * right.left, FINER * right.top
+    box = (*corner, corner[0] + FINER * right.width, corner[1] + FINER * right.height)
     ringed = fine.copy()
     pen = Pen(ImageDraw.Draw(ringed))
     for mark in reversed(marks):
         pen.ring(right, mark)
-    fine.paste(ringed.crop(box), (box[0], box[1]))
+    fine.paste(ringed.crop(box), corner)
     pen = Pen(ImageDraw.Draw(fine))
     for mark in reversed(marks):
         pen.line(left.place(mark.source), right.place(mark.prediction), mark.kind)
@@ -182,8 +181,9 @@ class Pen:
         if mark.kind in ("wrong", "mirrored"):
             ends = [_fine((x, y)), _fine(panel.place(mark.prediction))]
             self._draw.line(ends, fill=_PAPER, width=FINER)
-        for width, edge in ((4, _PAPER), (2, colour)):
-            for dx, dy in ((4, 0), (0, 4)):
+        arm = 4 if mark.reach is None or min(rx, ry) > 8 else 2  # in a small ring it would be all there is
+        for width, edge in ((arm, _PAPER), (arm // 2, colour)):
+            for dx, dy in ((arm, 0), (0, arm)):
                 ends = [_fine((x - dx, y - dy)), _fine((x + dx, y + dy))]
                 self._draw.line(ends, fill=edge, width=width * FINER)
 

@@ -160,6 +160,20 @@ def test_a_figure_without_records_goes_and_other_files_stay(page: str, store: St
     assert set(files(store.root)) == {"README.md", "figures/pck-synthetic-test.svg", "figures/mine.svg"}
 
 
+def test_other_formats_take_the_place_of_the_last_ones(store: Store, make_record: Any) -> None:
+    for k in (1, 2):
+        store.write(make_record(f"k{k}", "last_k", 50.0 + k, 1000 * k, options={"k": k}))
+    for formats in (("svg",), ("pdf",)):
+        page = compile_leaderboard(store.root, formats).read_text(encoding="utf-8")
+        stems = ("depth-synthetic-test", "pck-synthetic-test")
+        assert {path.name for path in (store.root / "figures").iterdir()} == {
+            f"{stem}.{kind}" for stem in stems for kind in formats
+        }
+        for stem in stems:
+            assert f"](figures/{stem}.{formats[0]})" in page
+        assert page.count("![") == (2 if formats == ("svg",) else 0), "browsers show no PDF as a picture"
+
+
 def test_a_malformed_record_is_named_and_the_page_stays(page: str, store: Store) -> None:
     before = files(store.root)
     store.record_path("broken").write_text('{"run_id": 3}')
