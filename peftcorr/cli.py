@@ -11,7 +11,6 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from peftcorr import __version__
 from peftcorr.commands import (
     breakdown,
     cache,
@@ -35,6 +34,7 @@ from peftcorr.console.table import print_whole
 from peftcorr.errors import PeftCorrError, reason, shortened, shown
 from peftcorr.machine.startup import announce, importing, is_main_process, quiet_libraries, refuse_sharding
 from peftcorr.machine.termination import EXIT_CODE, Terminated, listening
+from peftcorr.machine.version import VERSION
 from peftcorr.registry import blaming_plugins, load_plugin_file
 
 COMMANDS = (
@@ -119,7 +119,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="peftcorr", description="Parameter-efficient fine-tuning on semantic correspondence."
     )
-    parser.add_argument("--version", action="version", version=f"peftcorr {__version__}")
+    parser.add_argument("--version", action="version", version=f"peftcorr {VERSION}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2].replace("_", "-")

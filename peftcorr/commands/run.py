@@ -13,7 +13,7 @@ from rich.console import Console
 from peftcorr.commands import options
 from peftcorr.console.numbers import parse_bytes
 from peftcorr.errors import PeftCorrError
-from peftcorr.machine.folders import Place, temporary_place
+from peftcorr.machine.folders import places_of
 from peftcorr.machine.launchers import end_with_launchers, respawn
 from peftcorr.machine.startup import importing
 from peftcorr.machine.termination import Terminated
@@ -150,7 +150,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.job:
         return _work(parsed.job)
     require_installed(parsed.track)
-    output, cache, temporary = _places(parsed.output)
+    output, cache, temporary = places_of(parsed.output)
     # A cache that holds something may hold all that is asked for, and is only read then. What is missing in one that
     # cannot be written to is said before it is rendered or encoded.
     for place in (output, temporary, *(() if cache.holds_something() else (cache,))):
@@ -175,11 +175,10 @@ def _sweep(parsed: argparse.Namespace) -> int:
 
         from peftcorr.console.progress import Progress
         from peftcorr.engine.workbench import Workbench
-        from peftcorr.files import remove_dead
         from peftcorr.report.compile import compile_leaderboard
         from peftcorr.report.summary import print_summary
         from peftcorr.sweep.cells import Asked, cells, parse_vary
-        from peftcorr.sweep.here import require_space, sweep
+        from peftcorr.sweep.here import make_ready, sweep
 
     state = PartialState(cpu=on_cpu())
     terminal = Console() if state.is_main_process else None
@@ -199,12 +198,8 @@ def _sweep(parsed: argparse.Namespace) -> int:
 
         print_plan(plans, terminal)
         return 0
-    output, kept, temporary = _places(parsed.output)
-    if state.is_main_process:
-        bench.store.tidy()
-        remove_dead(cache)
     try:
-        bench.shared = require_space(plans, bench, parsed.overwrite, output, temporary, kept)
+        make_ready(plans, bench, parsed.overwrite, places_of(parsed.output))
         launcher = _launcher(parsed, len(plans), state.num_processes)
         if launcher is None:
             outcomes = sweep(plans, bench, parsed.overwrite)
@@ -286,15 +281,6 @@ def _work(path: Path) -> int:
     state.wait_for_everyone()
     state.destroy_process_group()
     return code
-
-
-def _places(output: Path) -> tuple[Place, Place, Place]:
-    """Where a run writes: output, cache and temporary files."""
-    return (
-        Place("output folder", output, "choose another --output"),
-        Place("cache folder", options.cache_folder(), "set PEFTCORR_CACHE to another"),
-        temporary_place(),
-    )
 
 
 def _kept(plans: Sequence[Plan], store: Store) -> str:

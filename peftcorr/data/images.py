@@ -51,7 +51,17 @@ def decode(path: Path, annotated_size: Sequence[int] | None = None) -> NDArray[n
     with _opened(path) as image:
         drawn = orientation(image) if isinstance(image, TiffImageFile) else STORED
         whole = _loaded(image, path)
-        return np.asarray(_rgb(_oriented(whole, drawn, annotated_size or (), path), path))
+        return np.asarray(rgb(_oriented(whole, drawn, annotated_size or (), path), path))
+
+
+def decode_shown(path: Path) -> NDArray[np.uint8]:
+    """Decode an image file as viewers show it: `decode` with its EXIF orientation followed.
+
+    Raises:
+        PeftCorrError: as `decode`.
+    """
+    told = read_header(path)
+    return decode(path, (*told.shown, told.orientation))
 
 
 def read_header(path: Path) -> Header:
@@ -127,7 +137,12 @@ def _oriented(image: Image.Image, drawn: int, annotated: Sequence[int], path: Pa
     )
 
 
-def _rgb(image: Image.Image, path: Path) -> Image.Image:
+def rgb(image: Image.Image, path: Path | str) -> Image.Image:
+    """A loaded image in 8-bit RGB; `decode` says how. Messages call it by its path, or by another name.
+
+    Raises:
+        PeftCorrError: if its values have no fixed range.
+    """
     if image.mode.startswith("I"):
         return Image.fromarray(_eight_bits(np.asarray(image), path)).convert("RGB")
     if image.mode == "F":
@@ -140,7 +155,7 @@ def _rgb(image: Image.Image, path: Path) -> Image.Image:
     return image.convert("RGB")
 
 
-def _eight_bits(values: NDArray[np.integer], path: Path) -> NDArray[np.uint8]:
+def _eight_bits(values: NDArray[np.integer], path: Path | str) -> NDArray[np.uint8]:
     """Scale 0..65535 to 0..255, rounded; a plain conversion would clip nearly everything to white."""
     wide = values.astype(np.int64)
     if wide.size and (wide.min() < 0 or wide.max() > 65535):
@@ -259,9 +274,12 @@ class ImageStore:
             yield from pool.map(self._decode, new.keys(), new.values())
 
     def _decode(self, path: str, size: tuple[int, ...]) -> tuple[Frame, torch.Tensor]:
-        image = decode(self.image_root / path, size)
+        image = self._original(path, size)
         pixels = resize(image, self.size, self.mode).transpose(2, 0, 1).copy()
         return Frame(image.shape[1], image.shape[0], self.size, self.mode), torch.from_numpy(pixels)
+
+    def _original(self, path: str, size: tuple[int, ...]) -> NDArray[np.uint8]:
+        return decode(self.image_root / path, size)
 
     def _agree(self, path: str, size: tuple[int, ...]) -> None:
         frame = self._frames[path]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -28,8 +28,8 @@ from peftcorr.data.guard import require_open
 from peftcorr.data.images import Frame, ImageStore
 from peftcorr.engine.matcher import Matcher
 from peftcorr.engine.schedule import Queries, Schedule, schedule
-from peftcorr.features.cache import FeatureCache, Kept, Shelf
 from peftcorr.features.encode import Encoder
+from peftcorr.features.kept import Kept, MapCache, MapShelf
 from peftcorr.features.maps import WaitingMaps
 from peftcorr.features.prefix import Prefixes
 from peftcorr.machine.halving import Halving
@@ -87,7 +87,7 @@ class Evaluator:
     batch: int
     progress: Progress
     memory: int = MEMORY
-    cache: FeatureCache | None = None
+    cache: MapCache | None = None
 
     def predict(self, split: Split, predictors: Sequence[Predictor]) -> Predicted:
         """Predict every correspondence of a split with every predictor, each from the same similarity maps.
@@ -97,15 +97,37 @@ class Evaluator:
                 cache, or it is a test split while a run still trains or selects.
         """
         require_open(split.dataset.split)
-        if (
-            self.cache is not None
-        ):  # what is kept for later processes must not come from pixels decoded long ago
-            split = replace(
-                split, store=ImageStore(split.store.image_root, split.store.size, split.store.mode)
-            )
-        data, encoder, accelerator = split.data, self.encoder, self.accelerator
+        store = split.store
+        if self.cache is not None:
+            # What is kept for later processes must not come from pixels decoded long ago.
+            store = ImageStore(store.image_root, store.size, store.mode)
+        title = f"score {split.dataset.name}/{split.dataset.split}"
+        return self.matched(split.data, store, predictors, title, split.prefixes)
+
+    def matched(
+        self,
+        data: Correspondences,
+        store: ImageStore,
+        predictors: Sequence[Predictor],
+        title: str,
+        prefixes: Prefixes | None = None,
+    ) -> Predicted:
+        """As `predict`, for images and points of any origin.
+
+        Args:
+            data: which points are looked for in which images; nobody asks where they truly are.
+            store: has the images.
+            predictors: as in `predict`.
+            title: of the bar that shows how far it is.
+            prefixes: what frozen blocks make of the images.
+
+        Raises:
+            PeftCorrError: as `predict`.
+        """
+        encoder, accelerator = self.encoder, self.accelerator
+        images = _Images(data, store, prefixes)
         stride = encoder.backbone.stride
-        cells = split.store.size // stride
+        cells = store.size // stride
         shape = (cells, cells, encoder.backbone.channels)
         room = Room.of(self.memory, shape, self.batch)
         plan = schedule(data, room.batch, accelerator.process_index, accelerator.num_processes)
@@ -115,14 +137,13 @@ class Evaluator:
         shelf = None
         if self.cache is not None:
             every = np.concatenate(plan.windows)
-            shelf = self.cache.shelf(data, split.store, encoder, every, shape, self.progress.say)
+            shelf = self.cache.shelf(data, store, encoder, every, shape, self.progress.say)
         encoder.backbone.eval()
-        title = f"score {split.dataset.name}/{split.dataset.split}"
         with torch.inference_mode(), self.progress.track(title, len(data.images), "images") as bar:
-            load = partial(_load, split, encoder, shelf)
+            load = partial(_load, images, encoder, shelf)
             for window, loaded in enumerate(_ahead(plan.windows, load)):
                 geometry.learn(loaded.images, loaded.frames)
-                maps = _encode(split, encoder, shelf, loaded, shape)
+                maps = _encode(images, encoder, shelf, loaded, shape)
                 queries = _sample(plan.queries, window, loaded.images, maps, geometry, stride)
                 matcher.add(self._summed(queries))
                 here = dict(zip(loaded.images.tolist(), maps, strict=True))
@@ -152,7 +173,7 @@ def evaluator(
     batch: int | Literal["auto"],
     progress: Progress,
     memory: int = MEMORY,
-    cache: FeatureCache | None = None,
+    cache: MapCache | None = None,
 ) -> Evaluator:
     """An `Evaluator` for a recipe's ``encode_batch``; with ``auto`` it encodes fewer where memory ends."""
     if batch == "auto":
@@ -196,6 +217,15 @@ class Room:
 
 
 @dataclass(frozen=True)
+class _Images:
+    """The images of a split, and what frozen blocks make of them."""
+
+    data: Correspondences
+    store: ImageStore
+    prefixes: Prefixes | None
+
+
+@dataclass(frozen=True)
 class Loaded:
     """A window's images of this process as they come from the disk.
 
@@ -214,11 +244,11 @@ class Loaded:
     frames: list[Frame]
 
 
-def _load(split: Split, encoder: Encoder, shelf: Shelf | None, images: Ints) -> Loaded:
-    data, store = split.data, split.store
+def _load(source: _Images, encoder: Encoder, shelf: MapShelf | None, images: Ints) -> Loaded:
+    data, store = source.data, source.store
     found: dict[int, Kept] = {} if shelf is None else shelf.get(images)
     fresh = np.array([image for image in images.tolist() if image not in found], dtype=np.int64)
-    ahead = len(fresh) > 0 and (split.prefixes is None or encoder.first_trainable == 0)
+    ahead = len(fresh) > 0 and (source.prefixes is None or encoder.first_trainable == 0)
     pixels = encoder.load(data, store, fresh) if ahead else None
     frames = [
         found[image].frame if image in found else store.frame(data.images[image], data.sizes[image])
@@ -238,13 +268,15 @@ def _ahead(windows: Sequence[Ints], load: Callable[[Ints], Loaded]) -> Iterator[
 
 
 def _encode(
-    split: Split, encoder: Encoder, shelf: Shelf | None, loaded: Loaded, shape: tuple[int, int, int]
+    source: _Images, encoder: Encoder, shelf: MapShelf | None, loaded: Loaded, shape: tuple[int, int, int]
 ) -> Tensor:
     """Normalised maps (len(loaded.images), h, w, C), float32: channels last, as tokens come out of a transformer."""
     maps = torch.empty((0, *shape), device=encoder.device)
     if len(loaded.fresh):
         with encoder.autocast():
-            features = encoder.features(split.data, split.store, loaded.fresh, split.prefixes, loaded.pixels)
+            features = encoder.features(
+                source.data, source.store, loaded.fresh, source.prefixes, loaded.pixels
+            )
         # One layout, whether maps come from here, from disk or cache: products then agree to the last bit.
         maps = normalise(features.float()).permute(0, 2, 3, 1).contiguous()
         if shelf is not None:

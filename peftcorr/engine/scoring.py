@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -19,8 +20,11 @@ from peftcorr.engine.prediction_table import prediction_table
 from peftcorr.engine.workbench import Workbench
 from peftcorr.features.cache import FeatureCache
 from peftcorr.features.encode import Encoder, autocast
+from peftcorr.features.kept import MapCache
+from peftcorr.matching.predictors import Predictor
 from peftcorr.metrics.aggregate import score_predictions
 from peftcorr.metrics.bootstrap import add_intervals
+from peftcorr.metrics.presets import Preset
 from peftcorr.metrics.scores import Scores, TrackingScores
 from peftcorr.metrics.tapvid import choose_on, score_tracking
 from peftcorr.recipe import Recipe
@@ -51,7 +55,7 @@ def scorer(
     backbone: Backbone,
     bench: Workbench,
     accelerator: Accelerator,
-    cache: FeatureCache | None = None,
+    cache: MapCache | None = None,
 ) -> Evaluator:
     """What a recipe's final scores are predicted with.
 
@@ -60,6 +64,29 @@ def scorer(
     device = accelerator.device
     encoder = Encoder(backbone.to(device), None, device, autocast(recipe.score_precision, device))
     return evaluator(encoder, accelerator, recipe.encode_batch, bench.progress, bench.memory, cache)
+
+
+@dataclass(frozen=True)
+class Test:
+    """What a model is tested on, and how.
+
+    Attributes:
+        sources: datasets whose test splits are scored.
+        shape: options of the backbone: how large its images are and how they are resized.
+        predictors: each predicts every keypoint.
+        labels: name of each predictor in the scores.
+        alphas: thresholds of PCK.
+        preset: when a keypoint is correct.
+        limit: how many evenly spaced pairs of each split; None for all.
+    """
+
+    sources: tuple[DatasetSource, ...]
+    shape: Backbone.Config
+    predictors: tuple[Predictor, ...]
+    labels: tuple[str, ...]
+    alphas: Sequence[float]
+    preset: Preset
+    limit: int | None
 
 
 def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Accelerator) -> Scored:
@@ -72,7 +99,6 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
     Raises:
         PeftCorrError: if a split cannot be read or scored.
     """
-    begun = time.monotonic()
     recipe = plan.recipe
     # What was trained is scored once; a frozen backbone's features serve every later run with other predictors.
     cache = None
@@ -80,27 +106,46 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
         assert plan.model.weights is not None
         cache = FeatureCache(bench.cache, plan.model.weights.id, bench.cache_limit)
     own = scorer(recipe, backbone, bench, accelerator, cache)
+    test = Test(
+        plan.tested, plan.model.options, plan.predictors, plan.labels, recipe.alphas, plan.preset, recipe.limit_pairs
+    )  # fmt: skip
+    found = tested(test, bench, own)
+    if plan.trains:
+        found.leakage = _leakage(plan, bench, accelerator)
+    return found
+
+
+def tested(test: Test, bench: Workbench, own: Evaluator) -> Scored:
+    """Predict and score test splits.
+
+    Args:
+        test: which, and how.
+        bench: opens them.
+        own: predicts.
+
+    Raises:
+        PeftCorrError: if a split cannot be read or scored.
+    """
+    begun = time.monotonic()
     found = Scored()
 
     def predictions(source: DatasetSource, split: str, limit: int | None) -> pa.Table:
-        opened = bench.split(source, split, plan.model.options, limit)
-        return prediction_table(opened, own.predict(opened, plan.predictors), plan.labels)
+        opened = bench.split(source, split, test.shape, limit)
+        return prediction_table(opened, own.predict(opened, test.predictors), test.labels)
 
-    for source in plan.tested:
+    for source in test.sources:
         chosen = threshold = getattr(source.config, "occlusion_threshold", None)  # where points are tracked
         if threshold == "val":
             with selecting("the choice of the occlusion threshold"):
                 chosen = choose_on(predictions(source, "val", None))
-        table = predictions(source, "test", recipe.limit_pairs)
+        table = predictions(source, "test", test.limit)
         found.tables.append(table)
-        found.scores |= score_predictions(table, recipe.alphas, plan.preset)
+        found.scores |= score_predictions(table, test.alphas, test.preset)
         if chosen is not None:
             found.tracking |= score_tracking(table, chosen, "val" if threshold == "val" else "fixed")
     found.seconds, found.forwards = time.monotonic() - begun, own.encoder.forwards
     for table in found.tables:
-        add_intervals(found.scores, table, recipe.alphas, plan.preset)
-    if plan.trains:
-        found.leakage = _leakage(plan, bench, accelerator)
+        add_intervals(found.scores, table, test.alphas, test.preset)
     return found
 
 

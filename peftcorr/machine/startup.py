@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from peftcorr import __version__
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.termination import Terminated, asked
+from peftcorr.machine.version import VERSION
 
-_LOADING = f"peftcorr {__version__}: loading libraries ..."
+_LOADING = f"peftcorr {VERSION}: loading libraries ..."
 
 _SHARDING = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",

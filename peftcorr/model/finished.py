@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from peftcorr.backbones import Backbone
+from peftcorr.backbones.loading import fetched
 from peftcorr.engine.plan import Model
 from peftcorr.errors import PeftCorrError, did_you_mean, reason, shortened
 from peftcorr.recipe import Recipe, validate
@@ -28,13 +29,18 @@ def finished_run(run_id: str, store: Store) -> Record:
     Raises:
         PeftCorrError: if there is none, naming the nearest or those there are, or more than one begins so.
     """
-    records = {record.run_id: record for record in store.records() if record.status == "ok"}
-    found = complete(run_id, list(records))
-    if found is None:
+    known = store.run_ids()
+    # Of thousands of records only those are read that may be the one.
+    begin = [store.read(one) for one in known if run_id and one.startswith(run_id)]
+    found = {record.run_id: record for record in begin if record is not None and record.status == "ok"}
+    one = complete(run_id, list(found))
+    if one is None:
+        failed = next((record.error for record in begin if record is not None), None)
         raise PeftCorrError(
-            f"There is no finished run {shortened(run_id)} in {store.root}.{did_you_mean(run_id, records)}"
+            f"There is no finished run {shortened(run_id)} in {store.root}"
+            + (f": it failed ({shortened(failed, 200)})." if failed else f".{did_you_mean(run_id, known)}")
         )
-    return records[found]
+    return found[one]
 
 
 @dataclass(frozen=True)
@@ -65,10 +71,13 @@ def load_finished(record: Record, store: Store, given: Path | None) -> Finished:
         given: weights that the run was trained from (``--weights``).
 
     Raises:
-        PeftCorrError: if the recipe is none of this version, the weights are others, or the adapter cannot be read.
+        PeftCorrError: if the recipe is none of this version, the weights are others or cannot be fetched, or the
+            adapter cannot be read.
     """
     recipe = validate(record.recipe, f"The record {record.run_id}")
-    model = Model.of(recipe, lambda backbone, config: backbone.find_weights(config, given))
+    model = Model.of(
+        recipe, lambda backbone, config: fetched(backbone, config, backbone.find_weights(config, given))
+    )
     weights = model.weights
     assert weights is not None
     if (weights.id, weights.sha256) != (record.weights_id, record.weights_sha256):

@@ -174,6 +174,10 @@ class Store:
                 f"{path} was changed since the run {record.run_id} wrote it: run it again with --overwrite always."
             )
 
+    def run_ids(self) -> list[str]:
+        """Ids of all runs with a record, sorted; none is read."""
+        return sorted(path.stem for path in (self.root / "records").glob("[!.]*.json"))
+
     def records(self) -> list[Record]:
         """All records, in the order of their run ids.
 

@@ -16,6 +16,7 @@ from peftcorr.engine.plan import Plan
 from peftcorr.engine.space import space
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError, told
+from peftcorr.files import remove_dead
 from peftcorr.machine.agreement import agreed
 from peftcorr.machine.folders import Place, require_room
 from peftcorr.pipeline import run
@@ -66,6 +67,27 @@ def require_space(
     )
     require_room([(output, kept), (temporary, alone), (cache, together)])
     return frozenset(run_id for run_id, one in found.items() if counts[one.common] > 1)
+
+
+def make_ready(
+    plans: Sequence[Plan], bench: Workbench, overwrite: Overwrite, places: tuple[Place, Place, Place]
+) -> None:
+    """Remove what killed processes left, refuse what finds no room, and let cells share what they have in common.
+
+    Args:
+        plans: of the cells.
+        bench: where they run.
+        overwrite: what to do where there is a record.
+        places: output, cache and temporary folder (`places_of`).
+
+    Raises:
+        PeftCorrError: as `require_space`.
+    """
+    if PartialState().is_main_process:
+        bench.store.tidy()
+        remove_dead(bench.cache)
+    output, kept, temporary = places
+    bench.shared = require_space(plans, bench, overwrite, output, temporary, kept)
 
 
 def sweep(plans: Sequence[Plan], bench: Workbench, overwrite: Overwrite) -> list[Outcome]:
