@@ -25,6 +25,7 @@ from peftcorr.commands import (
     params,
     run,
     score,
+    show,
     status,
     tune_predictor,
     validate,
@@ -38,7 +39,7 @@ from peftcorr.machine.version import VERSION
 from peftcorr.registry import blaming_plugins, load_plugin_file
 
 COMMANDS = (
-    run, status, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, export, validate,
+    run, status, ls, params, data, score, show, compare, breakdown, tune_predictor, compile, verify, export, validate,
     check_plugin, new, cache, completion,
 )  # fmt: skip
 
