@@ -15,14 +15,14 @@ from peftcorr.machine.version import VERSION as __version__
 if TYPE_CHECKING:
     from peftcorr.model.evaluate import evaluate
     from peftcorr.model.load import load
-    from peftcorr.report.rows import leaderboard
+    from peftcorr.report.table import leaderboard
     from peftcorr.sweep.train import train
 
 __all__ = ["__version__", "evaluate", "leaderboard", "load", "train"]
 
 _PLACES = {
     "evaluate": "peftcorr.model.evaluate",
-    "leaderboard": "peftcorr.report.rows",
+    "leaderboard": "peftcorr.report.table",
     "load": "peftcorr.model.load",
     "train": "peftcorr.sweep.train",
 }

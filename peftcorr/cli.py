@@ -22,6 +22,7 @@ from peftcorr.commands import (
     demo,
     export,
     ls,
+    match,
     new,
     params,
     run,
@@ -40,8 +41,8 @@ from peftcorr.machine.version import VERSION
 from peftcorr.registry import blaming_plugins, load_plugin_file
 
 COMMANDS = (
-    run, status, ls, params, data, score, show, demo, compare, breakdown, tune_predictor, compile, verify, export,
-    validate, check_plugin, new, cache, completion,
+    run, status, ls, params, data, match, demo, score, show, compare, breakdown, tune_predictor, compile, verify,
+    export, validate, check_plugin, new, cache, completion,
 )  # fmt: skip
 
 _LONGEST = 2_000  # letters of a sentence

@@ -60,7 +60,7 @@ def load(
     """
     if (run is None) == (backbone is None):
         given = "neither" if run is None else "both"
-        raise PeftCorrError(f"Give a run or backbone=...: {given} of them was given.")
+        raise PeftCorrError(f"Give a run or backbone=...: {given} was given.")
     chosen, root = chosen_device(device), Path(output)
     given_weights = None if weights is None else Path(weights)
     record: Record | None = None

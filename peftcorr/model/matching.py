@@ -104,7 +104,7 @@ class Model:
     def heatmap(
         self, image_a: Given, image_b: Given, point: ArrayLike, *, category: str | None = None
     ) -> Similarities:
-        """Cosine similarity of one point of an image with every pixel of another.
+        """Cosine similarity of a point of an image with every pixel of another.
 
         The map of the feature cells, from which `match` reads its point, is interpolated bilinearly between their
         centres and clamped at the border.
@@ -112,22 +112,26 @@ class Model:
         Args:
             image_a: as in `match`.
             image_b: as in `match`.
-            point: x, y in pixels of `image_a`.
+            point: x, y in pixels of `image_a`; or several (N, 2).
             category: as in `match`.
 
         Returns:
-            (H, W), float32, -1 to 1, in the pixels of `image_b`.
+            (H, W), float32, -1 to 1, in the pixels of `image_b`; of several points (N, H, W).
 
         Raises:
             PeftCorrError: as `match`.
         """
         first, second = picture(image_a, "image_a"), picture(image_b, "image_b")
-        points = checked_points(cast(ArrayLike, [point]), first, "point")
-        maps = Maps()
-        self._predicted(first, [second], points, maps, category)
+        one = np.ndim(point) == 1
+        points = checked_points(cast(ArrayLike, [point]) if one else point, first, "point")
         shape = self.backbone.config
         frame = Frame(*second.size, shape.image_size, shape.resize)
-        return in_pixels(maps.last.numpy(), frame, self.backbone.stride)
+        found = []
+        for each in points:  # one at a time, as rows of the split's maps come in an order of their own
+            maps = Maps()
+            self._predicted(first, [second], each[None], maps, category)
+            found.append(in_pixels(maps.last.numpy(), frame, self.backbone.stride))
+        return found[0] if one else np.array(found, dtype=np.float32).reshape(-1, *second.pixels.shape[:2])
 
     def features(
         self, images: Given | Sequence[Given], *, categories: str | Sequence[str] | None = None
