@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +185,11 @@ def page(demo: Demo) -> gr.Blocks:
         def own(side: str) -> Callable[..., list[Any]]:
             def taken(path: str, chosen: Chosen) -> list[Any]:
                 try:
-                    sides = {"source": chosen.source, "target": chosen.target, side: _uploaded(path)}
-                    chosen, said = Chosen(**sides), ""
+                    sent = _uploaded(path)
+                    chosen = (
+                        replace(chosen, source=sent) if side == "source" else replace(chosen, target=sent)
+                    )
+                    said = ""
                 except Exception as error:
                     said = told(error)
                 return [chosen, *demo.views(chosen), None, None, status(said), *nothing]

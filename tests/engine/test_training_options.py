@@ -149,7 +149,7 @@ def test_jitter_draws_anew_for_every_image_and_step(
     images, step = Encoder.images, Optimisation.step
     steps: list[int] = []
 
-    def stepping(self: Optimisation, number: int) -> tuple[float, int]:
+    def stepping(self: Optimisation, number: int) -> Stepped:
         steps.append(number)
         return step(self, number)
 
