@@ -23,9 +23,9 @@ def record_losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     step = Optimisation.step
 
     def keeping(self: Optimisation, *arguments: Any) -> Stepped:
-        loss, pairs = step(self, *arguments)
-        losses.append(loss)
-        return loss, pairs
+        made = step(self, *arguments)
+        losses.append(made.loss)
+        return made
 
     monkeypatch.setattr(Optimisation, "step", keeping)
     return losses

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from peftcorr.engine import train as training
-from peftcorr.engine.optimisation import Optimisation, colour_jitter
+from peftcorr.engine.optimisation import Optimisation, Stepped, colour_jitter
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from tests.engine.building import Job
