@@ -159,7 +159,7 @@ class Trainer:
                             break
                         with held():
                             backbone.train()
-                            stepping = time.monotonic()
+                            stepping = 0.0 if trackers is None else time.monotonic()
                             made = run.step(state.step)
                             self.losses.append(made.loss)
                             pairs += made.pairs
