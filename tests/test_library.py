@@ -76,6 +76,6 @@ def test_a_recipe_of_several_runs_is_refused(tmp_path: Path) -> None:
         peftcorr.train(recipe, output=tmp_path / "out", progress=False)
     with pytest.raises(PeftCorrError, match="Did you mean 'strategy'"):
         peftcorr.train(overrides={"stratgy": "lora"}, output=tmp_path / "out", progress=False)
-    with pytest.raises(PeftCorrError, match="there is no key 'training.step'"):
+    with pytest.raises(PeftCorrError, match=r"there is no key 'training\.step'"):
         peftcorr.train(overrides={"training.step": 3}, output=tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()

@@ -86,7 +86,6 @@ def load(
     sections = [_settled(one, recipe.backbone, parts, root) for one in sections]
     recipe = recipe.model_copy(update={"predictors": sections})
     bench = Workbench({}, given_weights, root, cache_folder(), Progress(None))
-    recent = RecentMaps()
     return Model(
         recipe,
         record,
@@ -95,7 +94,7 @@ def load(
         strategy,
         tuple(make(PREDICTORS, one) for one in sections),
         bench,
-        scorer(recipe, network, bench, Alone(chosen), recent),
+        scorer(recipe, network, bench, Alone(chosen), RecentMaps()),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,15 +116,14 @@ def test_200_keypoints_of_willow_are_the_records(
 
 
 def test_one_against_many_is_encoded_once(model: Model, image: Callable[[int], np.ndarray]) -> None:
-    own = replace(model)
-    encoder = own.evaluator.encoder
+    encoder = model.evaluator.encoder
     points = [[5, 6], [30, 20], [59, 39]]
     before = encoder.forwards
-    many, similarity = own.match(image(0), [image(1), image(2), image(1), image(0)], points)
+    many, similarity = model.match(image(40), [image(41), image(42), image(41), image(40)], points)
     assert encoder.forwards == before + 3, "the one, and two others that differ from it"
     assert (many.shape, similarity.shape) == ((4, 3, 2), (4, 3))
-    for place, seed in enumerate((1, 2, 1, 0)):
-        alone, peaks = own.match(image(0), image(seed), points)
+    for place, seed in enumerate((41, 42, 41, 40)):
+        alone, peaks = model.match(image(40), image(seed), points)
         np.testing.assert_array_equal(alone, many[place])
         np.testing.assert_allclose(peaks, similarity[place], atol=1e-6)
     assert encoder.forwards == before + 3, "the last images' maps are kept"
@@ -175,6 +173,8 @@ def test_no_points_and_many_points(model: Model, image: Callable[[int], np.ndarr
     assert (points.shape, similarity.shape) == ((2400, 2), (2400,))
     one, _ = model.match(image(0), image(1), grid[777:778])
     np.testing.assert_array_equal(points[777], one[0])
+    points, similarity = model.match(image(0), [], grid[:3])
+    assert (points.shape, similarity.shape) == ((0, 3, 2), (0, 3))
 
 
 @pytest.mark.parametrize(
@@ -204,13 +204,12 @@ def test_a_backbone_whose_prompt_names_the_object_asks_for_it(
     monkeypatch.setattr(model.backbone, "condition", lambda categories: told.append(list(categories)))
     with pytest.raises(PeftCorrError, match="give category, as in category='cat'"):
         model.match(image(0), image(1), [[1, 2]])
-    own = replace(model, recent=model.recent)
-    own.match(image(11), image(12), [[1, 2]], category="cat")
+    model.match(image(11), image(12), [[1, 2]], category="cat")
     assert told == [["cat", "cat"]]
-    own.features([image(0), image(1)], categories=["cat", "dog"])
+    model.features([image(0), image(1)], categories=["cat", "dog"])
     assert told[-1] == ["cat", "dog"]
     with pytest.raises(PeftCorrError, match="2 images, but 1 categories"):
-        own.features([image(0), image(1)], categories=["cat"])
+        model.features([image(0), image(1)], categories=["cat"])
 
 
 def test_threads_may_share_a_model(model: Model, image: Callable[[int], np.ndarray]) -> None:
