@@ -20,7 +20,7 @@ from peftcorr.errors import PeftCorrError
 from tests.commanding import PLAIN, PROJECT, Commands
 
 NAMES = (
-    "run", "status", "ls", "params", "data", "match", "score", "show", "compare", "breakdown", "tune-predictor",
+    "run", "status", "ls", "params", "data", "match", "demo", "score", "show", "compare", "breakdown", "tune-predictor",
     "compile", "verify", "export", "validate", "check-plugin", "new", "cache", "completion",
 )  # fmt: skip
 
