@@ -19,6 +19,7 @@ from peftcorr.commands import (
     compile,
     completion,
     data,
+    demo,
     export,
     ls,
     match,
@@ -43,7 +44,7 @@ from peftcorr.machine.version import VERSION
 from peftcorr.registry import blaming_plugins, load_plugin_file
 
 COMMANDS = (
-    run, status, ls, params, data, match, score, show, compare, breakdown, tune_predictor, compile, verify, reproduce,
+    run, status, ls, params, data, match, demo, score, show, compare, breakdown, tune_predictor, compile, verify, reproduce,
     submit, push, export, validate, check_plugin, new, cache, completion,
 )  # fmt: skip
 

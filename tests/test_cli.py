@@ -22,8 +22,8 @@ from peftcorr.errors import PeftCorrError
 from tests.commanding import PLAIN, PROJECT, Commands
 
 NAMES = (
-    "run", "status", "ls", "params", "data", "match", "score", "show", "compare", "breakdown", "tune-predictor",
-    "compile", "verify", "reproduce", "submit", "push", "export", "validate", "check-plugin", "new", "cache",
+    "run", "status", "ls", "params", "data", "match", "demo", "score", "show", "compare", "breakdown",
+    "tune-predictor", "compile", "verify", "reproduce", "submit", "push", "export", "validate", "check-plugin", "new", "cache",
     "completion",
 )  # fmt: skip
 

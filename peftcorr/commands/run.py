@@ -17,6 +17,7 @@ from peftcorr.machine.folders import places_of
 from peftcorr.machine.launchers import end_with_launchers, respawn
 from peftcorr.machine.startup import importing
 from peftcorr.machine.termination import Terminated
+from peftcorr.machine.trackers import TRACKERS, require_installed
 
 if TYPE_CHECKING:
     from peftcorr.engine.plan import Plan
@@ -107,6 +108,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="keep the features of frozen backbones on disk for later runs",
     )  # fmt: skip
     parser.add_argument(
+        "--track", choices=TRACKERS, **options.MANY,
+        help="what is told of loss, learning rate, validation and memory as a training goes on",
+    )  # fmt: skip
+    parser.add_argument(
         "--workers", type=_workers, metavar="N",
         help="cells at a time, each in a process of its own; auto: one a GPU, on clusters all (default: one by one)",
     )  # fmt: skip
@@ -144,6 +149,7 @@ def run(parsed: argparse.Namespace) -> int:
     end_with_launchers()
     if parsed.job:
         return _work(parsed.job)
+    require_installed(parsed.track)
     output, cache, temporary = places_of(parsed.output)
     # A cache that holds something may hold all that is asked for, and is only read then. What is missing in one that
     # cannot be written to is said before it is rendered or encoded.
@@ -181,6 +187,7 @@ def _sweep(parsed: argparse.Namespace) -> int:
     bench = Workbench(
         roots, parsed.weights, parsed.output, cache, progress, parsed.memory, parsed.feature_cache,
         download=not parsed.dry_run, cache_limit=parsed.cache_limit,
+        track=tuple(dict.fromkeys(parsed.track)),
     )  # fmt: skip
     axes, fixed = _command_line(parsed)
     asked = Asked(axes, fixed, parsed.set, parsed.recipe, parse_vary(parsed.vary))

@@ -16,13 +16,15 @@ from peftcorr.console.progress import Progress
 from peftcorr.data.correspondences import Correspondences, Floats
 from peftcorr.engine.checkpoint import Checkpoints, TrainingState, read_search, write_search
 from peftcorr.engine.evaluate import Evaluator
-from peftcorr.engine.optimisation import Optimisation
+from peftcorr.engine.optimisation import Optimisation, Stepped
 from peftcorr.engine.task import Task
+from peftcorr.engine.trackers import Trackers
 from peftcorr.engine.validation import split_pck
 from peftcorr.errors import PeftCorrError, RecipeFails, TrainingDiverged
 from peftcorr.machine.agreement import agreed
 from peftcorr.machine.termination import Terminated, asked, held
 from peftcorr.recipe import Training
+from peftcorr.results.environment import PeakMemory
 from peftcorr.results.record import SearchPoint, ValidationPoint
 from peftcorr.strategies.base import Strategy
 
@@ -49,14 +51,23 @@ class Trainer:
         strategy: applied to the evaluator's backbone already.
         evaluator: validates; its encoder has no wrapper.
         folder: where the resumable state goes.
+        trackers: are told of the training's curves, not of those of a search.
 
     Attributes:
         sampler: draws the batches.
         losses: of the steps that this process has made, since the last resume.
     """
 
-    def __init__(self, task: Task, strategy: Strategy, evaluator: Evaluator, folder: Path):
+    def __init__(
+        self,
+        task: Task,
+        strategy: Strategy,
+        evaluator: Evaluator,
+        folder: Path,
+        trackers: Trackers | None = None,
+    ):
         self._task, self._strategy, self._evaluator, self._folder = task, strategy, evaluator, folder
+        self._trackers = trackers
         self._encoder = evaluator.encoder
         self._progress = evaluator.progress
         _check_share(task.recipe, evaluator.accelerator)
@@ -113,8 +124,14 @@ class Trainer:
             if checkpoints.resume(self._progress.say):
                 self._progress.say(f"{name}: going on from step {state.step} of {steps}")
         self.losses = []
+        trackers = self._trackers if keep else None
+        if trackers is not None:
+            trackers.begin(state.step)
         resumed, begun = state.seconds, time.monotonic()
         pairs = 0
+
+        def spent() -> float:
+            return resumed + time.monotonic() - begun - (0.0 if trackers is None else trackers.seconds)
 
         def due(every: int, along_the_way: bool) -> bool:
             return state.step > 0 and (state.step == steps or (along_the_way and state.step % every == 0))
@@ -134,7 +151,7 @@ class Trainer:
                             and due(recipe.checkpoint_every, True)
                             and state.step > saved
                         ):
-                            state.seconds = resumed + time.monotonic() - begun
+                            state.seconds = spent()
                             checkpoints.save()
                         if several and self._any_asked(run.accelerator):
                             raise Terminated
@@ -142,24 +159,40 @@ class Trainer:
                             break
                         with held():
                             backbone.train()
-                            loss, supervised = run.step(state.step)
-                            self.losses.append(loss)
-                            pairs += supervised
+                            stepping = 0.0 if trackers is None else time.monotonic()
+                            made = run.step(state.step)
+                            self.losses.append(made.loss)
+                            pairs += made.pairs
                             state.step += 1
-                            state.seconds = resumed + time.monotonic() - begun
+                            state.seconds = spent()
+                            if trackers is not None:
+                                self._tell(trackers, made, time.monotonic() - stepping, state.step)
                         speed = pairs / max(state.seconds - resumed, 1e-9)
-                        bar.update(state.step, f"loss {loss:.4f}, {speed:,.0f} pairs/s")
+                        bar.update(state.step, f"loss {made.loss:.4f}, {speed:,.0f} pairs/s")
             except Terminated:
                 if checkpoints is not None and state.step:
                     checkpoints.save()
                 raise
-        state.seconds = resumed + time.monotonic() - begun
+            finally:
+                if trackers is not None:
+                    trackers.end()
+        state.seconds = spent()
         run.close()
 
     @staticmethod
     def _any_asked(accelerator: Accelerator) -> bool:
         told = torch.tensor([float(asked())], device=accelerator.device)
         return bool(accelerator.reduce(told, "sum") > 0)
+
+    def _tell(self, trackers: Trackers, made: Stepped, seconds: float, step: int) -> None:
+        values = {
+            "train/loss": made.loss,
+            "train/learning_rate": made.rate,
+            "train/gradient_norm": float(made.norm),
+            "train/pairs_per_second": made.pairs / max(seconds, 1e-9),
+            "train/peak_memory_bytes": PeakMemory(self._evaluator.accelerator.device).read(),
+        }
+        trackers.log(values, step)
 
     def _validate(self, state: TrainingState, keep: bool) -> None:
         assert self._task.val is not None
@@ -171,7 +204,10 @@ class Trainer:
             state.best_step = state.step
             own = self._strategy.state_dict(self._encoder.backbone)
             state.best = {name: tensor.clone() for name, tensor in own.items()}
-        state.validation.append(ValidationPoint(step=state.step, seconds=state.seconds, pck=pck))
+        with held():  # a point that is kept is told
+            state.validation.append(ValidationPoint(step=state.step, seconds=state.seconds, pck=pck))
+            if keep and self._trackers is not None:
+                self._trackers.log({f"validation/pck_{VALIDATION_ALPHA:g}": pck}, state.step)
         if keep:
             self._progress.say(f"step {state.step}: validation PCK@{VALIDATION_ALPHA} {pck:.2f}")
 

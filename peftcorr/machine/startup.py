@@ -22,6 +22,8 @@ _SHARDING = {
 
 _QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GRADIO_ANALYTICS_ENABLED": "False",
     "TOKENIZERS_PARALLELISM": "false",
     # Progress of the libraries would garble ours. transformers follows the hub; TQDM_DISABLE is for all others.
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",

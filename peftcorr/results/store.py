@@ -24,6 +24,7 @@ GENERATED = (
     "adapters",
     "state",
     "logs",
+    "trackers",
     "predictors",
     "figures",
     "breakdowns",
@@ -83,6 +84,11 @@ class Store:
     def can_resume(self, run_id: str) -> bool:
         """Whether a training that was stopped left a state to go on from."""
         return any(not path.name.startswith(".") for path in self.state_path(run_id).glob("*"))
+
+    @property
+    def trackers_path(self) -> Path:
+        """Folder of what trackers without a server are told."""
+        return self.root / "trackers"
 
     def log_path(self, run_id: str) -> Path:
         """What a run that a worker carried out printed."""

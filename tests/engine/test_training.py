@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from peftcorr.backbones.base import TokenState
-from peftcorr.engine.optimisation import Optimisation
+from peftcorr.engine.optimisation import Optimisation, Stepped
 from peftcorr.engine.train import validation_pck
 from peftcorr.errors import TrainingDiverged
 from peftcorr.features.prefix import PrefixStore
@@ -22,10 +22,10 @@ def record_losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     losses: list[float] = []
     step = Optimisation.step
 
-    def keeping(self: Optimisation, *arguments: Any) -> tuple[float, int]:
-        loss, pairs = step(self, *arguments)
-        losses.append(loss)
-        return loss, pairs
+    def keeping(self: Optimisation, *arguments: Any) -> Stepped:
+        made = step(self, *arguments)
+        losses.append(made.loss)
+        return made
 
     monkeypatch.setattr(Optimisation, "step", keeping)
     return losses

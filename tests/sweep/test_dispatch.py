@@ -127,7 +127,7 @@ def test_a_job_of_other_data_is_refused(commands: Commands, capsys: pytest.Captu
         recipe=recipe.model_dump(mode="json"), run_id="0" * 16, title="frozen on small", head="[1/1]",
         overwrite="missing", plugins=[], data_roots={"pairs": commands.photographs}, weights=commands.weights,
         output=commands.output, cache=commands.folder / "cache", memory=1 << 30, keep_features=False, shared=False,
-        cache_limit=None,
+        cache_limit=None, track=(),
     )  # fmt: skip
     with pytest.raises(PeftCorrError, match="are not here what they were when the sweep was planned"):
         carry_out(wrong, Progress(None))
