@@ -28,6 +28,7 @@ GENERATED = (
     "figures",
     "breakdowns",
     "README.md",
+    "leaderboard.csv",
 )
 
 
