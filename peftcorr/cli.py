@@ -24,6 +24,7 @@ from peftcorr.commands import (
     ls,
     new,
     params,
+    report,
     run,
     score,
     status,
@@ -38,7 +39,7 @@ from peftcorr.machine.termination import EXIT_CODE, Terminated, listening
 from peftcorr.registry import blaming_plugins, load_plugin_file
 
 COMMANDS = (
-    run, status, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, export, validate,
+    run, status, ls, params, data, score, compare, breakdown, tune_predictor, compile, report, verify, export, validate,
     check_plugin, new, cache, completion,
 )  # fmt: skip
 
