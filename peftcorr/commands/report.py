@@ -20,7 +20,12 @@ SUMMARY = "Write the leaderboard as pages to sort, filter and search, which open
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
     parser.add_argument(
-        "runs", type=Path, nargs="?", default=OUTPUT, metavar="DIR", help=f"folder of the runs (default: {OUTPUT})"
+        "runs",
+        type=Path,
+        nargs="?",
+        default=OUTPUT,
+        metavar="DIR",
+        help=f"folder of the runs (default: {OUTPUT})",
     )
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("site"), metavar="SITE",
@@ -62,8 +67,6 @@ def _matches(given: list[str], root: Path) -> dict[str, Path]:
         name, _, folder = text.partition("=")
         run_id = complete(name, there)
         if not folder or run_id is None:
-            raise PeftCorrError(
-                f"--matches takes RUN=FOLDER, not {shown(text)}.{did_you_mean(name, there)}"
-            )
+            raise PeftCorrError(f"--matches takes RUN=FOLDER, not {shown(text)}.{did_you_mean(name, there)}")
         found[run_id] = expanded(Path(folder))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -144,6 +145,7 @@ class Trainer:
                             backbone.train()
                             loss, supervised = run.step(state.step)
                             self.losses.append(loss)
+                            state.losses.append(loss)
                             pairs += supervised
                             state.step += 1
                             state.seconds = resumed + time.monotonic() - begun
@@ -171,7 +173,9 @@ class Trainer:
             state.best_step = state.step
             own = self._strategy.state_dict(self._encoder.backbone)
             state.best = {name: tensor.clone() for name, tensor in own.items()}
-        state.validation.append(ValidationPoint(step=state.step, seconds=state.seconds, pck=pck))
+        loss = statistics.fmean(state.losses) if state.losses else None
+        state.validation.append(ValidationPoint(step=state.step, seconds=state.seconds, pck=pck, loss=loss))
+        state.losses = []
         if keep:
             self._progress.say(f"step {state.step}: validation PCK@{VALIDATION_ALPHA} {pck:.2f}")
 

@@ -36,8 +36,8 @@ class Row:
     """One configuration on one board. PCK in percent by threshold, mean over `seeds`.
 
     `start` is what its untrained backbone was given (`untrained_input`); `gain` is how far its PCK at the threshold
-    that ranks is above the frozen backbone's with the same start, in points: None for that backbone itself, and where it
-    was not run or its runs do not agree.
+    that ranks is above the frozen backbone's with the same start, in points: None for that backbone itself, and where
+    it was not run or its runs do not agree.
     """
 
     strategy: str

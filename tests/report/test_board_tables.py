@@ -53,7 +53,10 @@ def test_the_gain_is_over_the_frozen_backbone_with_the_same_input(board: Board) 
 
 
 def test_frozen_runs_that_do_not_agree_give_no_gain(make_record: Any) -> None:
-    frozen = [make_record("a", "frozen", 20.0, 0), make_record("b", "frozen", 21.0, 0, recipe={"encode_batch": 4})]
+    frozen = [
+        make_record("a", "frozen", 20.0, 0),
+        make_record("b", "frozen", 21.0, 0, recipe={"encode_batch": 4}),
+    ]
     [section] = build_leaderboard([*frozen, make_record("c")]).sections
     assert [row.gain for row in section.boards[0].rows] == [None, None, None]
 
@@ -64,7 +67,9 @@ def test_the_best_within_a_budget(board: Board) -> None:
     assert best_within([row for row in board.rows if row.backbone == "small"], board, 10**7) is None
 
 
-def test_three_thresholds_are_shown_and_the_one_that_ranks_is_first(make_record: Any, make_scores: Any) -> None:
+def test_three_thresholds_are_shown_and_the_one_that_ranks_is_first(
+    make_record: Any, make_scores: Any
+) -> None:
     scores = make_scores(50.0, 900)
     for given, shown in (
         (("0.05", "0.1", "0.2"), ("0.1", "0.05", "0.2")),

@@ -60,7 +60,10 @@ def test_page_shows_what_a_reader_needs(page: str) -> None:
     assert "# peftcorr leaderboard" in page
     assert "`peftcorr compile`" in page
     _, _, table = page.partition("### pf_willow/test, argmax\n\n#### tiny, 128 px, trained on synthetic\n\n")
-    assert table.splitlines()[2] == "| ★ adapter | 20,000 (20.00 %) | 33.00 | 16.50 | 49.50 | - | 1 min 30 s | 1.23 GB |"
+    assert (
+        table.splitlines()[2]
+        == "| ★ adapter | 20,000 (20.00 %) | 33.00 | 16.50 | 49.50 | - | 1 min 30 s | 1.23 GB |"
+    )
     assert "| ★ lora, 3 seeds | 4,096 (4.10 %) | 61.00 ± 1.00 | 30.50 ± 0.50 |" in page
     assert "| ★ adapter | 20,000 (20.00 %) | **71.00** | **35.50** | **100.00** | +49.00 |" in page
     assert "#### weights-of-mine, 128 px, trained on synthetic" in page

@@ -31,9 +31,18 @@ def test_every_row_has_every_aggregate_and_what_it_took(make_record: Any, make_s
         values |= {f"category_mean_{name}": one for name, one in values["category_mean"].items()}
         for alpha, value in values[aggregate].items():
             assert float(lora[f"{aggregate}@{alpha}"]) == value
-    assert (lora["per_image@0.1_low"], lora["per_image@0.1_high"], lora["per_keypoint@0.1_low"]) == ("20", "30", "")
+    assert (lora["per_image@0.1_low"], lora["per_image@0.1_high"], lora["per_keypoint@0.1_low"]) == (
+        "20",
+        "30",
+        "",
+    )
     assert (lora["gain"], lora["adapter_bytes"], lora["peak_memory_bytes"]) == ("30", "4000", "1234000000")
-    assert (frozen["trained_on"], frozen["seeds"], frozen["gain"], frozen["adapter_bytes"]) == ("", "", "", "0")
+    assert (frozen["trained_on"], frozen["seeds"], frozen["gain"], frozen["adapter_bytes"]) == (
+        "",
+        "",
+        "",
+        "0",
+    )
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", HOSTILE, 'a",b', "a;b\tc"])
@@ -51,5 +60,7 @@ def test_thresholds_of_all_boards_are_in_order(make_record: Any, make_scores: An
         build_leaderboard([make_record("a"), make_record("b", scores={"other/test": {"argmax": finer}})])
     )
     header = text.splitlines()[0].split(",")
-    alphas = [name.rpartition("@")[2] for name in header if name.startswith("per_keypoint") and "_" not in name[13:]]
+    alphas = [
+        name.rpartition("@")[2] for name in header if name.startswith("per_keypoint") and "_" not in name[13:]
+    ]
     assert alphas == ["0.01", "0.05", "0.1", "0.15", "0.2"]

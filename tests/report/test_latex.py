@@ -45,7 +45,9 @@ def test_a_table_is_what_a_paper_takes(make_record: Any, make_scores: Any) -> No
 def test_hostile_names_are_set_as_they_are_written(make_record: Any) -> None:
     tex = "\\input{/etc/passwd} \\write18{x} $x^2$ 50% #1 a&b ~ ^^41 \"q\" -- ``x'' * [3pt]"
     records = [
-        make_record(f"r{number}", name, 50.0 + number, weights_id=f"w{name}", official_weights=False, dataset=name)
+        make_record(
+            f"r{number}", name, 50.0 + number, weights_id=f"w{name}", official_weights=False, dataset=name
+        )
         for number, name in enumerate((HOSTILE, PREFIXED, tex))
     ]
     leaderboard = build_leaderboard(records)

@@ -49,7 +49,9 @@ def board_data(section: Section, board: Board, records: Mapping[str, Record]) ->
 def _note(section: Section) -> str:
     parts = [f"{section.n_pairs:,} image pairs, {section.n_keypoints:,} keypoints."]
     if protocol_label(section.protocol):
-        parts.append(f"Correct as the preset {section.protocol.name} defines it: not comparable with another.")
+        parts.append(
+            f"Correct as the preset {section.protocol.name} defines it: not comparable with another."
+        )
     if section.subset:
         parts.append("A subset of the split: not comparable with results on all of it.")
     if not section.traced:
@@ -77,9 +79,7 @@ def _row(board: Board, row: Row, categories: list[float | None]) -> dict[str, An
     }
 
 
-def _categories(
-    section: Section, board: Board, row: Row, records: Mapping[str, Record]
-) -> dict[str, float]:
+def _categories(section: Section, board: Board, row: Row, records: Mapping[str, Record]) -> dict[str, float]:
     """PCK per keypoint of each category at the threshold that ranks, mean over the row's runs."""
     found: dict[str, list[float]] = {}
     for run_id in row.run_ids:

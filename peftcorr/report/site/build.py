@@ -70,7 +70,9 @@ def _require_own(goal: Path) -> None:
         return
     page = goal / "index.html"
     if not page.is_file() or not page.read_text(encoding="utf-8", errors="replace").startswith(MARKER):
-        raise PeftCorrError(f"{goal} holds something that peftcorr report did not write: give -o a new folder.")
+        raise PeftCorrError(
+            f"{goal} holds something that peftcorr report did not write: give -o a new folder."
+        )
 
 
 def _write(folder: Path, store: Store, records: Sequence[Record], matches: Mapping[str, Path]) -> None:

@@ -51,7 +51,9 @@ def _pairs(section: Section, board: Board, store: Store) -> Iterator[Paired]:
     frozen = {board.rows[place].start: place for place in reversed(runs) if board.rows[place].is_frozen}
     trained = [place for place in runs if not board.rows[place].is_frozen]
     asked = [
-        (frozen[board.rows[place].start], place) for place in trained[:MOST] if board.rows[place].start in frozen
+        (frozen[board.rows[place].start], place)
+        for place in trained[:MOST]
+        if board.rows[place].start in frozen
     ]
     asked += [(place, trained[0]) for place in trained[1 : 1 + NEXT]]
     for first, second in asked:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from peftcorr.console.numbers import MISSING
-from peftcorr.report.transfer import TransferMatrix, TransferRow, Transferred
+from peftcorr.report.transfer import TransferMatrix, Transferred, TransferRow
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,10 @@ def generalisation(matrix: TransferMatrix) -> Generalisation:
     for row in matrix.rows:  # the frozen ones come first
         by_data.setdefault(row.trained_on, []).append(row)
     rows = tuple(
-        ("frozen" if data == MISSING else data, tuple(_best(rows, place) for place in range(len(matrix.columns))))
+        (
+            "frozen" if data == MISSING else data,
+            tuple(_best(rows, place) for place in range(len(matrix.columns))),
+        )
         for data, rows in by_data.items()
     )
     return Generalisation(matrix.title, matrix.columns, rows)

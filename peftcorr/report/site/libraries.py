@@ -46,8 +46,8 @@ def _file(package: str, *parts: str) -> Path:
 def _as_script(module: str) -> str:
     """A module as a script that leaves ``jQuery`` behind: browsers load no module from a disk."""
     found = _EXPORTS.search(module)
-    names = dict(reversed(name.split(" as ")) for name in found[1].split(",") if " as " in name) if found else {}
-    if found is None or "jQuery" not in names or _EXPORTS.search(module, found.end()):
+    own = re.search(r"(?:^|,)([\w$]+) as jQuery(?:,|$)", found[1]) if found else None
+    if found is None or own is None or _EXPORTS.search(module, found.end()):
         raise PeftCorrError(f"The DataTables that itables brings has no jQuery to take: {_MEND}.")
-    script = f"{module[: found.start()]}window.jQuery={names['jQuery']}{module[found.end() :]}"
+    script = f"{module[: found.start()]}window.jQuery={own[1]}{module[found.end() :]}"
     return f"(() => {{\n{script}\n}})();\n"

@@ -74,7 +74,9 @@ def run_page(record: Record, label: str, store: Store, detailed: bool, matches: 
     return RunPage(
         run_id=record.run_id,
         title=description(record),
-        failure=None if record.status == "ok" else " ".join((record.error or "no error was recorded").split()),
+        failure=None
+        if record.status == "ok"
+        else " ".join((record.error or "no error was recorded").split()),
         facts=_facts(record, label),
         command=_command(record),
         recipe=[(name, _value(value)) for name, value in flatten(record.recipe).items()],
@@ -169,9 +171,7 @@ def _scored(
     return Scored(title, (_totals(scores), *sheets(found)), curve)
 
 
-def _breakdown(
-    record: Record, store: Store, split: str, predictor: str, scores: Scores
-) -> Breakdown | None:
+def _breakdown(record: Record, store: Store, split: str, predictor: str, scores: Scores) -> Breakdown | None:
     """By everything that the predictions tell; None where they are not there or are not sound."""
     path = store.predictions_path(record.run_id)
     if not path.is_file():
@@ -216,9 +216,10 @@ def _categories(scores: Scores) -> Sheet:
 
 def _curves(record: Record, scored: list[Scored]) -> dict[str, Any]:
     """What the page's script draws."""
+    losses = [point.loss for point in record.validation]
     return {
         "validation": [[point.step, point.pck] for point in record.validation],
-        "losses": [],
+        "losses": losses if None not in losses else [],
         "best": record.best_step,
         "search": [[point.learning_rate, point.pck] for point in record.learning_rate_search],
         "chosen": record.learning_rate,

@@ -25,6 +25,7 @@ peftcorr.filters = (() => {
       return label;
     });
     place.querySelector(".boxes").replaceChildren(...boxes);
+    place.querySelector("button").hidden = names.length < 2;
     say(name);
   };
 
@@ -82,7 +83,16 @@ peftcorr.filters = (() => {
 
   const start = (whenChanged) => {
     changed = whenChanged;
-    CHOICES.forEach((name) => element(`choice-${name}`).addEventListener("change", () => choose(name)));
+    CHOICES.forEach((name) => {
+      const place = element(`choice-${name}`);
+      place.addEventListener("change", () => choose(name));
+      place.querySelector("button").addEventListener("click", () => {
+        const boxes = [...place.querySelectorAll("input")];
+        const all = boxes.every((box) => box.checked);
+        boxes.forEach((box) => (box.checked = !all));
+        choose(name);
+      });
+    });
     Object.keys(BUDGETS).forEach((name) =>
       element(`at-most-${name}`).addEventListener("input", () => {
         spend(name);

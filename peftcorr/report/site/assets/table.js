@@ -52,6 +52,11 @@ peftcorr.table = (() => {
       `${peftcorr.count(recordsDisplay)} of ${peftcorr.count(recordsTotal)} rows`;
   };
 
+  const drawn = () => {
+    say();
+    listeners.forEach((listener) => listener());
+  };
+
   const show = (one) => {
     board = one;
     const place = document.getElementById("table-place");
@@ -74,12 +79,8 @@ peftcorr.table = (() => {
       layout: { topStart: "pageLength", topEnd: "search", bottomStart: "info", bottomEnd: "paging" },
       language: { search: "Search", lengthMenu: "_MENU_ rows a page", emptyTable: "No row", zeroRecords: "No such row" },
     });
-    table.search.fixed("filters", (words, row) => peftcorr.filters.passes(row));
-    table.on("draw", () => {
-      say();
-      listeners.forEach((listener) => listener());
-    });
-    table.draw();
+    drawn();
+    table.on("draw", drawn);
   };
 
   // Load the rows of a board from beside the page, once.
@@ -123,6 +124,7 @@ peftcorr.table = (() => {
   };
 
   const start = () => {
+    jQuery.fn.dataTable.ext.search.push((settings, words, place, row) => peftcorr.filters.passes(row));
     const selected = document.getElementById("board");
     selected.addEventListener("change", () => choose(Number(selected.value)));
     document.getElementById("download").addEventListener("click", download);
