@@ -12,7 +12,7 @@ import pytest
 
 CONTROLS = {
     "button", "checkbox", "combobox", "image", "link", "listbox", "option", "radio", "searchbox", "slider",
-    "spinbutton", "switch", "tab", "table", "textbox",
+    "spinbutton", "switch", "tab", "textbox",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from peftcorr.report.site.build import build_site
 from peftcorr.results.store import Store
-from tests.hostile import HOSTILE, PREFIXED
+from tests.hostile import HOSTILE
 from tests.metrics.made import drawn, written
 from tests.report.conftest import _record, _scores
 
@@ -27,7 +27,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Store:
         cost = {"train_seconds": 100.0 * number + 30, "eval_seconds": 1, "encoder_forwards": 1, "steps": 9,
                 "peak_memory_bytes": 10**9 * (number + 1)}  # fmt: skip
         _write(store, f"{strategy}-1", strategy, 40.0 + number, 1000 * 10**number, cost=cost)
-    _write(store, "hostile-1", HOSTILE, 35.0, 500, weights_id=PREFIXED, official_weights=False)
+    _write(
+        store,
+        "hostile-1",
+        HOSTILE,
+        35.0,
+        500,
+        weights_id="<img src=x onerror=alert(1)>",
+        official_weights=False,
+    )
     _write(store, "large-1", "lora", 70.0, 9000, backbone="large", weights_id="large")
     store.write(_record("failed-1", status="failed", error=HOSTILE, scores={"x": {}}))
     for seed, run_id in enumerate((FROZEN, LORA)):

@@ -150,7 +150,7 @@
       return;
     }
     const { traces, layout } = charts[id](peftcorr.table.board(), peftcorr.table.shown());
-    Plotly.react(id, traces, peftcorr.layout(layout), peftcorr.settings);
+    peftcorr.draw(id, traces, layout);
     if (id === "pareto" && !drawn.has(id)) {
       document.getElementById(id).on("plotly_click", (event) => {
         const run = event.points[0].customdata;

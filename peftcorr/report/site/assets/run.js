@@ -4,7 +4,7 @@
 (() => {
   const curves = peftcorr.read("curves");
   const draw = (id, traces, layout) => {
-    if (document.getElementById(id) !== null) Plotly.newPlot(id, traces, peftcorr.layout(layout), peftcorr.settings);
+    if (document.getElementById(id) !== null) peftcorr.draw(id, traces, layout);
   };
 
   const steps = curves.validation.map(([step]) => step);

@@ -34,6 +34,7 @@ peftcorr.table = (() => {
       { title: "Backbone", data: text("backbone") },
       { title: "Trained on", data: text("trained") },
     ];
+    texts.forEach((column) => (column.type = "string")); // or what looks like an element is left out of the search
     const amounts = [
       ["Parameters", "params", peftcorr.count], ["Gain", "gain", peftcorr.signed], ["Time", "seconds", peftcorr.duration],
       ["Memory", "memory", peftcorr.memory], ["Adapter", "bytes", peftcorr.memory],
