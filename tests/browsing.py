@@ -39,7 +39,7 @@ def browsed(address: str, width: int = 1280) -> Iterator[Any]:
         page.goto(address)
         yield page
         browser.close()
-    assert errors == []
+    assert errors == [], errors
     assert hosts <= {"", urlsplit(address).hostname}
 
 

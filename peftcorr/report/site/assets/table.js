@@ -3,7 +3,9 @@
 
 peftcorr.table = (() => {
   const { boards } = peftcorr.read("boards");
-  const text = (name) => (row, type) => (type === "display" ? peftcorr.escaped(row[name]) : row[name]);
+  // DataTables takes what is shown and what is searched for HTML, and what is ordered for a text.
+  const text = (name) => (row, type) =>
+    type === "display" || type === "filter" ? peftcorr.escaped(row[name]) : row[name];
   const number = (value, written) => (row, type) => {
     const found = value(row);
     if (type === "display") return peftcorr.escaped(written(row, found));
@@ -14,7 +16,7 @@ peftcorr.table = (() => {
   let board = null;
 
   const strategy = (row, type) => {
-    if (type !== "display") return row.label;
+    if (type !== "display") return text("label")(row, type);
     const seeds = row.seeds > 1 ? ` <small>${row.seeds} seeds</small>` : "";
     return `<a href="${peftcorr.runPage(row.runs[0])}">${peftcorr.escaped(row.label)}</a>${seeds}`;
   };
