@@ -28,7 +28,10 @@ _PARTIAL = ".writing-"
 
 
 class TrainingState:
-    """Where a training stands: counted steps, the validation curve, and the best step's tensors."""
+    """Where a training stands: counted steps, the validation curve, and the best step's tensors.
+
+    `losses` are those of the steps since the last validation.
+    """
 
     def __init__(self) -> None:
         self.step = 0
@@ -36,6 +39,7 @@ class TrainingState:
         self.validation: list[ValidationPoint] = []
         self.best: dict[str, Tensor] | None = None
         self.best_step = 0
+        self.losses: list[float] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values alone; the tensors go into a safetensors file."""
@@ -44,12 +48,14 @@ class TrainingState:
             "seconds": self.seconds,
             "best_step": self.best_step,
             "validation": [point.model_dump() for point in self.validation],
+            "losses": self.losses,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave."""
         self.step, self.seconds, self.best_step = state["step"], state["seconds"], state["best_step"]
         self.validation = [ValidationPoint(**point) for point in state["validation"]]
+        self.losses = state.get("losses", [])  # states of before they were kept have none
 
 
 class Checkpoints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -162,6 +163,7 @@ class Trainer:
                             stepping = 0.0 if trackers is None else time.monotonic()
                             made = run.step(state.step)
                             self.losses.append(made.loss)
+                            state.losses.append(made.loss)
                             pairs += made.pairs
                             state.step += 1
                             state.seconds = spent()
@@ -204,8 +206,12 @@ class Trainer:
             state.best_step = state.step
             own = self._strategy.state_dict(self._encoder.backbone)
             state.best = {name: tensor.clone() for name, tensor in own.items()}
+        loss = statistics.fmean(state.losses) if state.losses else None
         with held():  # a point that is kept is told
-            state.validation.append(ValidationPoint(step=state.step, seconds=state.seconds, pck=pck))
+            state.validation.append(
+                ValidationPoint(step=state.step, seconds=state.seconds, pck=pck, loss=loss)
+            )
+            state.losses = []
             if keep and self._trackers is not None:
                 self._trackers.log({f"validation/pck_{VALIDATION_ALPHA:g}": pck}, state.step)
         if keep:

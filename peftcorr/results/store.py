@@ -29,6 +29,7 @@ GENERATED = (
     "figures",
     "breakdowns",
     "README.md",
+    "leaderboard.csv",
 )
 
 

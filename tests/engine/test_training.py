@@ -52,6 +52,8 @@ def test_learns(
     assert sum(losses[-10:]) < share * sum(losses[:10])
     assert trained.steps == 40
     assert [point.step for point in trained.validation] == [20, 40]
+    told = [point.loss for point in trained.validation]
+    assert told == pytest.approx([sum(losses[:20]) / 20, sum(losses[20:]) / 20])
     assert trained.learning_rate == 1e-2
     assert trained.search == []
     assert any(not torch.equal(tensor, before[name]) for name, tensor in job.tensors().items())
