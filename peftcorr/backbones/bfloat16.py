@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
+from torch.nn.grad import conv2d_input
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.errors import RecipeFails
@@ -32,7 +33,7 @@ class _Product(torch.autograd.Function):
         return linear(inputs, weight.to(inputs.dtype), bias)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
         inputs = gradient @ weight.to(gradient.dtype) if ctx.needs_input_grad[0] else None
         bias = gradient.sum(0) if ctx.needs_input_grad[2] else None
@@ -51,11 +52,12 @@ class _Convolution(torch.autograd.Function):
         return conv2d(inputs, weight.to(inputs.dtype), bias, *how)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
         inputs = None
         if ctx.needs_input_grad[0]:
-            inputs = nn.grad.conv2d_input(ctx.shape, weight.to(gradient.dtype), gradient, *ctx.how)
+            whole = weight.to(gradient.dtype)
+            inputs = conv2d_input(ctx.shape, whole, gradient, *ctx.how)  # type: ignore[no-untyped-call]
         bias = gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
         return inputs, None, bias, None
 
@@ -68,8 +70,8 @@ class HalfLinear(nn.Linear):
         if self.weight.dtype != torch.bfloat16:
             return super().forward(input)
         inputs, bias = _as_computed(input, self.bias)
-        # In rows, and out of them again out here: what comes of more dimensions would be a view, that nobody may add to.
-        rows: Tensor = _Product.apply(inputs.flatten(0, -2), self.weight, bias)  # type: ignore[no-untyped-call]
+        # As rows: what comes of more dimensions would be a view, to which nobody may add in place.
+        rows: Tensor = _Product.apply(inputs.reshape(-1, self.in_features), self.weight, bias)
         return rows.view(*input.shape[:-1], self.out_features)
 
 
@@ -82,7 +84,7 @@ class HalfConv2d(nn.Conv2d):
             return super().forward(input)
         inputs, bias = _as_computed(input, self.bias)
         how = (self.stride, self.padding, self.dilation, self.groups)
-        product: Tensor = _Convolution.apply(inputs, self.weight, bias, how)  # type: ignore[no-untyped-call]
+        product: Tensor = _Convolution.apply(inputs, self.weight, bias, how)
         return product
 
 
@@ -156,7 +158,7 @@ def without_values() -> Iterator[None]:
             parameter = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
         register(module, name, parameter)
 
-    nn.Module.register_parameter = registered  # type: ignore[method-assign]
+    nn.Module.register_parameter = registered  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
