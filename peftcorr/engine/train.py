@@ -15,6 +15,7 @@ from torch import Tensor
 from peftcorr.console.progress import Progress
 from peftcorr.data.correspondences import Correspondences, Floats
 from peftcorr.engine.checkpoint import Checkpoints, TrainingState, read_search, write_search
+from peftcorr.engine.decoding import decode
 from peftcorr.engine.evaluate import Evaluator
 from peftcorr.engine.optimisation import Optimisation
 from peftcorr.engine.task import Task
@@ -72,8 +73,8 @@ class Trainer:
         """
         start = self._strategy.state_dict(self._encoder.backbone)
         start = {name: tensor.clone() for name, tensor in start.items()}
+        decode(self._task.trn.data, self._task.trn.store)
         rate, search = self._searched(start)
-        self._task.trn.data.decode(self._task.trn.store)
         state = TrainingState()
         self._fit(rate, self._task.recipe.steps, state, "train")
         if state.best is not None:
