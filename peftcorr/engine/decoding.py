@@ -72,7 +72,7 @@ def _common_file(leads: bool) -> IO[bytes] | None:
 def _shared_out(
     images: Sequence[str], known: Sequence[Sequence[bool]]
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Row of each image that not all of a node's processes have, and who writes it: one that has it, or each in turn."""
+    """Row of each image that not all of a node's processes have, and who writes it: one that has it, else in turn."""
     needed = [number for number in range(len(images)) if not all(there[number] for there in known)]
     owners = {}
     for turn, number in enumerate(needed):
