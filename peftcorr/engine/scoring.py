@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
+import torch
 from accelerate import Accelerator
 
 from peftcorr.backbones import Backbone
@@ -16,6 +17,8 @@ from peftcorr.engine.evaluate import Evaluator, evaluator
 from peftcorr.engine.leakage import leakage
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.prediction_table import prediction_table
+from peftcorr.engine.sharing import shared_prefixes
+from peftcorr.engine.space import scored_from
 from peftcorr.engine.workbench import Workbench
 from peftcorr.features.cache import FeatureCache
 from peftcorr.features.encode import Encoder, autocast
@@ -52,13 +55,16 @@ def scorer(
     bench: Workbench,
     accelerator: Accelerator,
     cache: FeatureCache | None = None,
+    first_trainable: int = 0,
 ) -> Evaluator:
     """What a recipe's final scores are predicted with.
 
     Its precision is not the training's: rows are to differ by what was trained alone.
     """
     device = accelerator.device
-    encoder = Encoder(backbone.to(device), None, device, autocast(recipe.score_precision, device))
+    encoder = Encoder(
+        backbone.to(device), None, device, autocast(recipe.score_precision, device), first_trainable
+    )
     return evaluator(encoder, accelerator, recipe.encode_batch, bench.progress, bench.memory, cache)
 
 
@@ -79,11 +85,16 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
     if (bench.keep_features or plan.run_id in bench.shared) and not plan.trains:
         assert plan.model.weights is not None
         cache = FeatureCache(bench.cache, plan.model.weights.id, bench.cache_limit)
-    own = scorer(recipe, backbone, bench, accelerator, cache)
+    # Where runs have frozen blocks in common, the last of them is where scoring begins too.
+    first = scored_from(plan) if plan.run_id in bench.shared else 0
+    own = scorer(recipe, backbone, bench, accelerator, cache, first)
     found = Scored()
 
     def predictions(source: DatasetSource, split: str, limit: int | None) -> pa.Table:
         opened = bench.split(source, split, plan.model.options, limit)
+        if first:
+            kept = shared_prefixes(plan, bench, own.encoder, opened, torch.float32)
+            opened = replace(opened, prefixes=kept)
         return prediction_table(opened, own.predict(opened, plan.predictors), plan.labels)
 
     for source in plan.tested:
