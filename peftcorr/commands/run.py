@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from peftcorr.commands import options
-from peftcorr.console.numbers import parse_bytes
+from peftcorr.console.numbers import memory, parse_bytes
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.folders import places_of
 from peftcorr.machine.launchers import end_with_launchers, respawn
@@ -178,7 +178,7 @@ def _sweep(parsed: argparse.Namespace) -> int:
         from peftcorr.report.compile import compile_leaderboard
         from peftcorr.report.summary import print_summary
         from peftcorr.sweep.cells import Asked, cells, parse_vary
-        from peftcorr.sweep.here import make_ready, sweep
+        from peftcorr.sweep.here import make_ready, shared_space, sweep
 
     state = PartialState(cpu=on_cpu())
     terminal = Console() if state.is_main_process else None
@@ -197,6 +197,11 @@ def _sweep(parsed: argparse.Namespace) -> int:
         from peftcorr.commands.plan import print_plan
 
         print_plan(plans, terminal)
+        if shared := shared_space(plans, bench):
+            progress.say(
+                "What frozen blocks give is computed once for all cells, and takes up to "
+                f"{memory(shared)} below {cache}."
+            )
         return 0
     try:
         make_ready(plans, bench, parsed.overwrite, places_of(parsed.output))

@@ -192,12 +192,15 @@ class ImageStore:
     def _start_empty(self) -> None:
         self._process = os.getpid()
         self._rows = ScratchRows("decoded images")
-        self._slots: dict[str, int] = {}
+        self._slots: dict[str, tuple[ScratchRows, int]] = {}
         self._frames: dict[str, Frame] = {}
         self._turns: dict[str, tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._slots)
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._slots and self._process == os.getpid()
 
     def add(self, paths: Sequence[str], sizes: Sequence[Sequence[int]] | None = None) -> None:
         """Decode the images that are not in the store yet.
@@ -220,7 +223,7 @@ class ImageStore:
                 else:
                     new[path] = size or new.get(path, ())
             for path, (frame, pixels) in zip(new, self._decoded(new), strict=True):
-                self._slots[path] = len(self._rows)
+                self._slots[path] = self._rows, len(self._rows)
                 self._rows.write(len(self._rows), pixels[None])
                 self._frames[path] = frame
                 self._turns[path] = new[path][2:]
@@ -240,7 +243,60 @@ class ImageStore:
             PeftCorrError: as `add`.
         """
         self.add(paths, sizes)
-        return self._rows.read([self._slots[path] for path in paths])
+        return self._read(paths)
+
+    def _read(self, paths: Sequence[str]) -> torch.Tensor:
+        found = [self._slots[path] for path in paths]
+        files = {id(rows): rows for rows, _ in found}
+        if len(files) == 1:
+            return found[0][0].read([slot for _, slot in found])
+        images = torch.empty((len(paths), 3, self.size, self.size), dtype=torch.uint8)
+        for rows in files.values():
+            places = [place for place, (own, _) in enumerate(found) if own is rows]
+            images[places] = rows.read([found[place][1] for place in places])
+        return images
+
+    def put_into(
+        self, rows: ScratchRows, slots: Mapping[str, int], sizes: Mapping[str, Sequence[int]]
+    ) -> dict[str, Frame]:
+        """Write images into a file that other processes read too, decoding those that are new.
+
+        Args:
+            rows: of the file.
+            slots: row of each image, by path.
+            sizes: annotated sizes, by path.
+
+        Returns:
+            geometry of each, for `adopt`.
+
+        Raises:
+            PeftCorrError: as `add`.
+        """
+        with self._lock:
+            new = {path: _annotated(sizes[path]) for path in slots if path not in self}
+            frames = {}
+            for path, (frame, pixels) in zip(new, self._decoded(new), strict=True):
+                rows.write(slots[path], pixels[None])
+                frames[path] = frame
+                self.decodes += 1
+            for path in slots.keys() - new.keys():
+                rows.write(slots[path], self._read([path]))
+                frames[path] = self._frames[path]
+            return frames
+
+    def adopt(
+        self,
+        rows: ScratchRows,
+        slots: Mapping[str, int],
+        frames: Mapping[str, Frame],
+        sizes: Mapping[str, Sequence[int]],
+    ) -> None:
+        """Have images that lie in a file, whoever wrote them: see `put_into`."""
+        with self._lock:
+            for path in slots.keys() - self._slots.keys():
+                self._slots[path] = rows, slots[path]
+                self._frames[path] = frames[path]
+                self._turns[path] = _annotated(sizes[path])[2:]
 
     def frame(self, path: str, size: Sequence[int] = ()) -> Frame:
         """Geometry of one image, which is decoded if it is new; `size` is its annotated [W, H]."""

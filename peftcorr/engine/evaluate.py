@@ -250,6 +250,8 @@ def _load(source: _Images, encoder: Encoder, shelf: MapShelf | None, images: Int
     fresh = np.array([image for image in images.tolist() if image not in found], dtype=np.int64)
     ahead = len(fresh) > 0 and (source.prefixes is None or encoder.first_trainable == 0)
     pixels = encoder.load(data, store, fresh) if ahead else None
+    if not ahead:  # their frames are asked for all the same: by all threads, and not one after the other
+        store.add([data.images[n] for n in fresh], [data.sizes[n] for n in fresh])
     frames = [
         found[image].frame if image in found else store.frame(data.images[image], data.sizes[image])
         for image in images.tolist()

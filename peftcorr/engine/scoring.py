@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
+import torch
 from accelerate import Accelerator
 
 from peftcorr.backbones import Backbone
 from peftcorr.data.base import DatasetSource
 from peftcorr.data.guard import selecting
 from peftcorr.data.leakage import Leakage, warnings
+from peftcorr.data.split import Split
 from peftcorr.engine.evaluate import Evaluator, evaluator
 from peftcorr.engine.leakage import leakage
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.prediction_table import prediction_table
+from peftcorr.engine.sharing import shared_prefixes
+from peftcorr.engine.space import scored_from
 from peftcorr.engine.workbench import Workbench
 from peftcorr.features.cache import FeatureCache
 from peftcorr.features.encode import Encoder, autocast
@@ -28,6 +32,9 @@ from peftcorr.metrics.presets import Preset
 from peftcorr.metrics.scores import Scores, TrackingScores
 from peftcorr.metrics.tapvid import choose_on, score_tracking
 from peftcorr.recipe import Recipe
+
+
+Opening = Callable[[DatasetSource, str, int | None], Split]
 
 
 @dataclass
@@ -56,13 +63,16 @@ def scorer(
     bench: Workbench,
     accelerator: Accelerator,
     cache: MapCache | None = None,
+    first_trainable: int = 0,
 ) -> Evaluator:
     """What a recipe's final scores are predicted with.
 
     Its precision is not the training's: rows are to differ by what was trained alone.
     """
     device = accelerator.device
-    encoder = Encoder(backbone.to(device), None, device, autocast(recipe.score_precision, device))
+    encoder = Encoder(
+        backbone.to(device), None, device, autocast(recipe.score_precision, device), first_trainable
+    )
     return evaluator(encoder, accelerator, recipe.encode_batch, bench.progress, bench.memory, cache)
 
 
@@ -105,23 +115,33 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
     if (bench.keep_features or plan.run_id in bench.shared) and not plan.trains:
         assert plan.model.weights is not None
         cache = FeatureCache(bench.cache, plan.model.weights.id, bench.cache_limit)
-    own = scorer(recipe, backbone, bench, accelerator, cache)
+    # Where runs have frozen blocks in common, the last of them is where scoring begins too.
+    first = scored_from(plan) if plan.run_id in bench.shared else 0
+    own = scorer(recipe, backbone, bench, accelerator, cache, first)
+
+    def opening(source: DatasetSource, split: str, limit: int | None) -> Split:
+        opened = bench.split(source, split, plan.model.options, limit)
+        if not first:
+            return opened
+        return replace(opened, prefixes=shared_prefixes(plan, bench, own.encoder, opened, torch.float32))
+
     test = Test(
         plan.tested, plan.model.options, plan.predictors, plan.labels, recipe.alphas, plan.preset, recipe.limit_pairs
     )  # fmt: skip
-    found = tested(test, bench, own)
+    found = tested(test, bench, own, opening)
     if plan.trains:
         found.leakage = _leakage(plan, bench, accelerator)
     return found
 
 
-def tested(test: Test, bench: Workbench, own: Evaluator) -> Scored:
+def tested(test: Test, bench: Workbench, own: Evaluator, opening: Opening | None = None) -> Scored:
     """Predict and score test splits.
 
     Args:
         test: which, and how.
         bench: opens them.
         own: predicts.
+        opening: opens a split of a dataset, or so many pairs of it, instead of `bench`.
 
     Raises:
         PeftCorrError: if a split cannot be read or scored.
@@ -130,7 +150,7 @@ def tested(test: Test, bench: Workbench, own: Evaluator) -> Scored:
     found = Scored()
 
     def predictions(source: DatasetSource, split: str, limit: int | None) -> pa.Table:
-        opened = bench.split(source, split, test.shape, limit)
+        opened = opening(source, split, limit) if opening else bench.split(source, split, test.shape, limit)
         return prediction_table(opened, own.predict(opened, test.predictors), test.labels)
 
     for source in test.sources:

@@ -16,6 +16,7 @@ from torch import Tensor
 from peftcorr.console.progress import Progress
 from peftcorr.data.correspondences import Correspondences, Floats
 from peftcorr.engine.checkpoint import Checkpoints, TrainingState, read_search, write_search
+from peftcorr.engine.decoding import decode
 from peftcorr.engine.evaluate import Evaluator
 from peftcorr.engine.optimisation import Optimisation, Stepped
 from peftcorr.engine.task import Task
@@ -84,10 +85,10 @@ class Trainer:
         """
         start = self._strategy.state_dict(self._encoder.backbone)
         start = {name: tensor.clone() for name, tensor in start.items()}
+        decode(self._task.trn.data, self._task.trn.store)
         rate, search = self._searched(start)
-        self._task.trn.data.decode(self._task.trn.store)
         state = TrainingState()
-        self._fit(rate, self._task.recipe.steps, state, "train", keep=True)
+        self._fit(rate, self._task.recipe.steps, state, "train")
         if state.best is not None:
             self._strategy.load_state_dict(self._encoder.backbone, state.best)
         best = state.best_step if state.best is not None else state.step
@@ -101,10 +102,10 @@ class Trainer:
         if self._task.val is None:
             raise RecipeFails("training.search needs a validation split, which this dataset does not have.")
         done = agreed(lambda: read_search(self._folder, self._progress.say))
-        for rate in search.learning_rates[len(done) :]:
+        for number, rate in enumerate(search.learning_rates[len(done) :], start=len(done) + 1):
             state = TrainingState()
             try:
-                self._fit(rate, search.steps, state, f"search {rate:g}", keep=False)
+                self._fit(rate, search.steps, state, f"search {rate:g}", f"search-{number}-step")
                 pck = state.validation[-1].pck
             except TrainingDiverged:
                 pck = 0.0  # a rate that diverges is a candidate that lost
@@ -112,18 +113,22 @@ class Trainer:
             done.append(SearchPoint(learning_rate=rate, steps=search.steps, seconds=state.seconds, pck=pck))
             self._progress.say(f"learning rate {rate:g}: validation PCK@{VALIDATION_ALPHA} {pck:.2f}")
             if self._evaluator.accelerator.is_main_process:
-                write_search(self._folder, done)
+                write_search(self._folder, done, number)
         return max(done, key=lambda point: point.pck).learning_rate, done
 
-    def _fit(self, rate: float, steps: int, state: TrainingState, name: str, keep: bool) -> None:
+    def _fit(
+        self, rate: float, steps: int, state: TrainingState, name: str, candidate: str | None = None
+    ) -> None:
+        """Train; a candidate of the search, whose states have that name, is validated at its end alone."""
+        keep = candidate is None
         set_seed(self._task.seed)
         backbone, recipe, task = self._encoder.backbone, self._task.recipe, self._task
         run = Optimisation(self._strategy, self._encoder, task, rate, steps, self.sampler, self._progress.say)
-        checkpoints = None
-        if keep:
-            checkpoints = Checkpoints(self._folder, run.accelerator, self._strategy, backbone, state)
-            if checkpoints.resume(self._progress.say):
-                self._progress.say(f"{name}: going on from step {state.step} of {steps}")
+        checkpoints = Checkpoints(
+            self._folder, run.accelerator, self._strategy, backbone, state, candidate or "step"
+        )
+        if checkpoints.resume(self._progress.say):
+            self._progress.say(f"{name}: going on from step {state.step} of {steps}")
         self.losses = []
         trackers = self._trackers if keep else None
         if trackers is not None:
@@ -134,8 +139,9 @@ class Trainer:
         def spent() -> float:
             return resumed + time.monotonic() - begun - (0.0 if trackers is None else trackers.seconds)
 
-        def due(every: int, along_the_way: bool) -> bool:
-            return state.step > 0 and (state.step == steps or (along_the_way and state.step % every == 0))
+        def due(every: int, along_the_way: bool, at_the_end: bool = True) -> bool:
+            last = state.step == steps
+            return state.step > 0 and (at_the_end if last else along_the_way and state.step % every == 0)
 
         # One process may stop anywhere but within a step; several have to agree, after one.
         several = run.accelerator.num_processes > 1
@@ -147,11 +153,7 @@ class Trainer:
                         validated = [point.step for point in state.validation][-1:] == [state.step]
                         if task.val is not None and due(recipe.validate_every, keep) and not validated:
                             self._validate(state, keep)
-                        if (
-                            checkpoints is not None
-                            and due(recipe.checkpoint_every, True)
-                            and state.step > saved
-                        ):
+                        if due(recipe.checkpoint_every, True, at_the_end=keep) and state.step > saved:
                             state.seconds = spent()
                             checkpoints.save()
                         if several and self._any_asked(run.accelerator):
@@ -172,7 +174,7 @@ class Trainer:
                         speed = pairs / max(state.seconds - resumed, 1e-9)
                         bar.update(state.step, f"loss {made.loss:.4f}, {speed:,.0f} pairs/s")
             except Terminated:
-                if checkpoints is not None and state.step:
+                if state.step:
                     checkpoints.save()
                 raise
             finally:

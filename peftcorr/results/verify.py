@@ -87,7 +87,7 @@ def _untold(store: Store, run_id: str) -> Iterator[Checked]:
 
 
 def _states(store: Store) -> Iterator[Checked]:
-    for folder in sorted((store.root / "state").glob("*/step-*")):
+    for folder in sorted((store.root / "state").glob("*/*step-*")):
         damage = unsealed(folder)
         name = store.inside(folder)
         yield Checked(name, WHOLE) if damage is None else Checked(name, "changed", damage)

@@ -64,7 +64,7 @@ def require_space(
     )  # one trains at a time
     together = sum(
         {each.common: each.prefixes for each in found.values() if counts[each.common] > 1}.values()
-    )
+    )  # what is scored is kept if there is room for it too
     require_room([(output, kept), (temporary, alone), (cache, together)])
     return frozenset(run_id for run_id, one in found.items() if counts[one.common] > 1)
 
@@ -88,6 +88,11 @@ def make_ready(
         remove_dead(bench.cache)
     output, kept, temporary = places
     bench.shared = require_space(plans, bench, overwrite, output, temporary, kept)
+def shared_space(plans: Sequence[Plan], bench: Workbench) -> int:
+    """Bytes that runs with frozen blocks in common will keep in the cache of what those give."""
+    found = [space(plan, bench) for plan in plans]
+    counts = Counter(one.common for one in found if one.common)
+    return sum({one.common: one.prefixes + one.tested for one in found if counts[one.common] > 1}.values())
 
 
 def sweep(plans: Sequence[Plan], bench: Workbench, overwrite: Overwrite) -> list[Outcome]:

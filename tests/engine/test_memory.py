@@ -57,6 +57,19 @@ def test_more_is_done_at_once_more_is_needed() -> None:
     assert plain.peak == max(2 * plain.weights, plain.training, plain.scoring)
 
 
+def test_weights_in_bfloat16_need_half() -> None:
+    made = Recipe(
+        strategy="lora",  # type: ignore[arg-type]
+        backbone={"name": "dinov2_vits14", "dtype": "bf16"},
+        dataset="synthetic",  # type: ignore[arg-type]
+    )
+    plain = made.model_copy(update={"backbone": {"name": "dinov2_vits14"}})
+    half, whole = (estimate_memory(Model.of(recipe, lambda *_: None), recipe) for recipe in (made, plain))
+    assert half.weights < 0.6 * whole.weights
+    # What is turned back for a product goes again: the rest of a step takes no more than a layer besides.
+    assert half.training < whole.training - 0.3 * whole.weights
+
+
 def test_checkpointed_blocks_need_less() -> None:
     many = {"images": 16}
     plain, checkpointed = (of(training={**many, "gradient_checkpointing": flag}) for flag in (False, True))
