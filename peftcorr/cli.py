@@ -45,8 +45,8 @@ from peftcorr.machine.version import VERSION
 from peftcorr.registry import blaming_plugins, load_plugin_file
 
 COMMANDS = (
-    run, status, ls, params, data, match, demo, score, show, compare, breakdown, tune_predictor, compile, report, verify,
-    reproduce, submit, push, export, validate, check_plugin, new, cache, completion,
+    run, status, ls, params, data, match, demo, score, show, compare, breakdown, tune_predictor, compile, report,
+    verify, reproduce, submit, push, export, validate, check_plugin, new, cache, completion,
 )  # fmt: skip
 
 _LONGEST = 2_000  # letters of a sentence

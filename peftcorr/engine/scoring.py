@@ -14,8 +14,7 @@ from peftcorr.backbones import Backbone
 from peftcorr.data.base import DatasetSource
 from peftcorr.data.guard import selecting
 from peftcorr.data.leakage import Leakage, warnings
-from peftcorr.data.split import Split
-from peftcorr.engine.evaluate import Evaluator, evaluator
+from peftcorr.engine.evaluate import Evaluator, Split, evaluator
 from peftcorr.engine.leakage import leakage
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.prediction_table import prediction_table
@@ -32,7 +31,6 @@ from peftcorr.metrics.presets import Preset
 from peftcorr.metrics.scores import Scores, TrackingScores
 from peftcorr.metrics.tapvid import choose_on, score_tracking
 from peftcorr.recipe import Recipe
-
 
 Opening = Callable[[DatasetSource, str, int | None], Split]
 
@@ -134,14 +132,14 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
     return found
 
 
-def tested(test: Test, bench: Workbench, own: Evaluator, opening: Opening | None = None) -> Scored:
+def tested(test: Test, bench: Workbench, own: Evaluator, opening: Opening | None) -> Scored:
     """Predict and score test splits.
 
     Args:
         test: which, and how.
         bench: opens them.
         own: predicts.
-        opening: opens a split of a dataset, or so many pairs of it, instead of `bench`.
+        opening: opens a split of a dataset, or so many pairs of it, instead of `bench`, if it is given.
 
     Raises:
         PeftCorrError: if a split cannot be read or scored.

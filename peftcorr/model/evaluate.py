@@ -70,4 +70,4 @@ def evaluate(
     # What was matched last stays: a split's thousands of maps would drive it out.
     own = replace(model.evaluator, cache=None, progress=shown)
     with model.alone():
-        return tested(test, bench, own).scores
+        return tested(test, bench, own, None).scores

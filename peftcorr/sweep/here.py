@@ -88,6 +88,8 @@ def make_ready(
         remove_dead(bench.cache)
     output, kept, temporary = places
     bench.shared = require_space(plans, bench, overwrite, output, temporary, kept)
+
+
 def shared_space(plans: Sequence[Plan], bench: Workbench) -> int:
     """Bytes that runs with frozen blocks in common will keep in the cache of what those give."""
     found = [space(plan, bench) for plan in plans]
