@@ -90,3 +90,12 @@ def test_the_libraries_count_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resident() > 100 * MEBI
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert resident() == 0
+
+
+@pytest.mark.parametrize(("weights", "training", "scoring", "peak"), [
+    (70, 100, 90, 140), (70, 0, 90, 140), (30, 100, 90, 100), (30, 0, 90, 90),
+])  # fmt: skip
+def test_the_peak_is_the_largest_of_two_backbones_a_step_and_a_batch(
+    weights: int, training: int, scoring: int, peak: int
+) -> None:
+    assert Memory(weights, training, scoring).peak == peak
