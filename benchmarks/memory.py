@@ -47,7 +47,8 @@ class Cell:
     def parse(cls, text: str) -> Cell:
         """``BACKBONE:SIZE[:STRATEGY[:IMAGES]]``."""
         name, size, *more = text.split(":")
-        return cls(name, int(size), *more[:1], *map(int, more[1:]))
+        strategy, images = [*more, "lora", "16"][:1] + [*more[1:], "16"][:1]
+        return cls(name, int(size), strategy, int(images))
 
 
 def built(cls: Any, config: Any) -> Any:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from peftcorr import __version__
 from peftcorr.errors import PeftCorrError, visible
 from peftcorr.files import passing_folder
+from peftcorr.machine.version import VERSION
 from peftcorr.report.configuration import method
 from peftcorr.report.every_row import every_row
 from peftcorr.report.leaderboard import Leaderboard, build_leaderboard, shown_board
@@ -83,7 +83,7 @@ def _write(folder: Path, store: Store, records: Sequence[Record], matches: Mappi
     for path in sorted((Path(__file__).parent / "assets").iterdir()):
         shutil.copyfile(path, folder / "assets" / path.name)
     (folder / "leaderboard.csv").write_text(every_row(leaderboard), encoding="utf-8", newline="\n")
-    pages = Pages(version=__version__, style=style, runs=len(leaderboard.runs), failed=leaderboard.failed)
+    pages = Pages(version=VERSION, style=style, runs=len(leaderboard.runs), failed=leaderboard.failed)
     _write_boards(folder, pages, leaderboard)
     matrices = transfer_matrices(leaderboard)
     pages.write(
@@ -98,7 +98,7 @@ def _write(folder: Path, store: Store, records: Sequence[Record], matches: Mappi
 
 def _write_boards(folder: Path, pages: Pages, leaderboard: Leaderboard) -> None:
     by_id = {record.run_id: record for _, record in leaderboard.runs}
-    listed = []
+    listed: list[dict[str, str]] = []
     for section in leaderboard.sections:
         # The board that stands for its section is the one to begin with.
         for board in sorted(section.boards, key=lambda board: board is not shown_board(section)):
