@@ -46,8 +46,8 @@ class Cell:
     @classmethod
     def parse(cls, text: str) -> Cell:
         """``BACKBONE:SIZE[:STRATEGY[:IMAGES]]``."""
-        name, size, *more = text.split(":")
-        return cls(name, int(size), *more[:1], *map(int, more[1:]))
+        name, size, strategy, images = [*text.split(":"), *("lora", "16")[text.count(":") - 1 :]]
+        return cls(name, int(size), strategy, int(images))
 
 
 def built(cls: Any, config: Any) -> Any:
