@@ -20,8 +20,8 @@ from peftcorr.errors import PeftCorrError
 from tests.commanding import PLAIN, PROJECT, Commands
 
 NAMES = (
-    "run", "status", "ls", "params", "data", "score", "compare", "breakdown", "tune-predictor", "compile", "verify",
-    "export", "validate", "check-plugin", "new", "cache", "completion",
+    "run", "status", "ls", "params", "data", "score", "compare", "breakdown", "tune-predictor", "compile", "report",
+    "verify", "export", "validate", "check-plugin", "new", "cache", "completion",
 )  # fmt: skip
 
 

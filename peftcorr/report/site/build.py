@@ -98,7 +98,7 @@ def _write(folder: Path, store: Store, records: Sequence[Record], matches: Mappi
 
 def _write_boards(folder: Path, pages: Pages, leaderboard: Leaderboard) -> None:
     by_id = {record.run_id: record for _, record in leaderboard.runs}
-    listed = []
+    listed: list[dict[str, str]] = []
     for section in leaderboard.sections:
         # The board that stands for its section is the one to begin with.
         for board in sorted(section.boards, key=lambda board: board is not shown_board(section)):
