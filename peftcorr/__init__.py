@@ -15,26 +15,28 @@ from peftcorr.machine.version import VERSION as __version__
 if TYPE_CHECKING:
     from peftcorr.model.evaluate import evaluate
     from peftcorr.model.load import load
-    from peftcorr.report.rows import leaderboard
+    from peftcorr.report.table import leaderboard
     from peftcorr.sweep.train import train
 
 __all__ = ["__version__", "evaluate", "leaderboard", "load", "train"]
 
 _PLACES = {
     "evaluate": "peftcorr.model.evaluate",
-    "leaderboard": "peftcorr.report.rows",
+    "leaderboard": "peftcorr.report.table",
     "load": "peftcorr.model.load",
     "train": "peftcorr.sweep.train",
 }
 
 
-def __getattr__(name: str) -> object:
-    """Import what is asked for the first time."""
-    place = _PLACES.get(name)
-    if place is None:
-        raise AttributeError(f"module 'peftcorr' has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(place), name)
-    return found
+if not TYPE_CHECKING:  # else a type checker would take any name
+
+    def __getattr__(name: str) -> object:
+        """Import what is asked for the first time."""
+        place = _PLACES.get(name)
+        if place is None:
+            raise AttributeError(f"module 'peftcorr' has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(place), name)
+        return found
 
 
 def __dir__() -> list[str]:

@@ -7,13 +7,17 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
+from peftcorr.engine.plan import Model
+from peftcorr.recipe import Recipe
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
 from tests.commanding import PROJECT, Commands
@@ -56,7 +60,7 @@ def scored(records: Sequence[Record]) -> bool:
 
 
 def test_the_readme_is_short_and_its_commands_are_found() -> None:
-    assert len(README.splitlines()) <= 150
+    assert len(README.splitlines()) <= 130
     assert len(re.findall(r"^pip install .*accelerate launch.*$", README, re.MULTILINE)) == 1
     assert len(re.findall(r"^pip install .*pytest$", README, re.MULTILINE)) == 1
 
@@ -79,6 +83,42 @@ def test_the_readmes_plugin_combines_and_has_options(tmp_path: Path) -> None:
     words = ["run", "--plugin", file, "--strategy", "late_biases+lora"]
     [record] = run(tmp_path, words, (*SMALL, "strategy.late_biases.blocks=3"))
     assert record.trainable_parameters == 3 * 11 * 192 + 36_864
+
+
+def test_the_readmes_five_lines_run_as_printed(
+    tmp_path: Path,
+    rendered_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    photograph: Callable[..., Image.Image],
+) -> None:
+    """On the run of the first command, with its record and an adapter that has not learned anything yet."""
+    [code] = re.findall(r"^## From Python\n\n```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert len([line for line in code.splitlines() if line and not line.startswith("import")]) == 5
+    [record] = found(
+        weights="tiny", dataset="synthetic", parameters=36_864, searched=False, seed=0, steps=160
+    )
+    recipe = Recipe.model_validate(record.recipe)
+    backbone, strategy = Model.of(recipe, lambda cls, config: cls.find_weights(config, None)).build()
+    runs = Store(tmp_path / "runs")
+    runs.write(record.model_copy(update={"files": {}}))
+    runs.adapter_path(record.run_id).parent.mkdir()
+    save_file(strategy.state_dict(backbone), runs.adapter_path(record.run_id))
+    for seed, name in enumerate(("cat.jpg", "dog.jpg")):
+        photograph(320, 200 + seed, seed).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PEFTCORR_CACHE", str(rendered_cache))
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["model"].record.run_id == record.run_id
+    assert names["points"].shape == (2, 2)
+    assert names["heat"].shape == (201, 320)
+    assert np.isclose(names["heat"].max(), names["similarity"][0], atol=0.05)
+    [by_predictor] = names["scores"].values()
+    [frozen] = [row for row in rows(README, "## What it measures") if row[0] == "`frozen`"]
+    assert f"{by_predictor['argmax'].per_keypoint['0.1']:.2f}" == frozen[3], (
+        "before its first step LoRA is frozen"
+    )
+    assert set(names["table"]["run_ids"].sum()) == {record.run_id}
 
 
 @pytest.mark.parametrize("file", ["convolutions.py", "top_cells.py"])

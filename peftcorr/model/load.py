@@ -60,7 +60,7 @@ def load(
     """
     if (run is None) == (backbone is None):
         given = "neither" if run is None else "both"
-        raise PeftCorrError(f"Give a run or backbone=...: {given} of them was given.")
+        raise PeftCorrError(f"Give a run or backbone=...: {given} was given.")
     chosen, root = chosen_device(device), Path(output)
     given_weights = None if weights is None else Path(weights)
     record: Record | None = None
@@ -86,7 +86,6 @@ def load(
     sections = [_settled(one, recipe.backbone, parts, root) for one in sections]
     recipe = recipe.model_copy(update={"predictors": sections})
     bench = Workbench({}, given_weights, root, cache_folder(), Progress(None))
-    recent = RecentMaps()
     return Model(
         recipe,
         record,
@@ -95,7 +94,7 @@ def load(
         strategy,
         tuple(make(PREDICTORS, one) for one in sections),
         bench,
-        scorer(recipe, network, bench, Alone(chosen), recent),
+        scorer(recipe, network, bench, Alone(chosen), RecentMaps()),
     )
 
 

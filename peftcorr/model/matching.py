@@ -20,7 +20,6 @@ from peftcorr.engine.evaluate import Evaluator, Predicted
 from peftcorr.engine.plan import Model as Parts
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
-from peftcorr.features.recent import RecentMaps
 from peftcorr.matching.predictors import Predictor
 from peftcorr.model.heat import Maps, in_pixels
 from peftcorr.model.questions import apart, checked_points, paired
@@ -53,7 +52,6 @@ class Model:
     predictors: tuple[Predictor, ...]
     bench: Workbench = field(repr=False)
     evaluator: Evaluator = field(repr=False)
-    recent: RecentMaps = field(default_factory=RecentMaps, repr=False)
     _busy: RLock = field(default_factory=RLock, repr=False)
 
     @property

@@ -210,7 +210,7 @@ def _starting() -> Iterator[None]:
     """
     before = {name: os.environ[name] for name in _THREADS if name in os.environ}
     script = vars(sys.modules["__main__"])
-    shown = {name: script[name] for name in ("__file__", "__spec__") if name in script}
+    shown: dict[str, Any] = {name: script[name] for name in ("__file__", "__spec__") if name in script}
     script.update(dict.fromkeys(shown))  # what a new process would import first
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     masked = hasattr(signal, "pthread_sigmask")
