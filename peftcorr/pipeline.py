@@ -95,6 +95,7 @@ def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record)
             "total_parameters": backbone.total_parameters(),
             "scores": scored.scores,
             "tracking": scored.tracking,
+            "generalisation": scored.generalisation,
             "validation": trained.validation,
             "best_step": trained.best_step,
             "unselected": plan.trains and not trained.validation,

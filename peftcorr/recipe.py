@@ -147,7 +147,12 @@ class Recipe(BaseModel):
     @field_validator("eval_on", mode="before")
     @classmethod
     def _eval_on(cls, value: object) -> list[Section]:
-        return [complete(DATASETS, item) for item in _as_list(value)]
+        sections = [complete(DATASETS, item) for item in _as_list(value)]
+        if any("hold_out" in section for section in sections):
+            raise PeftCorrError(
+                "eval_on: hold_out is an option of the dataset that is trained on: put it under dataset."
+            )
+        return sections
 
     @field_validator("predictors", mode="before")
     @classmethod

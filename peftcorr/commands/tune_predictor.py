@@ -98,6 +98,7 @@ def run(parsed: argparse.Namespace) -> int:
             strategy=recipe.strategy["name"],
             run_id=run_id,
             dataset=found.dataset,
+            hold_out=recipe.dataset.get("hold_out"),
             n_pairs=found.n_pairs,
             n_keypoints=found.n_keypoints,
             alpha=parsed.alpha,

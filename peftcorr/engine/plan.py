@@ -179,11 +179,12 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
     for source, section in zip((dataset, *others), (recipe.dataset, *recipe.eval_on), strict=True):
         _require(source, section, "test", "choose another.")
     first = {**recipe.dataset, **dataset.identity()}
+    whole_first = {key: value for key, value in first.items() if key != "hold_out"}  # its test split is whole
     eval_on: list[tuple[Section, DatasetSource]] = []
     for source, section in zip(others, recipe.eval_on, strict=True):
         identified = {**section, **source.identity()}
         # A recipe may name every test set, whichever is trained on: none is scored twice.
-        if identified not in (first, *(known for known, _ in eval_on)):
+        if identified not in (whole_first, *(known for known, _ in eval_on)):
             eval_on.append((identified, source))
     whole = recipe.model_copy(
         update={
@@ -226,7 +227,8 @@ def _predictors(recipe: Recipe, weights: Weights, bench: Workbench) -> list[dict
     """The recipe's predictors, ``tuned`` replaced by what was chosen for the backbone."""
     found = [section for section in recipe.predictors if section["name"] != "tuned"]
     if len(found) < len(recipe.predictors):
-        chosen = chosen_predictor(recipe.backbone, weights.id, weights.sha256, bench.store)
+        kept = recipe.dataset.get("hold_out")
+        chosen = chosen_predictor(recipe.backbone, weights.id, weights.sha256, bench.store, kept)
         if chosen not in found:
             found.insert(recipe.predictors.index({"name": "tuned"}), chosen)
     return found
