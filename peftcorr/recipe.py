@@ -102,6 +102,13 @@ class Recipe(BaseModel):
     backbone: Section
     weights: WeightsIdentity | None = None
     dataset: Section
+    init_from: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        exclude_if=lambda value: value is None,
+        description="a finished run in the output folder, or how its id begins: its adapter is where training starts",
+    )
     eval_on: list[Section] = []
     predictors: list[Section] = Field(
         default=[{"name": "argmax"}, {"name": "window_softargmax"}], min_length=1, validate_default=True

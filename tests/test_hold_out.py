@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,38 @@ def test_a_wrong_option_is_said_before_anything_runs(
 ) -> None:
     assert commands.run("--strategy", "frozen", assignments=assignments) == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_leaderboard_and_a_breakdown_have_the_parts(
+    commands: Commands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands.run("--strategy", "frozen", "lora", assignments=("training.steps=1", OPTION)) == 0
+    lora = next(record for record in commands.records() if record.strategy == "lora")
+    page = (commands.output / "README.md").read_text()
+    title = (
+        "photographs/test, small-weights, 32 px, photographs without keypoints bird/0, bird/3, category car"
+    )
+    assert title in page
+    section = page[page.index("## Keypoints and categories that were held out") :]
+    own = lora.generalisation["photographs/test"].scores["argmax"]
+    row = next(line for line in section.splitlines() if line.startswith("| lora"))
+    assert [f"{own[part].per_keypoint['0.1']:.2f} [" in row for part in PARTS] == [True] * 3
+    assert "trained on photographs without keypoints bird/0, bird/3" in page
+    header, *lines = (commands.output / "leaderboard.csv").read_text().splitlines()
+    place = header.split(",").index("unseen_categories_per_image@0.2")
+    [line] = [line for line in csv.reader(lines) if line[4].startswith("lora") and line[1] == "argmax"]
+    assert float(line[place]) == pytest.approx(own["unseen_categories"].per_image["0.2"], rel=1e-5)
+
+    capsys.readouterr()
+    assert main(["breakdown", lora.run_id, "--output", str(commands.output)]) == 0
+    written = (commands.output / "breakdowns" / f"{lora.run_id}.md").read_text()
+    table = written[written.index("by what training saw") :]
+    for part in PARTS:
+        [first] = [
+            line
+            for line in table.split("\n\n")[1].splitlines()
+            if line.startswith(f"| {part.replace('_', ' ')}")
+        ]
+        cells = [cell.strip() for cell in first.split("|")]
+        assert cells[3] == str(own[part].n_keypoints)
+        assert cells[5].startswith(f"{own[part].per_keypoint['0.1']:.2f}")

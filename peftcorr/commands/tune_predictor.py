@@ -118,8 +118,9 @@ def run(parsed: argparse.Namespace) -> int:
 def _model(parsed: argparse.Namespace, bench: Workbench) -> tuple[Recipe, Model, Backbone, str | None]:
     """The recipe, its model, the backbone as a finished run adapted it, or as it comes, and that run's id."""
     from peftcorr.engine.plan import Model
-    from peftcorr.model.finished import finished_run, load_finished
+    from peftcorr.model.finished import load_finished
     from peftcorr.recipe import resolve
+    from peftcorr.results.runs import finished_run
 
     if parsed.run_id is not None:
         for name in ("strategy", "backbone", "dataset", "recipe", "image_size", "set"):

@@ -78,9 +78,24 @@ class SearchPoint(Strict):
     pck: float
 
 
+class Stage(Strict):
+    """A training that came before: the run, what it was trained on, by its name and as its recipe has it, and its
+    adapter. `steps` were made up to the one that was kept.
+    """
+
+    run_id: RunId
+    dataset: str
+    section: dict[str, Any]
+    steps: Count
+    seed: int
+    adapter_sha256: str
+
+
 class Record(BaseModel):
     """One run. `recipe` is resolved; `run_id` is a hash of it and of `ingredients` (`peftcorr.results.identity`).
 
+    `chain` has the trainings that this one started from, the first one first; empty where it started from the
+    pretrained backbone.
     `files` has the digests of what lies beside the record, by path below the output folder: predictions, adapter, and
     one for all files of the folder that peft reads. Records of version 1 have neither: nothing ties their numbers to
     what made them.
@@ -100,6 +115,7 @@ class Record(BaseModel):
     retry: bool = Field(default=False, exclude_if=lambda value: not value)
     recipe: dict[str, Any]
     ingredients: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
+    chain: list[Stage] = Field(default=[], exclude_if=lambda value: not value)
     files: dict[Inside, str] = Field(default={}, exclude_if=lambda value: not value)
     strategy: str
     backbone: str
