@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from peftcorr.data.guard import TEST, require_open
-from peftcorr.data.hold_out import HeldOut, HoldOut, held_out, keypoint_names, without
+from peftcorr.data.hold_out import HeldOut, HoldOut, held_out
 from peftcorr.data.pair_dataset import Exif
 from peftcorr.data.pair_dataset import PairDataset as PairDataset
 from peftcorr.data.splits import SPLITS
@@ -98,6 +98,10 @@ class DatasetSource(ABC):
         )  # a plugin's options may be a class of its own
         if option is None:
             return None
+        from peftcorr.data.without import (
+            keypoint_names,  # which brings what a renderer's process does without
+        )
+
         there = self.splits()
         first = next((split for split in SPLITS if split in there), SPLITS[0])
         return held_out(option, keypoint_names(self.unchecked(first)), self.name)
@@ -176,6 +180,8 @@ def _guarded(load: Load) -> Load:
         found = in_its_frame(found, exif, self.stray, self.cache, self.keypoints_at)
         if found.split == TEST or self.held_out is None:
             return found
+        from peftcorr.data.without import without
+
         return without(found, self.held_out)
 
     return checked

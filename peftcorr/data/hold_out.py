@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from peftcorr.data.guard import TEST
-from peftcorr.data.pair_dataset import PairDataset
 from peftcorr.errors import PeftCorrError, did_you_mean, shown
 
 Names = Mapping[str, Iterable[str]]
@@ -134,121 +132,3 @@ def _require_known(asked: list[str], there: Mapping[str, list[str]], dataset: st
             raise PeftCorrError(
                 f"dataset.hold_out: {dataset} has no keypoint {shown(name)}.{did_you_mean(name, known)}"
             )
-
-
-def keypoint_names(dataset: PairDataset) -> dict[str, list[str]]:
-    """Keypoints that some pair of each category of a split has, sorted."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    table = dataset.table.select_columns(["category", "keypoint_ids"]).with_format("arrow")[:]
-    parents = pc.list_parent_indices(table.column("keypoint_ids"))
-    both = pa.table(
-        {
-            "category": table.column("category").take(parents),
-            "keypoint": pc.list_flatten(table.column("keypoint_ids")),
-        }
-    )
-    found: dict[str, list[str]] = {name: [] for name in table.column("category").unique().to_pylist()}
-    for row in both.group_by(["category", "keypoint"]).aggregate([]).to_pylist():
-        found[row["category"]].append(row["keypoint"])
-    return {name: sorted(own) for name, own in sorted(found.items())}
-
-
-def without(dataset: PairDataset, held: HeldOut) -> PairDataset:
-    """A split as a training may see it: pairs of seen categories, with their seen keypoints alone.
-
-    Pairs that are left without a keypoint go. Where a box, and so the reference length s, is the one round an object's
-    keypoints and not annotated, it is drawn again round those that are left, or s would tell of the others; an object
-    whose keypoints then lie at one place goes too.
-
-    Raises:
-        PeftCorrError: if no pair is left.
-    """
-    if dataset.split == TEST:
-        return dataset
-    import datasets
-
-    rows = dataset.table.with_format("arrow")[:].to_pylist()
-    boxes = _Boxes(rows, held)
-    kept = [row for row in (_without(row, held, boxes) for row in rows) if row is not None]
-    if not kept:
-        raise PeftCorrError(
-            f"dataset.hold_out leaves {dataset.name} no {dataset.split} pair: hold fewer keypoints or categories out."
-        )
-    table = datasets.Dataset.from_list(kept, features=dataset.table.features)
-    return replace(dataset, table=table)
-
-
-_Row = dict[str, Any]
-_Box = tuple[float, float, float, float]
-
-
-class _Boxes:
-    """Boxes of a split's objects that are those round their keypoints, and what they are without the held out ones."""
-
-    def __init__(self, rows: list[_Row], held: HeldOut):
-        points: dict[tuple[object, ...], dict[str, tuple[float, float]]] = {}
-        for row in rows:
-            for side in ("source", "target"):
-                own = points.setdefault(_object(row, side), {})
-                own.update(zip(row["keypoint_ids"], map(tuple, row[f"{side}_keypoints"]), strict=True))
-        self._round: dict[tuple[object, ...], _Box | None] = {}
-        for name, own in points.items():
-            category, _, box = name
-            seen = held.seen.get(str(category), frozenset())
-            if box and _round(own.values()) == box:
-                self._round[name] = _round(point for keypoint, point in own.items() if keypoint in seen)
-
-    def of(self, row: _Row, side: str) -> tuple[bool, _Box | None]:
-        """Whether a box was one round keypoints, and what it is now: None where nothing of it is left."""
-        name = _object(row, side)
-        return name in self._round, self._round.get(name)
-
-
-def _object(row: _Row, side: str) -> tuple[object, ...]:
-    return row["category"], row[f"{side}_image"], tuple(row[f"{side}_box"] or ())
-
-
-def _round(points: Iterable[tuple[float, float]]) -> _Box | None:
-    listed = list(points)
-    if not listed:
-        return None
-    xs, ys = zip(*listed, strict=True)
-    return min(xs), min(ys), max(xs), max(ys)
-
-
-def _without(row: _Row, held: HeldOut, boxes: _Boxes) -> _Row | None:
-    seen = held.seen.get(row["category"])
-    if seen is None:
-        return None
-    keep = [place for place, name in enumerate(row["keypoint_ids"]) if name in seen]
-    if not keep:
-        return None
-    made = dict(row)
-    for column in ("keypoint_ids", "source_keypoints", "target_keypoints", "target_occluded"):
-        if row.get(column):
-            made[column] = [row[column][place] for place in keep]
-    for side in ("source", "target"):
-        drawn, box = boxes.of(row, side)
-        if drawn:
-            made[f"{side}_box"] = None if box is None else list(box)
-    length = _length(row, made, boxes)
-    return None if length is None else {**made, "reference_length": length}
-
-
-def _length(row: _Row, made: _Row, boxes: _Boxes) -> float | None:
-    """s without the keypoints that are held out, where it is of keypoints; None where nothing measures the object."""
-    length: float = row["reference_length"]
-    drawn, box = boxes.of(row, "target")
-    if not drawn:
-        whole = None if row["target_box"] else _round(map(tuple, row["target_keypoints"]))
-        if whole is None or _side(whole) != length:
-            return length
-        box = _round(map(tuple, made["target_keypoints"]))
-    side = 0.0 if box is None else _side(box)
-    return side or None
-
-
-def _side(box: _Box) -> float:
-    return max(box[2] - box[0], box[3] - box[1])

@@ -13,8 +13,8 @@ from accelerate import Accelerator
 from peftcorr.backbones import Backbone
 from peftcorr.data.base import DatasetSource
 from peftcorr.data.guard import selecting
-from peftcorr.data.hold_out import keypoint_names
 from peftcorr.data.leakage import Leakage, warnings
+from peftcorr.data.without import keypoint_names
 from peftcorr.engine.evaluate import Evaluator, Split, evaluator
 from peftcorr.engine.leakage import leakage
 from peftcorr.engine.plan import Plan

@@ -9,9 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from peftcorr.data.base import DatasetSource, PairDataset
-from peftcorr.data.hold_out import HoldOut, held_out, keypoint_names
+from peftcorr.data.hold_out import HoldOut, held_out
 from peftcorr.data.layouts.coco import Coco
 from peftcorr.data.layouts.spair import SpairFolder
+from peftcorr.data.without import keypoint_names
 from peftcorr.errors import PeftCorrError
 from tests.published_layouts import coco_content, picture, write_json
 from tests.small_folder import write_folder
