@@ -20,14 +20,14 @@ for _name, _target, _summary in (
     (
         "spair_u",
         "layouts.spair_u:SpairU",
-        "SPair-U (Mariotti et al., 2025): SPair-71k's test pairs with keypoints that it has not.",
+        "SPair-U (Mariotti et al., 2025): pairs of SPair-71k with other keypoints.",
     ),
     (
         "mp100",
         "layouts.mp100:Mp100",
-        "MP-100 (Xu et al., 2022): training and test have no category in common.",
+        "MP-100 (Xu et al., 2022): trn, val and test have no category in common.",
     ),
-    ("cub", "layouts.cub:Cub", "CUB-200-2011 (Wah et al., 2011), pairs drawn from a seed."),
+    ("cub", "layouts.cub:Cub", "CUB-200-2011 (Wah et al., 2011): the visible parts of birds."),
     (
         "pf_pascal",
         "layouts.pf_pascal:PfPascal",

@@ -42,9 +42,10 @@ _TRAINED = {"trn": "1", "test": "0"}
 
 
 class Cub(AnnotatedFolder):
-    """CUB-200-2011 (Wah et al., 2011), its visible parts as keypoints; s is the longer side of the target's box.
+    """CUB-200-2011 (Wah et al., 2011): the visible parts of birds.
 
-    The data root is the folder ``CUB_200_2011`` or the one that it was unpacked in.
+    The data root is the folder ``CUB_200_2011`` or the one that it was unpacked in. s is the longer side of the
+    target's box.
     """
 
     class Config(AnnotatedFolder.Config):

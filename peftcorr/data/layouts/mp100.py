@@ -28,7 +28,7 @@ _WORDS = {"trn": "train", "val": "val", "test": "test"}
 
 
 class Mp100(AnnotatedFolder):
-    """MP-100 (Xu et al., 2022) in one of its five splits of the categories.
+    """MP-100 (Xu et al., 2022): trn, val and test have no category in common.
 
     The data root is the folder ``mp100`` or the one that it is in. s is the longer side of the target's box.
     """

@@ -27,10 +27,10 @@ _SPAIR = "SPair-71k"
 
 
 class SpairU(SpairFolder):
-    """SPair-U (Mariotti et al., 2025), as published, with the photographs and the list of pairs of SPair-71k.
+    """SPair-U (Mariotti et al., 2025): pairs of SPair-71k with other keypoints.
 
-    The data root is its folder or the one it was unpacked in. SPair-71k is found in it, beside it, in the data root, or
-    where ``peftcorr data prepare spair71k`` put it; no links are needed.
+    The data root is its folder or the one it was unpacked in. The photographs are SPair-71k's, which is found in it,
+    beside it, in the data root, or where ``peftcorr data prepare spair71k`` put it; no links are needed.
     """
 
     published_as = "spair_u"
