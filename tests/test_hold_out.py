@@ -146,6 +146,8 @@ def test_the_leaderboard_and_a_breakdown_have_the_parts(
     commands: Commands, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert commands.run("--strategy", "frozen", "lora", assignments=("training.steps=1", OPTION)) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "unseen keypoints" in said or "unseen categories" in said, "in the terminal, as wide as it is"
     lora = next(record for record in commands.records() if record.strategy == "lora")
     page = (commands.output / "README.md").read_text()
     title = (
