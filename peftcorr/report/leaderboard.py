@@ -272,7 +272,11 @@ def _row(
         run_ids=tuple(record.run_id for record in configuration.records if record.protocol == first.protocol),
         start=untrained_input(first),
         dataset=first.dataset if is_trained(first) else "",
-        parts=part_spreads([record for record, _ in samples], dataset, predictor),
+        parts=part_spreads(
+            [record for record in configuration.records if record.protocol == first.protocol],
+            dataset,
+            predictor,
+        ),
         tracking=tracked(configuration.records, dataset, predictor, samples[0][1]),
     )
 

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from peftcorr.console.numbers import Spread
 from peftcorr.metrics.generalisation import PARTS
 from peftcorr.metrics.presets import AGGREGATES
 from peftcorr.metrics.scores import Part, Scores
+from peftcorr.report.configuration import held_out, is_trained
 from peftcorr.results.record import Record
 
 PART_AGGREGATES = tuple(f"{part}_{aggregate}" for part in PARTS for aggregate in AGGREGATES)
 
 
 def part_spreads(records: Sequence[Record], dataset: str, predictor: str) -> dict[str, dict[str, Spread]]:
-    """PCK by one of `PART_AGGREGATES` and threshold; nothing unless all of the runs held the same out.
+    """PCK by one of `PART_AGGREGATES` and threshold; nothing unless all that held anything out held the same out.
 
     Args:
-        records: one a seed.
+        records: of one configuration.
         dataset: ``<dataset>/<split>``.
         predictor: its name in the scores.
     """
-    found = [record.generalisation.get(dataset) for record in records]
-    first = found[0]
-    if first is None or any(
-        one is None or (one.keypoints, one.categories) != (first.keypoints, first.categories) for one in found
-    ):
+    own = [record for record in records if dataset in record.generalisation]
+    found = [record.generalisation[dataset] for record in one_a_seed(own)]
+    if len({json.dumps([one.keypoints, one.categories]) for one in found}) != 1:
         return {}
-    by_seed = [one.scores.get(predictor, {}) for one in found if one is not None]
+    by_seed = [one.scores.get(predictor, {}) for one in found]
     return {
         f"{part}_{aggregate}": values
         for part in PARTS
@@ -50,11 +50,11 @@ def spreads(scores: Sequence[Scores]) -> dict[str, dict[str, Spread]]:
     return found
 
 
-def one_a_seed(records: Sequence[Record], trained: bool) -> list[Record]:
-    """The first record of each seed; the first of all where nothing was trained."""
-    kept: dict[int | None, Record] = {}
+def one_a_seed(records: Sequence[Record]) -> list[Record]:
+    """The first record of each seed and draw; of runs that trained nothing the seed says nothing."""
+    kept: dict[tuple[int | None, str], Record] = {}
     for record in records:
-        kept.setdefault(record.seed if trained else None, record)
+        kept.setdefault((record.seed if is_trained(record) else None, held_out(record)), record)
     return list(kept.values())
 
 

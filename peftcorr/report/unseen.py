@@ -52,10 +52,9 @@ def _table(group: _Group, tested: str) -> str:
     frozen: list[Spread | None] = [None] * len(parts)
     for label, records in group.items():
         trained = is_trained(records[0])
-        runs = one_a_seed(records, trained)
-        spread = part_spreads(runs, tested, predictor)
+        spread = part_spreads(records, tested, predictor)
         values[label] = [spread.get(f"{part}_per_keypoint", {}).get(RANKING_ALPHA) for part in parts]
-        seeds[label] = len(runs) if trained else 0
+        seeds[label] = len(one_a_seed(records)) if trained else 0
         if not trained:
             frozen = values[label]
     if not any(value for row in values.values() for value in row):
