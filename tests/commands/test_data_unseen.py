@@ -3,63 +3,46 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState, GradientState
 
 from peftcorr.cli import main
 from peftcorr.data.layouts.cub import Cub
 from peftcorr.data.layouts.mp100 import Mp100
 from peftcorr.data.layouts.spair_u import SpairU
 from peftcorr.errors import PeftCorrError
-from tests.commands.test_data import cache as cache
-from tests.commands.test_data import evaluate, row
+from peftcorr.results.store import Store
+from tests.commands.test_data import row
 from tests.unseen_archives import PARTS, cub_archive, mp100_archive, mp100_content, spair_u_archives
 
-pytestmark = pytest.mark.usefixtures("cache")
+SHARED = "dataset.shared=2"  # of CUB's parts
 
 
-def test_spair_u_from_its_archive_to_a_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    archives = [str(path) for path in spair_u_archives(tmp_path)]
-    assert main(["data", "prepare", "spair_u", "--archive", *archives]) == 0
-    capsys.readouterr()
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache folder, with all three prepared in it."""
+    folder = tmp_path_factory.mktemp("unseen")
+    archives = {
+        "spair_u": spair_u_archives(folder),
+        "mp100": [mp100_archive(folder)],
+        "cub": [cub_archive(folder)],
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEFTCORR_CACHE", str(folder / "cache"))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        for name, files in archives.items():
+            assert main(["data", "prepare", name, "--archive", *map(str, files)]) == 0
+        yield folder / "cache"
+
+
+def test_all_three_are_checked_and_scored(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["data", "check", "spair_u"]) == 0
     assert row(capsys.readouterr().out, "test")[:5] == ["test", "8", "2", "6", "16"]
-    record = evaluate("spair_u", tmp_path / "out")
-    assert record.scores["spair_u/test"]["argmax"].n_pairs == 6
-
-
-def test_spair_u_finds_spair_71k_without_links(tmp_path: Path) -> None:
-    spair_u, _ = spair_u_archives(tmp_path)
-    made = tmp_path / "made"
-    assert (
-        main(["data", "prepare", "spair_u", "--archive", *map(str, (spair_u, tmp_path / "SPair-71k.tar.gz"))])
-        == 0
-    )
-    whole = tmp_path / "cache" / "datasets" / "spair_u"
-    alone = (whole / "datasets" / "SPair-U").rename(tmp_path / "SPair-U")
-
-    def opened(root: Path) -> SpairU:
-        return SpairU(SpairU.Config(), root, tmp_path / "cache")
-
-    with pytest.raises(PeftCorrError, match="which are SPair-71k's: put its folder beside it"):
-        opened(alone)
-    beside = (whole / "SPair-71k").rename(tmp_path / "SPair-71k")
-    assert len(opened(alone).load("test")) == 8
-    prepared = tmp_path / "cache" / "datasets" / "spair71k"
-    prepared.mkdir()
-    beside.rename(prepared / "SPair-71k")
-    assert len(opened(tmp_path).load("test")) == 8, "in the folder that it was unpacked in"
-    for path in alone.rglob("*.json"):
-        path.rename(path.with_suffix(".txt"))
-    with pytest.raises(PeftCorrError, match="annotates no pair that"):
-        opened(alone).load("test")
-    assert made.is_dir()
-
-
-def test_mp100_from_its_archive_to_a_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "prepare", "mp100", "--archive", str(mp100_archive(tmp_path))]) == 0
-    capsys.readouterr()
     assert main(["data", "check", "mp100"]) == 0
     out = capsys.readouterr().out
     for word, split in (("train", "trn"), ("val", "val"), ("test", "test")):
@@ -67,9 +50,63 @@ def test_mp100_from_its_archive_to_a_score(tmp_path: Path, capsys: pytest.Captur
         seen = [{k for k in range(5) if one["keypoints"][3 * k + 2]} for one in objects]
         pairs = [len(a & b) for a, b in itertools.permutations(seen, 2)]
         assert row(out, split)[:5] == [split, str(len(pairs)), "1", "4", str(sum(pairs))]
-    record = evaluate("mp100", tmp_path / "out")
-    assert list(record.scores["mp100/test"]["argmax"].per_category) == ["human_face"]
-    root = tmp_path / "cache" / "datasets" / "mp100"
+    assert main(["data", "check", "cub", "--set", SHARED]) == 0
+    out = capsys.readouterr().out
+    # Each bird hides one part, and each of three birds of a split another one: two of four are shared.
+    assert row(out, "trn")[:5] == ["trn", "12", "2", "6", "24"]
+    assert row(out, "test")[:5] == ["test", "12", "2", "6", "24"]
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    command = [
+        "run",
+        "--strategy",
+        "frozen",
+        "--backbone",
+        "tiny",
+        "--image-size",
+        "64",
+        "--limit-pairs",
+        "6",
+    ]
+    command += ["--dataset", "cub", "--eval-on", "spair_u", "mp100", "--set", SHARED]
+    assert main([*command, "--output", str(tmp_path / "out")]) == 0
+    [record] = Store(tmp_path / "out").records()
+    found = {split: scores["argmax"] for split, scores in record.scores.items()}
+    assert {split: one.n_pairs for split, one in found.items()} == {
+        "cub-shared_2/test": 6, "spair_u/test": 6, "mp100/test": 6,
+    }  # fmt: skip
+    assert list(found["mp100/test"].per_category) == ["human_face"]
+
+
+def test_spair_u_finds_spair_71k_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spair_u, spair = spair_u_archives(tmp_path)
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("PEFTCORR_CACHE", str(cache))
+    assert main(["data", "prepare", "spair_u", "--archive", str(spair_u), str(spair)]) == 0
+    whole = cache / "datasets" / "spair_u"
+    alone = (whole / "datasets" / "SPair-U").rename(tmp_path / "SPair-U")
+
+    def opened(root: Path) -> SpairU:
+        return SpairU(SpairU.Config(), root, cache)
+
+    with pytest.raises(PeftCorrError, match="which are SPair-71k's: put its folder beside it"):
+        opened(alone)
+    beside = (whole / "SPair-71k").rename(tmp_path / "SPair-71k")
+    assert len(opened(alone).load("test")) == 8
+    prepared = cache / "datasets" / "spair71k"
+    prepared.mkdir()
+    beside.rename(prepared / "SPair-71k")
+    assert len(opened(tmp_path).load("test")) == 8, "in the folder that it was unpacked in"
+    for path in alone.rglob("*.json"):
+        path.rename(path.with_suffix(".txt"))
+    with pytest.raises(PeftCorrError, match="annotates no pair that"):
+        opened(alone).load("test")
+
+
+def test_mp100_has_five_splits_and_images_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    mp100_archive(tmp_path)
+    root = tmp_path / "made"
     other = Mp100(Mp100.Config(split=2, pairs=2), root, tmp_path / "cache")
     assert other.name == "mp100-split_2-pairs_2"
     assert len(other.load("trn")) == 2
@@ -78,22 +115,13 @@ def test_mp100_from_its_archive_to_a_score(tmp_path: Path, capsys: pytest.Captur
     inner.mkdir()
     for name in ("beaver_body", "sofa", "human_face"):
         (root / "mp100" / name).rename(inner / name)
-    assert Mp100(Mp100.Config(), root, tmp_path / "cache").load("val").image_root == inner
+    assert Mp100(Mp100.Config(), root / "mp100", tmp_path / "cache").load("val").image_root == inner
 
 
-def test_cub_from_its_archive_to_a_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "prepare", "cub", "--archive", str(cub_archive(tmp_path))]) == 0
-    capsys.readouterr()
-    options = ("dataset.shared=2",)
-    assert main(["data", "check", "cub", "--set", *options]) == 0
-    out = capsys.readouterr().out
-    # Each of the birds hides one part, and each of three birds of a split another one: two of four are shared.
-    assert row(out, "trn")[:5] == ["trn", "12", "2", "6", "24"]
-    assert row(out, "test")[:5] == ["test", "12", "2", "6", "24"]
-    evaluate("cub", tmp_path / "out", "--set", *options, recorded="cub-shared_2")
-    root = tmp_path / "cache" / "datasets" / "cub" / "CUB_200_2011"
-    source = Cub(Cub.Config(shared=2, within="supercategory"), root, tmp_path / "cache")
-    table = source.load("test").table
+def test_cub_is_read_to_the_number(tmp_path: Path) -> None:
+    cub_archive(tmp_path)
+    root = tmp_path / "made"
+    table = Cub(Cub.Config(shared=2, within="supercategory"), root, tmp_path / "cache").load("test").table
     assert len({*table["source_image"]}) == 6
     first = next(one for one in table if one["source_image"].endswith("_0004.jpg"))
     assert set(first["keypoint_ids"]) < {*PARTS}
