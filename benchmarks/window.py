@@ -38,10 +38,11 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.files import atomic_path
 from peftcorr.machine.launch import use_all_cores
 from peftcorr.matching.predictors import Argmax, WindowSoftargmax
-from peftcorr.model.finished import finished_run, load_finished
+from peftcorr.model.finished import load_finished
 from peftcorr.recipe import Recipe, resolve
 from peftcorr.report.pipes import table
 from peftcorr.report.rendering import svg
+from peftcorr.results.runs import finished_run
 
 RECIPE = PROJECT / "recipes" / "animal-pairs" / "frozen.yaml"
 QUICK = (

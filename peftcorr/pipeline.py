@@ -82,6 +82,8 @@ def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record)
     with selecting():
         contract = plan.model.begin(accelerator.device)
         backbone, strategy = contract.backbone, contract.strategy
+        if plan.initial is not None:
+            plan.initial.put(strategy, backbone)
         trained = train(plan, bench, backbone, strategy, accelerator)
         contract.end()
 
@@ -95,6 +97,7 @@ def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record)
             "total_parameters": backbone.total_parameters(),
             "scores": scored.scores,
             "tracking": scored.tracking,
+            "generalisation": scored.generalisation,
             "validation": trained.validation,
             "best_step": trained.best_step,
             "unselected": plan.trains and not trained.validation,
@@ -183,6 +186,7 @@ def _blank_record(plan: Plan) -> Record:
         status="failed",
         recipe=recipe.model_dump(mode="json"),
         ingredients=dict(plan.ingredients),
+        chain=[] if plan.initial is None else list(plan.initial.chain),
         strategy=recipe.strategy["name"],
         backbone=recipe.backbone["name"],
         weights_id=weights.id,

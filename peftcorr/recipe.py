@@ -102,6 +102,13 @@ class Recipe(BaseModel):
     backbone: Section
     weights: WeightsIdentity | None = None
     dataset: Section
+    init_from: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        exclude_if=lambda value: value is None,
+        description="a finished run in the output folder, or how its id begins: its adapter is where training starts",
+    )
     eval_on: list[Section] = []
     predictors: list[Section] = Field(
         default=[{"name": "argmax"}, {"name": "window_softargmax"}], min_length=1, validate_default=True
@@ -147,7 +154,12 @@ class Recipe(BaseModel):
     @field_validator("eval_on", mode="before")
     @classmethod
     def _eval_on(cls, value: object) -> list[Section]:
-        return [complete(DATASETS, item) for item in _as_list(value)]
+        sections = [complete(DATASETS, item) for item in _as_list(value)]
+        if any("hold_out" in section for section in sections):
+            raise PeftCorrError(
+                "eval_on: hold_out is an option of the dataset that is trained on: put it under dataset."
+            )
+        return sections
 
     @field_validator("predictors", mode="before")
     @classmethod

@@ -42,17 +42,21 @@ def run(parsed: argparse.Namespace) -> int:
     path = find_predictions(parsed.run_id, parsed.output)
     predictions = checked_predictions(path)
     score_predictions(predictions, parsed.alphas)  # says what is wrong with it
+    record = record_beside(path)
+    unseen = {} if record is None else record.generalisation
     found: dict[str, dict[str, Breakdown]] = {}
     there: dict[str, None] = {}
     for (dataset, split, predictor), rows in groups(predictions):
         there[predictor] = None
         if parsed.predictor in (None, predictor):
-            found.setdefault(f"{dataset}/{split}", {})[predictor] = breakdown(dataset, rows, parsed.alphas)
+            where = f"{dataset}/{split}"
+            found.setdefault(where, {})[predictor] = breakdown(
+                dataset, rows, parsed.alphas, unseen.get(where)
+            )
     if not found:
         raise PeftCorrError(
             f"The run has no predictor {shown(parsed.predictor)}.{did_you_mean(parsed.predictor, there)}"
         )
-    record = record_beside(path)
     title = path.stem if record is None else f"{path.stem}, {description(record)}"
     folder = parsed.output / "breakdowns"
     figures: dict[str, str] = {}

@@ -73,7 +73,7 @@ def _options(
     schema: Schema, shared: Schema, defaults: Mapping[str, Any], prefix: str, about: str
 ) -> Iterator[Option]:
     for name, given in schema.get("properties", {}).items():
-        part = {**shared[given["$ref"].rpartition("/")[2]], **given} if "$ref" in given else given
+        part = _resolved(given, shared)
         default = defaults.get(name, given.get("default"))
         # A section's own docstring is not what it means here.
         meaning = ", ".join(text for text in (about, given.get("description", "")) if text)
@@ -86,6 +86,15 @@ def _options(
         else:
             required = name in schema.get("required", ()) and name not in defaults
             yield Option(prefix + name, required, default, _allowed(part), meaning)
+
+
+def _resolved(given: Schema, shared: Schema) -> Schema:
+    """A property with what it refers to, if it is a section or null too."""
+    sections = [one for one in (given, *given.get("anyOf", ())) if "$ref" in one]
+    if len(sections) != 1:
+        return given
+    own = {key: value for key, value in given.items() if key != "anyOf"}
+    return {**shared[sections[0]["$ref"].rpartition("/")[2]], **own}
 
 
 def _allowed(part: Schema) -> str:

@@ -81,6 +81,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="thresholds of PCK, as shares of the object's size",
     )
     parser.add_argument("--seed", type=int, metavar="N", **options.MANY, help="seed of everything random")
+    parser.add_argument(
+        "--init-from", metavar="RUN",
+        help="finished run of the same strategy and backbone, in --output, whose adapter training starts from",
+    )  # fmt: skip
     parser.add_argument("--steps", type=int, metavar="N", help="how many steps are trained")
     options.add_recipe(parser)
     parser.add_argument(
@@ -314,6 +318,7 @@ def _command_line(parsed: argparse.Namespace) -> tuple[dict[str, Sequence[object
         "alphas": parsed.alphas,
         "training": None if parsed.steps is None else {"steps": parsed.steps},
         "limit_pairs": parsed.limit_pairs,
+        "init_from": parsed.init_from,
         "precision": None if precision == "no" else precision,
     }
     return axes, {key: value for key, value in fixed.items() if value not in (None, [])}

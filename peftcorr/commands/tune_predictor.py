@@ -98,6 +98,7 @@ def run(parsed: argparse.Namespace) -> int:
             strategy=recipe.strategy["name"],
             run_id=run_id,
             dataset=found.dataset,
+            hold_out=recipe.dataset.get("hold_out"),
             n_pairs=found.n_pairs,
             n_keypoints=found.n_keypoints,
             alpha=parsed.alpha,
@@ -117,8 +118,9 @@ def run(parsed: argparse.Namespace) -> int:
 def _model(parsed: argparse.Namespace, bench: Workbench) -> tuple[Recipe, Model, Backbone, str | None]:
     """The recipe, its model, the backbone as a finished run adapted it, or as it comes, and that run's id."""
     from peftcorr.engine.plan import Model
-    from peftcorr.model.finished import finished_run, load_finished
+    from peftcorr.model.finished import load_finished
     from peftcorr.recipe import resolve
+    from peftcorr.results.runs import finished_run
 
     if parsed.run_id is not None:
         for name in ("strategy", "backbone", "dataset", "recipe", "image_size", "set"):

@@ -18,6 +18,17 @@ for _name, _target, _summary in (
     ("spair71k", "layouts.spair:Spair71k", "SPair-71k (Min et al., 2019), as published."),
     ("pairs", "layouts.spair:SpairFolder", "Any folder in SPair-71k's layout."),
     (
+        "spair_u",
+        "layouts.spair_u:SpairU",
+        "SPair-U (Mariotti et al., 2025): pairs of SPair-71k with other keypoints.",
+    ),
+    (
+        "mp100",
+        "layouts.mp100:Mp100",
+        "MP-100 (Xu et al., 2022): trn, val and test have no category in common.",
+    ),
+    ("cub", "layouts.cub:Cub", "CUB-200-2011 (Wah et al., 2011): the visible parts of birds."),
+    (
         "pf_pascal",
         "layouts.pf_pascal:PfPascal",
         "PF-Pascal (Ham et al., 2017), the published pairs.",

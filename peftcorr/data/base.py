@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from peftcorr.data.guard import require_open
+from peftcorr.data.guard import TEST, require_open
+from peftcorr.data.hold_out import HeldOut, HoldOut, held_out
 from peftcorr.data.pair_dataset import Exif
 from peftcorr.data.pair_dataset import PairDataset as PairDataset
+from peftcorr.data.splits import SPLITS
 from peftcorr.errors import PeftCorrError, shown
 
 FACTORS = ("viewpoint_variation", "scale_variation", "truncation", "occlusion")  # what makes a pair hard
@@ -38,6 +40,11 @@ class DatasetSource(ABC):
             ),  # what it comes to stands in the annotation that is hashed
             description="frame that turned photographs were annotated in; auto: what sizes and keypoints tell",
         )
+        hold_out: HoldOut | None = Field(
+            default=None,
+            exclude_if=lambda value: value is None,
+            description="keypoints and categories that are neither trained nor selected on, and are tested apart",
+        )
 
     needs_root: bool = True
     stray: float = (
@@ -47,7 +54,8 @@ class DatasetSource(ABC):
     def __init_subclass__(cls, **options: Any):
         """Let every `load`, a plugin's too, refuse what no run may read.
 
-        That is the test split while a run still trains or selects, and keypoints outside of their images.
+        That is the test split while a run still trains or selects, keypoints outside of their images, and in trn and
+        val what the option ``hold_out`` keeps from them.
         """
         super().__init_subclass__(**options)
         if "load" in cls.__dict__:
@@ -75,6 +83,28 @@ class DatasetSource(ABC):
             PeftCorrError: as `load`.
         """
         return {}
+
+    @cached_property
+    def held_out(self) -> HeldOut | None:
+        """What the option ``hold_out`` comes to; None without it.
+
+        The names are those of the trn split; where there is none, of the val split, and without both of test.
+
+        Raises:
+            PeftCorrError: as `load`, or if the dataset has none of a name, or nothing would be left.
+        """
+        option: HoldOut | None = getattr(
+            self.config, "hold_out", None
+        )  # a plugin's options may be a class of its own
+        if option is None:
+            return None
+        from peftcorr.data.without import (
+            keypoint_names,  # which brings what a renderer's process does without
+        )
+
+        there = self.splits()
+        first = next((split for split in SPLITS if split in there), SPLITS[0])
+        return held_out(option, keypoint_names(self.unchecked(first)), self.name)
 
     def looked_for(self) -> str:
         """Where `splits` looks, and what lies there instead, in one sentence; empty where a class does not say."""
@@ -147,7 +177,12 @@ def _guarded(load: Load) -> Load:
         found = load(self, split)
         require_open(found.split)  # whatever name it was asked for by
         exif: Exif = getattr(self.config, "exif", "auto")  # a plugin's options may be a class of its own
-        return in_its_frame(found, exif, self.stray, self.cache, self.keypoints_at)
+        found = in_its_frame(found, exif, self.stray, self.cache, self.keypoints_at)
+        if found.split == TEST or self.held_out is None:
+            return found
+        from peftcorr.data.without import without
+
+        return without(found, self.held_out)
 
     return checked
 

@@ -48,6 +48,11 @@ def ingredients(
             dataset = bench.opened(source, split)
             found[f"annotation {place}/{split}"] = annotation_digest(dataset)
             found[f"images {place}/{split}"] = images_digest(dataset, bench.cache)
+        if (held := source.held_out) is not None:
+            # An untrained run does not read the annotation that it is drawn from.
+            found[f"held out {place}"] = digest(
+                [held.keypoints, held.categories, {name: sorted(own) for name, own in held.seen.items()}]
+            )
     named: list[tuple[Registry[Any], Section]] = [
         (STRATEGIES, recipe.strategy),
         (BACKBONES, recipe.backbone),

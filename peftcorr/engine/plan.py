@@ -16,6 +16,7 @@ from peftcorr.backbones.bfloat16 import narrowed
 from peftcorr.config import Section, make, options
 from peftcorr.data.base import DatasetSource
 from peftcorr.engine.ingredients import ingredients
+from peftcorr.engine.initial import Initial, initial
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError, RecipeFails, shortened, shown
 from peftcorr.matching import PREDICTORS
@@ -119,6 +120,7 @@ class Plan:
         predictors: in the recipe's order; the first one selects the best step.
         labels: name of each predictor in the scores.
         preset: when a keypoint is correct.
+        initial: what training starts from; None for the pretrained backbone.
     """
 
     recipe: Recipe
@@ -131,6 +133,7 @@ class Plan:
     predictors: tuple[Predictor, ...]
     labels: tuple[str, ...]
     preset: Preset
+    initial: Initial | None = None
 
     @property
     def tested(self) -> tuple[DatasetSource, ...]:
@@ -158,8 +161,8 @@ def _with_options(section: Section, cls: Any) -> str:
 def finalise(recipe: Recipe, bench: Workbench) -> Plan:
     """Look up what a recipe names, and write into it what decides its numbers here.
 
-    That is the weights' hash, what tells the datasets' folders from others, the learning rate, and the setting of a
-    predictor that was tuned.
+    That is the weights' hash, what tells the datasets' folders from others, the learning rate, the whole id of the run
+    that training starts from, and the setting of a predictor that was tuned.
 
     Raises:
         PeftCorrError: if weights, folder, split or the setting are missing: said before any cell starts.
@@ -179,14 +182,17 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
     for source, section in zip((dataset, *others), (recipe.dataset, *recipe.eval_on), strict=True):
         _require(source, section, "test", "choose another.")
     first = {**recipe.dataset, **dataset.identity()}
+    whole_first = {key: value for key, value in first.items() if key != "hold_out"}  # its test split is whole
     eval_on: list[tuple[Section, DatasetSource]] = []
     for source, section in zip(others, recipe.eval_on, strict=True):
         identified = {**section, **source.identity()}
         # A recipe may name every test set, whichever is trained on: none is scored twice.
-        if identified not in (first, *(known for known, _ in eval_on)):
+        if identified not in (whole_first, *(known for known, _ in eval_on)):
             eval_on.append((identified, source))
+    start = initial(recipe, dataset.name, weights.sha256, bench.store)
     whole = recipe.model_copy(
         update={
+            "init_from": None if start is None else start.record.run_id,
             "weights": WeightsIdentity(id=weights.id, sha256=weights.sha256, commit=weights.commit),
             "training": training,
             "dataset": first,
@@ -195,8 +201,13 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
         }
     )
     trains = strategy.trains() and training.steps > 0
+    if start is not None and not trains:
+        raise PeftCorrError(
+            "--init-from is what a training starts from, and this run trains nothing: give it training.steps."
+        )
     sources = {"dataset": dataset} | {f"eval_on.{n}": source for n, (_, source) in enumerate(eval_on)}
     read = ingredients(whole, weights, sources, trains, bench)
+    read |= {} if start is None else {"init_from": start.sha256}
     predictors: list[Predictor] = [make(PREDICTORS, section) for section in whole.predictors]
     return Plan(
         whole,
@@ -209,6 +220,7 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
         tuple(predictors),
         tuple(label(s["name"], p.config) for s, p in zip(whole.predictors, predictors, strict=True)),
         preset_named(whole.preset),
+        start,
     )
 
 
@@ -226,7 +238,8 @@ def _predictors(recipe: Recipe, weights: Weights, bench: Workbench) -> list[dict
     """The recipe's predictors, ``tuned`` replaced by what was chosen for the backbone."""
     found = [section for section in recipe.predictors if section["name"] != "tuned"]
     if len(found) < len(recipe.predictors):
-        chosen = chosen_predictor(recipe.backbone, weights.id, weights.sha256, bench.store)
+        kept = recipe.dataset.get("hold_out")
+        chosen = chosen_predictor(recipe.backbone, weights.id, weights.sha256, bench.store, kept)
         if chosen not in found:
             found.insert(recipe.predictors.index({"name": "tuned"}), chosen)
     return found

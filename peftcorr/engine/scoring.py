@@ -14,6 +14,7 @@ from peftcorr.backbones import Backbone
 from peftcorr.data.base import DatasetSource
 from peftcorr.data.guard import selecting
 from peftcorr.data.leakage import Leakage, warnings
+from peftcorr.data.without import keypoint_names
 from peftcorr.engine.evaluate import Evaluator, Split, evaluator
 from peftcorr.engine.leakage import leakage
 from peftcorr.engine.plan import Plan
@@ -27,8 +28,9 @@ from peftcorr.features.kept import MapCache
 from peftcorr.matching.predictors import Predictor
 from peftcorr.metrics.aggregate import score_predictions
 from peftcorr.metrics.bootstrap import add_intervals
+from peftcorr.metrics.generalisation import generalisation
 from peftcorr.metrics.presets import Preset
-from peftcorr.metrics.scores import Scores, TrackingScores
+from peftcorr.metrics.scores import Generalisation, Scores, TrackingScores
 from peftcorr.metrics.tapvid import choose_on, score_tracking
 from peftcorr.recipe import Recipe
 
@@ -42,6 +44,7 @@ class Scored:
     Attributes:
         tables: predictions, one table a dataset, with the columns of `PREDICTION_SCHEMA`.
         scores, tracking: by "<dataset>/<split>" and predictor.
+        generalisation: by "<dataset>/<split>"; of datasets that hold something out.
         leakage: by "<dataset>/<split>"; empty where nothing was trained.
         forwards: images that this process encoded.
         seconds: what predicting and scoring took, the intervals apart.
@@ -50,6 +53,7 @@ class Scored:
     tables: list[pa.Table] = field(default_factory=list)
     scores: dict[str, dict[str, Scores]] = field(default_factory=dict)
     tracking: dict[str, dict[str, TrackingScores]] = field(default_factory=dict)
+    generalisation: dict[str, Generalisation] = field(default_factory=dict)
     leakage: dict[str, Leakage] = field(default_factory=dict)
     forwards: int = 0
     seconds: float = 0.0
@@ -162,8 +166,11 @@ def tested(test: Test, bench: Workbench, own: Evaluator, opening: Opening | None
         if chosen is not None:
             found.tracking |= score_tracking(table, chosen, "val" if threshold == "val" else "fixed")
     found.seconds, found.forwards = time.monotonic() - begun, own.encoder.forwards
-    for table in found.tables:
+    for source, table in zip(test.sources, found.tables, strict=True):
         add_intervals(found.scores, table, test.alphas, test.preset)
+        if source.held_out is not None:
+            unseen = source.held_out.unseen_of(keypoint_names(bench.opened(source, "test")))
+            found.generalisation |= generalisation(table, *unseen, test.alphas, test.preset)
     return found
 
 

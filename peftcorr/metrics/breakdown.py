@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from peftcorr.metrics.bootstrap import estimates, intervals
 from peftcorr.metrics.confusion import confusions
+from peftcorr.metrics.generalisation import parted
 from peftcorr.metrics.pair_scores import PairScores, pair_numbers, pair_scores
 from peftcorr.metrics.rows import coded, visible
+from peftcorr.metrics.scores import Generalisation
 
 Floats = NDArray[np.float64]
 
@@ -71,8 +73,8 @@ class Breakdown:
     Attributes:
         alphas: thresholds of the groups.
         whole: all pairs.
-        factors: groups by factor: category, viewpoint, scale, truncation, occlusion, keypoints; without those that
-            the dataset says nothing about.
+        factors: groups by factor: what the training saw, category, viewpoint, scale, truncation, occlusion, keypoints;
+            without those that nobody says anything about.
         sides: by category, after that of all; empty where no keypoint is known to have a mirror image.
         curve: PCK in percent per keypoint and per image at each threshold of `CURVE`, (2, 30).
         curve_intervals: (2, 30, 2), or None.
@@ -86,13 +88,16 @@ class Breakdown:
     curve_intervals: Floats | None
 
 
-def breakdown(dataset: str, rows: pa.Table, alphas: Sequence[float]) -> Breakdown:
+def breakdown(
+    dataset: str, rows: pa.Table, alphas: Sequence[float], unseen: Generalisation | None = None
+) -> Breakdown:
     """Break the predictions of one predictor on one split down.
 
     Args:
         dataset: name of the dataset.
         rows: as `peftcorr.metrics.rows.groups` gives them, and found sound by scoring.
         alphas: thresholds as a share of the reference length.
+        unseen: what the training was not shown, from the record; None where nothing was held out.
     """
     rows = visible(rows)
     pairs = pair_scores(rows, alphas)
@@ -102,8 +107,11 @@ def breakdown(dataset: str, rows: pa.Table, alphas: Sequence[float]) -> Breakdow
         tuple(alphas),
         _group("all", pairs),
         {
-            factor: [_group(value, pairs.subset(chosen)) for value, chosen in values]
-            for factor, values in _factors(rows, pairs)
+            **_parts(rows, alphas, unseen),
+            **{
+                factor: [_group(value, pairs.subset(chosen)) for value, chosen in values]
+                for factor, values in _factors(rows, pairs)
+            },
         },
         _sides(dataset, rows),
         estimates(curve)[:2],
@@ -115,6 +123,18 @@ def _group(value: str, pairs: PairScores) -> Group:
     ends = intervals(pairs)
     number = int(pairs.keypoints.sum())
     return Group(value, len(pairs), number, estimates(pairs)[:2], None if ends is None else ends[:2])
+
+
+def _parts(rows: pa.Table, alphas: Sequence[float], unseen: Generalisation | None) -> dict[str, list[Group]]:
+    """Keypoints that the training was and was not shown: of one pair there may be several kinds."""
+    if unseen is None:
+        return {}
+    parts = parted(rows, unseen.keypoints, unseen.categories)
+    return {
+        "what training saw": [
+            _group(part.replace("_", " "), pair_scores(found, alphas)) for part, found in parts
+        ]
+    }
 
 
 def _factors(rows: pa.Table, pairs: PairScores) -> Iterator[tuple[str, list[tuple[str, NDArray[np.bool_]]]]]:

@@ -67,6 +67,22 @@ class CategoryMean(Strict):
     per_image: dict[Threshold, Percent]
 
 
+Part = Literal["seen", "unseen_keypoints", "unseen_categories"]
+"""Of a test split: what its training was shown, keypoints that it was not, and categories that it was not."""
+
+
+class Generalisation(Strict):
+    """A test split scored apart by what the training was shown.
+
+    `keypoints` has those of each category that it was not shown, of categories that it was; `categories` those of which
+    it saw nothing. `scores` is by predictor and part; a part without a visible keypoint in the split is left out.
+    """
+
+    keypoints: dict[str, list[str]]
+    categories: list[str]
+    scores: dict[str, dict[Part, Scores]]
+
+
 class VideoTracking(Strict):
     """Tracking in one video, in percent; null where the video has nothing to be counted."""
 

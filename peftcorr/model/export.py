@@ -9,7 +9,8 @@ import torch
 from peftcorr.backbones.bfloat16 import widened
 from peftcorr.errors import PeftCorrError
 from peftcorr.files import whole_folder
-from peftcorr.model.finished import finished_run, load_finished
+from peftcorr.model.finished import load_finished
+from peftcorr.results.runs import finished_run
 from peftcorr.results.store import Store
 
 _TOLERANCE = 1e-4

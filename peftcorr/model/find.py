@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from peftcorr.errors import PeftCorrError, shortened
-from peftcorr.model.finished import finished_run
 from peftcorr.results.record import Record
+from peftcorr.results.runs import finished_run
 from peftcorr.results.store import Store
 
 _ON_THE_HUB = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(@[A-Za-z0-9_./-]+)?")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peftcorr.console.numbers import MISSING
+from peftcorr.errors import shortened
 from peftcorr.report.labels import flatten, groups_of, option_labels, with_options
 from peftcorr.results.record import Record
 
@@ -63,8 +64,28 @@ def is_trained(record: Record) -> bool:
 
 
 def trained_on(record: Record) -> str:
-    """Name of the training dataset, or a dash for a run that trained nothing."""
-    return record.dataset if is_trained(record) else MISSING
+    """Names of the training datasets, one after the other, and what the last was without; a dash without training."""
+    if not is_trained(record):
+        return MISSING
+    last = " without ".join(filter(None, (record.dataset, held_out(record))))
+    return ", then ".join([*(stage.dataset for stage in record.chain), last])
+
+
+def held_out(record: Record) -> str:
+    """What the recipe holds out of its dataset: ``30 % of the keypoints``; empty where that is nothing."""
+    option = part(record, "dataset").get("hold_out")
+    if not isinstance(option, dict):
+        return ""
+    keypoints, categories = option.get("keypoints"), option.get("categories")
+    found = []
+    if isinstance(keypoints, float):
+        draw = f" (draw {option['seed']})" if option.get("seed") else ""
+        found.append(f"{100 * keypoints:g} % of the keypoints{draw}")
+    elif isinstance(keypoints, list) and keypoints:
+        found.append(f"keypoint{'s' * (len(keypoints) > 1)} {', '.join(map(str, keypoints))}")
+    if isinstance(categories, list) and categories:
+        found.append(f"categor{'ies' if len(categories) > 1 else 'y'} {', '.join(map(str, categories))}")
+    return shortened(", ".join(found), 100)
 
 
 def untrained_input(record: Record) -> str:
@@ -86,7 +107,8 @@ def part(record: Record, name: str) -> dict[str, Any]:
 
 
 def _identity(record: Record, without: tuple[str, ...]) -> str:
-    hidden = {"seed", *without, *(() if is_trained(record) else _TRAINING)}
+    # Each seed starts from a run of its own: what those were trained on is told by `trained_on`.
+    hidden = {"seed", "init_from", *without, *(() if is_trained(record) else _TRAINING)}
     recipe = {key: value for key, value in record.recipe.items() if key not in hidden}
     names = [record.strategy, record.backbone, record.weights_id, record.weights_sha256, trained_on(record)]
     return json.dumps([recipe, names], sort_keys=True, default=str)
@@ -156,7 +178,14 @@ def _strategy_options(record: Record) -> dict[str, Any]:
 
 def _rest(record: Record) -> dict[str, Any]:
     """What can tell two rows apart that show the same strategy, backbone, image size and training data."""
-    hidden = {"strategy", "seed", "limit_pairs", "preset", *(() if is_trained(record) else _TRAINING)}
+    hidden = {
+        "strategy",
+        "seed",
+        "init_from",
+        "limit_pairs",
+        "preset",
+        *(() if is_trained(record) else _TRAINING),
+    }
     recipe = {key: value for key, value in record.recipe.items() if key not in hidden}
     if (training := part(record, "training")).get("search") is not None and "training" in recipe:
         recipe["training"] = {**training, "learning_rate": "searched"}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from peftcorr.console.numbers import MISSING, Spread
 from peftcorr.errors import visible
 from peftcorr.metrics.presets import AGGREGATES
 from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section
+from peftcorr.report.parts import PART_AGGREGATES
 
 Cell = str | int | float | None
 
@@ -42,6 +43,7 @@ _FIRST = (
     "tested_on", "predictor", "pairs", "keypoints", "strategy", "method", "backbone", "image_size", "trained_on",
     "seeds", "trainable_parameters", "total_parameters",
 )  # fmt: skip
+_AGGREGATES = (*AGGREGATES, *PART_AGGREGATES)
 _LAST = ("gain", "train_seconds", "peak_memory_bytes", "adapter_bytes", "runs")
 
 
@@ -69,8 +71,8 @@ def _cells(section: Section, board: Board, row: Row) -> dict[str, Cell]:
 
 
 def _scores(row: Row) -> Iterator[tuple[str, Cell]]:
-    for aggregate in AGGREGATES:
-        values: dict[str, Spread] = getattr(row, aggregate)
+    whole: dict[str, Mapping[str, Spread]] = {aggregate: getattr(row, aggregate) for aggregate in AGGREGATES}
+    for aggregate, values in {**whole, **row.parts}.items():
         for alpha, value in values.items():
             low, high = value.interval or (None, None)
             for ending, number in (("", value.mean), ("_sd", value.sd), ("_low", low), ("_high", high)):
@@ -85,7 +87,7 @@ def _place(name: str) -> tuple[int, int, float, int]:
         return (2, _LAST.index(name), 0, 0)
     aggregate, _, rest = name.partition("@")
     alpha, _, ending = rest.partition("_")
-    return (1, [*AGGREGATES].index(aggregate), float(alpha), ("", "sd", "low", "high").index(ending))  # type: ignore[arg-type]
+    return (1, _AGGREGATES.index(aggregate), float(alpha), ("", "sd", "low", "high").index(ending))
 
 
 def _written(cell: Cell) -> str:

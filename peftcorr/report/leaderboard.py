@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from peftcorr.console.numbers import MISSING, Spread
 from peftcorr.metrics.presets import PEFTCORR, PRESETS, Aggregate, Preset
@@ -23,6 +23,7 @@ from peftcorr.report.configuration import (
     untrained_input,
 )
 from peftcorr.report.pareto import pareto_front
+from peftcorr.report.parts import part_spreads
 from peftcorr.report.tracking import Tracked, tracked, tracking_of
 from peftcorr.results.record import Record
 
@@ -35,6 +36,8 @@ _SAME = 1e-9  # points of PCK
 class Row:
     """One configuration on one board. PCK in percent by threshold, mean over `seeds`.
 
+    `dataset` is what was trained on by its name alone, empty where nothing was; `parts` has PCK on what the training
+    was and was not shown, by part and aggregate (``unseen_keypoints_per_image``).
     `start` is what its untrained backbone was given (`untrained_input`); `gain` is how far its PCK at the threshold
     that ranks is above the frozen backbone's with the same start, in points: None for that backbone itself, and where
     it was not run or its runs do not agree.
@@ -57,6 +60,8 @@ class Row:
     seeds: tuple[int, ...]
     run_ids: tuple[str, ...]
     start: str
+    dataset: str = ""
+    parts: Mapping[str, Mapping[str, Spread]] = field(default_factory=dict)
     tracking: tuple[Tracked, ...] = ()
     on_front: bool = False
     gain: float | None = None
@@ -266,6 +271,12 @@ def _row(
         seeds=tuple(sorted(record.seed for record in records)) if is_trained(first) else (),
         run_ids=tuple(record.run_id for record in configuration.records if record.protocol == first.protocol),
         start=untrained_input(first),
+        dataset=first.dataset if is_trained(first) else "",
+        parts=part_spreads(
+            [record for record in configuration.records if record.protocol == first.protocol],
+            dataset,
+            predictor,
+        ),
         tracking=tracked(configuration.records, dataset, predictor, samples[0][1]),
     )
 

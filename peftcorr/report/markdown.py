@@ -23,6 +23,7 @@ from peftcorr.report.pipes import escaped as _text
 from peftcorr.report.pipes import table as _table
 from peftcorr.report.published import Published, published_section
 from peftcorr.report.transfer import transfer_section
+from peftcorr.report.unseen import unseen_section
 from peftcorr.results.record import Record
 
 # The first line of every generated page: a page without it was written by hand and is not overwritten.
@@ -100,6 +101,7 @@ def render(
         parts.extend([] if traced else [_UNTRACED])
         parts.extend(_section(section, figures.get(section.title, ())) for section in sections)
     parts.append(transfer_section(leaderboard))
+    parts.append(unseen_section(leaderboard))
     if leaderboard.failed:
         parts.append(_failures(leaderboard.failed))
     if leaderboard.runs:
@@ -167,7 +169,7 @@ def _best_cell(rows: Sequence[Row], board: Board, section: Section, budget: int)
     best = best_within(rows, board, budget)
     if best is None:
         return numbers.MISSING
-    own = best.is_frozen or best.trained_on == section.dataset.rpartition("/")[0]
+    own = best.is_frozen or best.trained_on == section.dataset.rpartition("/")[0]  # all of it
     trained = "" if own else f", trained on {best.trained_on}"
     return f"{best.per_keypoint[board.ranked_by].mean:.2f} {_text(strategy_name(best) + trained)}"
 

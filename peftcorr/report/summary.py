@@ -14,6 +14,7 @@ from rich.console import Console
 from peftcorr.console import numbers
 from peftcorr.console.table import print_line, print_table
 from peftcorr.errors import PeftCorrError
+from peftcorr.metrics.scores import Part
 from peftcorr.report.configuration import (
     backbone_label,
     configurations_of,
@@ -25,6 +26,7 @@ from peftcorr.report.configuration import (
 )
 from peftcorr.report.leaderboard import Pairs, protocol_label, ranking_alpha
 from peftcorr.report.paired import paired_difference
+from peftcorr.report.parts import parts_of
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
 
@@ -133,6 +135,13 @@ def _scores(record: Record, split: _Split) -> dict[str, float]:
     return scores.per_keypoint
 
 
+def _part(record: Record, split: _Split, part: Part) -> dict[str, float]:
+    """PCK per keypoint by threshold on what the training was, or was not, shown; nothing where none was held out."""
+    found = record.generalisation.get(split.dataset)
+    scores = None if found is None else found.scores.get(split.predictor, {}).get(part)
+    return {} if scores is None else scores.per_keypoint
+
+
 def _columns(
     split: _Split, records: Sequence[Record], labels: dict[str, str], frozen: Sequence[Record], store: Store
 ) -> list[_Column]:
@@ -156,6 +165,11 @@ def _columns(
         )
         for alpha in alphas
     ]
+    for part in parts_of(records, split.dataset, split.predictor):
+        by_run = [_part(record, split, part).get(ranked_by) for record in records]
+        found.append(
+            _Column(f"{part.replace('_', ' ')} @{ranked_by}", [percent(value) for value in by_run], 7)
+        )
     if any(base is not None for base, _ in beside):
         found.append(_Column(f"frozen @{ranked_by}", [percent(base) for base, _ in beside], 3))
         gains = [gain for _, gain in beside]

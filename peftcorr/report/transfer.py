@@ -87,7 +87,7 @@ def _rows(sections: Sequence[Section], backbone: str, size: int) -> tuple[Transf
         for row in board.rows:
             score = row.per_keypoint.get(board.ranked_by)
             if (row.backbone, row.image_size or 0) == (backbone, size) and score is not None:
-                cell = Transferred(score, row.gain, row.trained_on == dataset, len(row.seeds))
+                cell = Transferred(score, row.gain, row.dataset == dataset, len(row.seeds))
                 cells[row.label, row.trained_on][index] = cell
     ordered = sorted(cells, key=lambda key: (key[1] != numbers.MISSING, key))
     return tuple(TransferRow(*key, tuple(cells[key])) for key in ordered)

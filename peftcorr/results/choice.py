@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.files import read_json, write_json
@@ -24,7 +24,7 @@ class PredictorChoice(BaseModel):
 
     `backbone` is the recipe's section. `alpha` is the threshold whose PCK per keypoint decided; `pck` has it for every
     predictor that was looked at and every threshold, in percent. `run_id` names the run whose adapter was in place,
-    null for the backbone as it comes.
+    null for the backbone as it comes. `hold_out` is the option of the dataset: what the choice did not see.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -36,6 +36,7 @@ class PredictorChoice(BaseModel):
     strategy: str
     run_id: str | None
     dataset: str
+    hold_out: dict[str, Any] | None = Field(default=None, exclude_if=lambda value: value is None)
     split: Literal["val"] = "val"
     n_pairs: int
     n_keypoints: int
@@ -55,12 +56,23 @@ def write_choice(choice: PredictorChoice, store: Store) -> str:
 
 
 def chosen_predictor(
-    backbone: dict[str, Any], weights_id: str, weights_sha256: str | None, store: Store
+    backbone: dict[str, Any],
+    weights_id: str,
+    weights_sha256: str | None,
+    store: Store,
+    hold_out: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The predictor chosen for a backbone, as an entry of a recipe's ``predictors``.
 
+    Args:
+        backbone: the recipe's section.
+        weights_id, weights_sha256: of its weights.
+        store: where the choice is.
+        hold_out: the recipe's option: the choice must not have seen it either.
+
     Raises:
-        PeftCorrError: if nothing was chosen, or for the backbone with other options or weights.
+        PeftCorrError: if nothing was chosen, or for the backbone with other options or weights, or on what the recipe
+            holds out.
     """
     path = store.predictor_path(backbone["name"], weights_id, backbone["image_size"])
     mend = "run peftcorr tune-predictor with this backbone first"
@@ -81,4 +93,9 @@ def chosen_predictor(
     if differing or choice.weights_sha256 != weights_sha256:
         what = f"another {'backbone.' + differing[0]}" if differing else "other weights"
         raise PeftCorrError(f"{path} was chosen with {what}: {mend}.")
+    if hold_out is not None and choice.hold_out != hold_out:
+        raise PeftCorrError(
+            f"{path} was chosen without the recipe's dataset.hold_out, so on keypoints that it holds out: run "
+            "peftcorr tune-predictor with the same dataset.hold_out first."
+        )
     return {"name": choice.predictor.name, **choice.predictor.model_dump(exclude={"name"})}

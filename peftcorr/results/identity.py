@@ -1,8 +1,8 @@
 """What names a run: a hash of everything that decides its numbers, and of nothing else.
 
 Two things go into it: the recipe, without what only says where files lie, and the *ingredients*: digests of what the
-recipe names (annotation, images, weights, a plugin's code). A folder that is copied, renamed or read on another machine
-has the same; a keypoint that moves by half a pixel has others.
+recipe names (annotation, images, weights, an adapter, a plugin's code). A folder that is copied, renamed or read on
+another machine has the same; a keypoint that moves by half a pixel has others.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ _PLACES = ("folder", "annotations", "images", "pair_lists")
 
 
 def decisive(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe as plain values, without names of folders and files, and without weights, which are an ingredient."""
-    kept = {key: value for key, value in recipe.items() if key != "weights"}
+    """A recipe as plain values, without names of folders and files, and without weights, which are an ingredient.
+
+    Nor does the run that training starts from stand in it by its name: its adapter is an ingredient.
+    """
+    kept = {key: value for key, value in recipe.items() if key not in ("weights", "init_from")}
     if isinstance(kept.get("dataset"), dict):
         kept["dataset"] = _placeless(kept["dataset"])
     kept["eval_on"] = [_placeless(section) for section in kept.get("eval_on") or []]

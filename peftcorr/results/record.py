@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from peftcorr.data.leakage import Leakage
 from peftcorr.metrics.presets import PEFTCORR, Preset
-from peftcorr.metrics.scores import Amount, Count, Percent, Scores, Strict, TrackingScores
+from peftcorr.metrics.scores import Amount, Count, Generalisation, Percent, Scores, Strict, TrackingScores
 
 SCHEMA_VERSION: Literal[2] = 2
 
@@ -78,12 +78,29 @@ class SearchPoint(Strict):
     pck: float
 
 
+class Stage(Strict):
+    """A training that came before: the run, what it was trained on, by its name and as its recipe has it, and its
+    adapter. `steps` were made up to the one that was kept.
+    """
+
+    run_id: RunId
+    dataset: str
+    section: dict[str, Any]
+    steps: Count
+    seed: int
+    adapter_sha256: str
+
+
 class Record(BaseModel):
     """One run. `recipe` is resolved; `run_id` is a hash of it and of `ingredients` (`peftcorr.results.identity`).
 
+    `chain` has the trainings that this one started from, the first one first; empty where it started from the
+    pretrained backbone.
     `files` has the digests of what lies beside the record, by path below the output folder: predictions, adapter, and
     one for all files of the folder that peft reads. Records of version 1 have neither: nothing ties their numbers to
     what made them.
+    `generalisation` has the parts of the scores on what the training was and was not shown, where the recipe's dataset
+    holds something out.
     `leakage` is by "<dataset>/<split>" like `scores`; it is null for a run that trained on nothing.
     `retry` is true of a failure that was the machine's, not the recipe's: the same command tries again.
     `unselected` is true of a run that trained without a validation split: its last step was kept, whatever it is worth.
@@ -98,6 +115,7 @@ class Record(BaseModel):
     retry: bool = Field(default=False, exclude_if=lambda value: not value)
     recipe: dict[str, Any]
     ingredients: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
+    chain: list[Stage] = Field(default=[], exclude_if=lambda value: not value)
     files: dict[Inside, str] = Field(default={}, exclude_if=lambda value: not value)
     strategy: str
     backbone: str
@@ -113,6 +131,7 @@ class Record(BaseModel):
     adapter_bytes: Count | None = None
     scores: dict[str, dict[str, Scores]] = {}
     tracking: dict[str, dict[str, TrackingScores]] = Field(default={}, exclude_if=lambda value: not value)
+    generalisation: dict[str, Generalisation] = Field(default={}, exclude_if=lambda value: not value)
     validation: list[ValidationPoint] = []
     best_step: Count | None = None
     unselected: bool = Field(default=False, exclude_if=lambda value: not value)

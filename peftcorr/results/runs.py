@@ -30,6 +30,33 @@ def complete(run: str, known: Sequence[str]) -> str | None:
     return found[0] if found else None
 
 
+def finished_run(run_id: str, store: Store) -> Record:
+    """The record of a run that ended well.
+
+    Args:
+        run_id: id of the run, or the beginning of it.
+        store: where it is.
+
+    Raises:
+        PeftCorrError: if there is none, naming the nearest or those there are, or more than one begins so; or if a
+            record that was looked at is not valid.
+    """
+    known = store.run_ids()
+    # Of thousands of records only those are read that may be the one.
+    begin = [store.read(one) for one in known if run_id and one.startswith(run_id)]
+    found = {record.run_id: record for record in begin if record is not None and record.status == "ok"}
+    one = complete(run_id, list(found))
+    if one is None:
+        for other in known:  # one that was renamed is told by its name
+            store.read(other)
+        failed = next((record.error for record in begin if record is not None), None)
+        raise PeftCorrError(
+            f"There is no finished run {shortened(run_id)} in {store.root}"
+            + (f": it failed ({shortened(failed, 200)})." if failed else f".{did_you_mean(run_id, known)}")
+        )
+    return found[one]
+
+
 def find_predictions(run: str, output: Path) -> Path:
     """Return the Parquet file of a run.
 

@@ -203,6 +203,8 @@ def _since(plan: Plan, bench: Workbench) -> list[str]:
             continue
         if decisive(record.recipe) != wanted:
             continue
+        if record.ingredients.get("init_from") != plan.ingredients.get("init_from"):
+            continue  # it started elsewhere: nothing changed
         names = [_named(name, plan) for name in changed(record.ingredients, plan.ingredients)]
         lines.append(f"{', '.join(names)} changed since {_score(record)} was measured ({record.run_id}).")
     return lines
@@ -214,6 +216,8 @@ def _named(ingredient: str, plan: Plan) -> str:
     if what == "plugin":
         return f"the code of the {place}"
     where, slash, split = place.rpartition("/")
+    if what == "held":
+        return f"what is held out of {plan.dataset.name}"
     if not slash:
         return "the revision of the weights" if what == "commit" else f"the {what}"
     index = where.removeprefix("eval_on.")

@@ -112,8 +112,19 @@ class SpairFolder(DatasetSource):
         folder = self._folder / "Layout" / self.config.layout
         return place_of_split(split, lambda word: folder / f"{word}.txt")
 
+    def _pairs(self, layout: Path, annotations: Path) -> list[str]:
+        """Names of the pairs, each with an annotation file."""
+        there = {entry.name for entry in scan(annotations)}
+        names = pair_names(layout)
+        for number, name in names.items():
+            if f"{name}.json" not in there:
+                raise PeftCorrError(
+                    f"{layout}, line {number}: there is no annotation {annotations / f'{name}.json'}."
+                )
+        return list(names.values())
+
     def _rows(self, layout: Path, annotations: Path) -> Iterator[Row]:
-        for name in told(_pair_names(layout, annotations), self.progress):
+        for name in told(self._pairs(layout, annotations), self.progress):
             path = annotations / f"{name}.json"
             pair = read_annotation(path)
             folder = self._images.root / pair.category
@@ -136,9 +147,12 @@ class Spair71k(SpairFolder):
     stray = 0.01
 
 
-def _pair_names(layout: Path, annotations: Path) -> list[str]:
-    """Names in a layout file, in its order, each with an annotation file."""
-    there = {entry.name for entry in scan(annotations)}
+def pair_names(layout: Path) -> dict[int, str]:
+    """Names in a layout file by the number of their lines, in its order.
+
+    Raises:
+        PeftCorrError: if there is none, or one is no name of a file or stands there twice.
+    """
     first: dict[str, int] = {}
     for number, line in enumerate(read_text(layout).splitlines(), start=1):
         name = line.strip()
@@ -151,12 +165,10 @@ def _pair_names(layout: Path, annotations: Path) -> list[str]:
             )
         if problem := single_name(name):
             raise PeftCorrError(f"{where}: the pair name {problem}.")
-        if f"{name}.json" not in there:
-            raise PeftCorrError(f"{where}: there is no annotation {annotations / f'{name}.json'}.")
         first[name] = number
     if not first:
         raise PeftCorrError(f"{layout} lists no pair.")
-    return list(first)
+    return {number: name for name, number in first.items()}
 
 
 def _row(name: str, pair: PairAnnotation) -> Row:

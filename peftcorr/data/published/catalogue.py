@@ -100,6 +100,8 @@ _SPAIR = "https://cvlab.postech.ac.kr/research/SPair-71k"
 _WILLOW = "https://www.di.ens.fr/willow/research/proposalflow"
 _SD4MATCH = "https://www.robots.ox.ac.uk/~xinghui/sd4match"
 _GEOAWARE = "https://raw.githubusercontent.com/Junyi42/GeoAware-SC/master/data"
+_JAMAIS_VU = "https://groups.inf.ed.ac.uk/hbilen-data/data/JamaisVuData"
+_CALTECH = "https://data.caltech.edu/records/65de6-vp158/files"
 _TAPNET = "https://storage.googleapis.com/dm-tapnet"
 _ENTRIES = (
     # Min et al., 2019 (arXiv:1908.10543): pairs. Distinct images and keypoints: counted in its annotation. The address
@@ -115,6 +117,37 @@ _ENTRIES = (
             "val": Figures(pairs=5_384, categories=18, images=322),
             "test": Figures(pairs=12_234, categories=18, images=481, keypoints=88_328),
         },
+    ),
+    # Mariotti et al., NeurIPS 2025 (arXiv:2506.08220): README of VICO-UoE/JamaisVu. The folder in the archive is that
+    # which MARCO (Cuttano et al., CVPR 2026) says how to move. Photographs and list of pairs are SPair-71k's. How many
+    # pairs and keypoints there are was not seen published.
+    Published(
+        name="spair_u",
+        page="https://github.com/VICO-UoE/JamaisVu",
+        archives=(
+            Archive("SPair-U.zip", f"{_JAMAIS_VU}/SPair-U.zip", "datasets"),
+            Archive("SPair-71k.tar.gz", f"{_SPAIR}/data/SPair-71k.tar.gz", "SPair-71k"),
+        ),
+        needs=("datasets/SPair-U/PairAnnotation", "SPair-71k/JPEGImages", "SPair-71k/Layout"),
+        bound=Bound(bytes=4 * 10**9, members=400_000),
+        splits={"test": Figures()},
+    ),
+    # Xu et al., ECCV 2022: README of luminxu/Pose-for-Everything. Its annotation lies on Google Drive, its photographs
+    # are those of thirteen datasets, some of them behind a form: people put the folder together and pack it.
+    Published(
+        name="mp100",
+        page="https://github.com/luminxu/Pose-for-Everything",
+        archives=(Archive("mp100.zip", None, "mp100"),),
+        needs=tuple(f"mp100/annotations/mp100_split1_{part}.json" for part in ("train", "val", "test")),
+        bound=Bound(bytes=60 * 10**9, members=1_000_000),
+    ),
+    # Wah et al., 2011: README in the archive; the record of CaltechDATA that the dataset's page names.
+    Published(
+        name="cub",
+        page="https://data.caltech.edu/records/65de6-vp158",
+        archives=(Archive("CUB_200_2011.tgz", f"{_CALTECH}/CUB_200_2011.tgz", "CUB_200_2011"),),
+        needs=("CUB_200_2011/images", "CUB_200_2011/images.txt", "CUB_200_2011/parts/part_locs.txt"),
+        bound=Bound(bytes=6 * 10**9, members=100_000),  # the archive has 1.1 GB, and 11,788 images
     ),
     # Ham et al., CVPR 2016: 10 classes of 10 images, 10 keypoints each, all ordered pairs of a class. The folder in the
     # archive: README of SD4Match (Li et al., CVPR 2024), which keeps it as unpacked.

@@ -181,7 +181,8 @@ def _breakdown(record: Record, store: Store, split: str, predictor: str, scores:
         rows = rows_of(path, split, predictor)
     except PeftCorrError:
         return None
-    return breakdown(split.rpartition("/")[0], rows, sorted(float(alpha) for alpha in scores.per_keypoint))
+    alphas = sorted(float(alpha) for alpha in scores.per_keypoint)
+    return breakdown(split.rpartition("/")[0], rows, alphas, record.generalisation.get(split))
 
 
 def _totals(scores: Scores) -> Sheet:

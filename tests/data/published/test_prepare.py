@@ -257,8 +257,8 @@ def test_a_pin_that_is_none(tmp_path: Path) -> None:
 
 
 def test_an_unknown_dataset() -> None:
-    with pytest.raises(PeftCorrError, match=r"'spair' is known. Did you mean 'spair71k'"):
-        published("spair")
+    with pytest.raises(PeftCorrError, match=r"'spair71' is known. Did you mean 'spair71k'"):
+        published("spair71")
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
