@@ -158,6 +158,7 @@ class ImageStore:
         image_root: folder that the paths are relative to.
         size: side of the square input, in pixels.
         mode: how images are made square.
+        mirrored: whether left and right change places before an image is resized.
         workers: threads that decode a batch (PIL releases the interpreter's lock); by default as many as this process
             has cores.
 
@@ -165,10 +166,18 @@ class ImageStore:
         decodes: how many files were decoded so far.
     """
 
-    def __init__(self, image_root: Path, size: int, mode: ResizeMode = "stretch", workers: int | None = None):
+    def __init__(
+        self,
+        image_root: Path,
+        size: int,
+        mode: ResizeMode = "stretch",
+        workers: int | None = None,
+        mirrored: bool = False,
+    ):
         self.image_root = image_root
         self.size = size
         self.mode: ResizeMode = mode
+        self._mirrored = mirrored
         self.decodes = 0
         self._workers = workers or share_of_processors()
         self._lock = threading.Lock()
@@ -219,7 +228,7 @@ class ImageStore:
             sizes: as in `add`.
 
         Returns:
-            (B, 3, size, size) uint8.
+            (B, 3, size, size) uint8, or float32 from 0 to 255 where the mode works on floats.
 
         Raises:
             PeftCorrError: as `add`.
@@ -260,6 +269,8 @@ class ImageStore:
 
     def _decode(self, path: str, size: tuple[int, ...]) -> tuple[Frame, torch.Tensor]:
         image = decode(self.image_root / path, size)
+        if self._mirrored:
+            image = np.ascontiguousarray(image[:, ::-1])
         pixels = resize(image, self.size, self.mode).transpose(2, 0, 1).copy()
         return Frame(image.shape[1], image.shape[0], self.size, self.mode), torch.from_numpy(pixels)
 

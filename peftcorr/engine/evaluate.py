@@ -24,6 +24,7 @@ from torch import Tensor
 from peftcorr.console.progress import Progress
 from peftcorr.data.base import PairDataset
 from peftcorr.data.correspondences import Correspondences, Floats, Geometry, Ints
+from peftcorr.data.frame import FRAMINGS
 from peftcorr.data.guard import require_open
 from peftcorr.data.images import Frame, ImageStore
 from peftcorr.engine.matcher import Matcher
@@ -33,8 +34,8 @@ from peftcorr.features.encode import Encoder
 from peftcorr.features.maps import WaitingMaps
 from peftcorr.features.prefix import Prefixes
 from peftcorr.machine.halving import Halving
+from peftcorr.matching.conventions import PEFTCORR, Convention
 from peftcorr.matching.predictors import Predictor
-from peftcorr.matching.similarity import normalise, sample_at
 
 _AUTO = 64  # images that `encode_batch: auto` begins with on a device
 _AUTO_ON_CPU = 16  # where more gain nothing, and a system kills what takes too much
@@ -45,12 +46,13 @@ _CHUNK = 1 << 14  # points moved at once from the input's pixels to the image's
 
 @dataclass(frozen=True)
 class Split:
-    """A split ready to be scored: its arrays and its images."""
+    """A split ready to be scored: its arrays and its images; `backwards` if they go from target to source."""
 
     dataset: PairDataset
     data: Correspondences
     store: ImageStore
     prefixes: Prefixes | None = None
+    backwards: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Predicted:
     Attributes:
         points: x, y in the target's original frame, (P, N, 2), in the order of the predictors, each of which gives its
             `Predictor.points`.
-        peaks: highest cosine similarity of each correspondence's map, (N,).
+        peaks: highest similarity of each correspondence's map, (N,): a cosine, but where a convention multiplies
+            features as they are.
     """
 
     points: Floats
@@ -80,6 +83,7 @@ class Evaluator:
             and similarity maps. Maps beyond it wait on disk. What the encoder needs inside does not count, and one
             image's map fits always.
         cache: where features of earlier runs are, and where new ones are kept.
+        convention: how keypoints, features and points come together.
     """
 
     encoder: Encoder
@@ -88,9 +92,20 @@ class Evaluator:
     progress: Progress
     memory: int = MEMORY
     cache: FeatureCache | None = None
+    convention: Convention = PEFTCORR
 
-    def predict(self, split: Split, predictors: Sequence[Predictor]) -> Predicted:
+    def predict(
+        self,
+        split: Split,
+        predictors: Sequence[Predictor],
+        keep: Callable[[Ints, Tensor], None] | None = None,
+    ) -> Predicted:
         """Predict every correspondence of a split with every predictor, each from the same similarity maps.
+
+        Args:
+            split: the split.
+            predictors: each has its rows of the points.
+            keep: is given the images of each window and their maps (B, h, w, C), for what comes later.
 
         Raises:
             PeftCorrError: if an image cannot be decoded, a disk has no room for the maps beyond `memory` or for the
@@ -110,20 +125,34 @@ class Evaluator:
         room = Room.of(self.memory, shape, self.batch)
         plan = schedule(data, room.batch, accelerator.process_index, accelerator.num_processes)
         waiting = WaitingMaps(shape, plan.most_waiting, room.for_waiting(plan), encoder.device)
-        matcher = Matcher(plan, len(data), predictors, stride, shape, room.similarity, encoder.device)
-        geometry = Geometry(len(data.images))
+        convention = self.convention
+        geometry = Geometry(len(data.images), FRAMINGS[convention.name].placing)
+        matcher = Matcher(
+            plan,
+            len(data),
+            predictors,
+            stride,
+            shape,
+            room.similarity,
+            encoder.device,
+            convention,
+            geometry.sizes,
+        )
         shelf = None
         if self.cache is not None:
             every = np.concatenate(plan.windows)
-            shelf = self.cache.shelf(data, split.store, encoder, every, shape, self.progress.say)
+            kept = None if convention.before == PEFTCORR.before else f"{convention.before}"
+            shelf = self.cache.shelf(data, split.store, encoder, every, shape, self.progress.say, form=kept)
         encoder.backbone.eval()
         title = f"score {split.dataset.name}/{split.dataset.split}"
         with torch.inference_mode(), self.progress.track(title, len(data.images), "images") as bar:
             load = partial(_load, split, encoder, shelf)
             for window, loaded in enumerate(_ahead(plan.windows, load)):
                 geometry.learn(loaded.images, loaded.frames)
-                maps = _encode(split, encoder, shelf, loaded, shape)
-                queries = _sample(plan.queries, window, loaded.images, maps, geometry, stride)
+                maps = _encode(split, encoder, shelf, loaded, shape, convention)
+                if keep is not None:
+                    keep(loaded.images, maps)
+                queries = self._sample(plan.queries, window, loaded.images, maps, geometry, split)
                 matcher.add(self._summed(queries))
                 here = dict(zip(loaded.images.tolist(), maps, strict=True))
                 for image in loaded.images[plan.waits[loaded.images]].tolist():
@@ -133,10 +162,29 @@ class Evaluator:
         points: Floats = matcher.predicted.cpu().numpy()
         for start in range(0, len(plan.rows), _CHUNK):  # in place: what this takes stays small
             rows = plan.rows[start : start + _CHUNK]
-            points[:, rows] = geometry.to_original(points[:, rows], data.target[data.pair[rows]])
+            if not convention.enlarged:  # else they are the original's already
+                placed = convention.to_frame(points[:, rows], split.store.size, stride)
+                points[:, rows] = geometry.to_original(placed, data.target[data.pair[rows]])
         if accelerator.num_processes > 1:  # else they stay here: not every device has float64
             points = self._summed(torch.from_numpy(points).to(encoder.device)).cpu().numpy()
         return Predicted(points, self._summed(matcher.peaks).cpu().numpy())
+
+    def _sample(
+        self, queries: Queries, window: int, images: Ints, maps: Tensor, geometry: Geometry, split: Split
+    ) -> Tensor:
+        """Queries (U', C) of a window from maps (B, h, w, C), zero where another process has the image."""
+        image = queries.image[queries.start[window] : queries.start[window + 1]]
+        points = queries.points[queries.start[window] : queries.start[window + 1]]
+        own = np.flatnonzero(np.isin(image, images))
+        order = np.argsort(images)
+        slot = order[np.searchsorted(images[order], image[own])]
+        rounded = FRAMINGS[self.convention.name].rounded(points[own], split.dataset.name)
+        placed = geometry.to_input(rounded, image[own])
+        sampled = maps.new_zeros((len(image), maps.shape[-1]))
+        sampled[torch.from_numpy(own).to(maps.device)] = self.convention.queries(
+            maps, torch.from_numpy(slot), placed, split.store.size, self.encoder.backbone.stride
+        )
+        return sampled
 
     def _summed(self, tensor: Tensor) -> Tensor:
         """Sum over the processes, each of which has zeros where the others have values."""
@@ -153,12 +201,13 @@ def evaluator(
     progress: Progress,
     memory: int = MEMORY,
     cache: FeatureCache | None = None,
+    convention: Convention = PEFTCORR,
 ) -> Evaluator:
     """An `Evaluator` for a recipe's ``encode_batch``; with ``auto`` it encodes fewer where memory ends."""
     if batch == "auto":
         encoder.halving = Halving("encoding {} images at once", progress.say)
         batch = _AUTO_ON_CPU if encoder.device.type == "cpu" else _AUTO
-    return Evaluator(encoder, accelerator, batch, progress, memory, cache)
+    return Evaluator(encoder, accelerator, batch, progress, memory, cache, convention)
 
 
 def _take(here: dict[int, Tensor], waiting: WaitingMaps, image: int) -> Tensor:
@@ -238,15 +287,20 @@ def _ahead(windows: Sequence[Ints], load: Callable[[Ints], Loaded]) -> Iterator[
 
 
 def _encode(
-    split: Split, encoder: Encoder, shelf: Shelf | None, loaded: Loaded, shape: tuple[int, int, int]
+    split: Split,
+    encoder: Encoder,
+    shelf: Shelf | None,
+    loaded: Loaded,
+    shape: tuple[int, int, int],
+    convention: Convention,
 ) -> Tensor:
-    """Normalised maps (len(loaded.images), h, w, C), float32: channels last, as tokens come out of a transformer."""
+    """Maps (len(loaded.images), h, w, C) as the convention keeps them, float32, channels last as tokens come."""
     maps = torch.empty((0, *shape), device=encoder.device)
     if len(loaded.fresh):
         with encoder.autocast():
             features = encoder.features(split.data, split.store, loaded.fresh, split.prefixes, loaded.pixels)
         # One layout, whether maps come from here, from disk or cache: products then agree to the last bit.
-        maps = normalise(features.float()).permute(0, 2, 3, 1).contiguous()
+        maps = convention.kept(features.float()).permute(0, 2, 3, 1).contiguous()
         if shelf is not None:
             frames = dict(zip(loaded.images.tolist(), loaded.frames, strict=True))
             shelf.put(loaded.fresh, maps, [frames[image] for image in loaded.fresh.tolist()])
@@ -255,22 +309,3 @@ def _encode(
     every = {image: feature.to(encoder.device) for image, feature in loaded.cached.items()}
     every |= dict(zip(loaded.fresh.tolist(), maps, strict=True))
     return torch.stack([every[image] for image in loaded.images.tolist()])
-
-
-def _sample(
-    queries: Queries, window: int, images: Ints, maps: Tensor, geometry: Geometry, stride: int
-) -> Tensor:
-    """Queries (U', C) of a window from maps (B, h, w, C), zero where another process has the image."""
-    image = queries.image[queries.start[window] : queries.start[window + 1]]
-    points = queries.points[queries.start[window] : queries.start[window + 1]]
-    own = np.flatnonzero(np.isin(image, images))
-    order = np.argsort(images)
-    slot = order[np.searchsorted(images[order], image[own])]
-    sampled = maps.new_zeros((len(image), maps.shape[-1]))
-    sampled[torch.from_numpy(own).to(maps.device)] = sample_at(
-        maps.permute(0, 3, 1, 2),
-        torch.from_numpy(slot),
-        torch.from_numpy(geometry.to_input(points[own], image[own])),
-        stride,
-    )
-    return sampled

@@ -13,14 +13,17 @@ from peftcorr.data.base import DatasetSource
 from peftcorr.data.guard import selecting
 from peftcorr.data.leakage import Leakage, warnings
 from peftcorr.engine.evaluate import Evaluator, evaluator
+from peftcorr.engine.flip import predict_with_flip
 from peftcorr.engine.leakage import leakage
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.prediction_table import prediction_table
 from peftcorr.engine.workbench import Workbench
 from peftcorr.features.cache import FeatureCache
 from peftcorr.features.encode import Encoder, autocast
+from peftcorr.matching.conventions import convention_named
 from peftcorr.metrics.aggregate import score_predictions
 from peftcorr.metrics.bootstrap import add_intervals
+from peftcorr.metrics.further import add_further
 from peftcorr.metrics.scores import Scores, TrackingScores
 from peftcorr.metrics.tapvid import choose_on, score_tracking
 from peftcorr.recipe import Recipe
@@ -59,7 +62,10 @@ def scorer(
     """
     device = accelerator.device
     encoder = Encoder(backbone.to(device), None, device, autocast(recipe.score_precision, device))
-    return evaluator(encoder, accelerator, recipe.encode_batch, bench.progress, bench.memory, cache)
+    convention = convention_named(recipe.convention)
+    return evaluator(
+        encoder, accelerator, recipe.encode_batch, bench.progress, bench.memory, cache, convention
+    )
 
 
 def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Accelerator) -> Scored:
@@ -83,8 +89,11 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
     found = Scored()
 
     def predictions(source: DatasetSource, split: str, limit: int | None) -> pa.Table:
-        opened = bench.split(source, split, plan.model.options, limit)
-        return prediction_table(opened, own.predict(opened, plan.predictors), plan.labels)
+        opened = bench.split(
+            source, split, plan.model.options, limit, plan.framing, plan.preset.direction == "backwards"
+        )
+        predict = predict_with_flip if recipe.flip == "adaptive" else Evaluator.predict
+        return prediction_table(opened, predict(own, opened, plan.predictors), plan.labels)
 
     for source in plan.tested:
         chosen = threshold = getattr(source.config, "occlusion_threshold", None)  # where points are tracked
@@ -99,6 +108,7 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
     found.seconds, found.forwards = time.monotonic() - begun, own.encoder.forwards
     for table in found.tables:
         add_intervals(found.scores, table, recipe.alphas, plan.preset)
+        add_further(found.scores, table, recipe.alphas, plan.preset)
     if plan.trains:
         found.leakage = _leakage(plan, bench, accelerator)
     return found
@@ -106,10 +116,10 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
 
 def _leakage(plan: Plan, bench: Workbench, accelerator: Accelerator) -> dict[str, Leakage]:
     """Compare the images trained on with those of every test split, and say what was found."""
-    trn = bench.split(plan.dataset, "trn", plan.model.options)
+    trn = bench.split(plan.dataset, "trn", plan.model.options, None, plan.framing)
     found = {}
     for source in plan.tested:
-        test = bench.split(source, "test", plan.model.options, plan.recipe.limit_pairs)
+        test = bench.split(source, "test", plan.model.options, plan.recipe.limit_pairs, plan.framing)
         found[f"{test.dataset.name}/{test.dataset.split}"] = leakage(trn, test, accelerator)
     for line in warnings(found):
         bench.progress.say(line)

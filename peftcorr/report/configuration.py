@@ -41,6 +41,11 @@ def backbone_label(record: Record) -> str:
     return record.weights_id if record.weights_id != record.backbone else f"{record.backbone} (other weights)"
 
 
+def convention(record: Record) -> str:
+    """Name of the convention that a run was matched by."""
+    return str(record.recipe.get("convention", "peftcorr"))
+
+
 def image_size(record: Record) -> int | None:
     """Side of the backbone's square input in pixels, if the recipe tells."""
     size = part(record, "backbone").get("image_size")

@@ -21,13 +21,14 @@ from peftcorr.predictions import read_predictions
 from peftcorr.report.configuration import (
     backbone_label,
     configurations_of,
+    convention,
     description,
     image_size,
     is_trained,
     trained_on,
     untrained_input,
 )
-from peftcorr.report.leaderboard import Pairs, protocol_label, ranking_alpha
+from peftcorr.report.leaderboard import Pairs, definition_label, ranking_alpha
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
 
@@ -47,7 +48,7 @@ class _Split(Pairs):
 
     def title(self) -> str:
         backbone = f"{self.backbone} {self.image_size} px" if self.image_size else self.backbone
-        pairs, definition = f"{self.n_pairs:,} pairs", protocol_label(self.protocol)
+        pairs, definition = f"{self.n_pairs:,} pairs", definition_label(self)
         return ", ".join(filter(None, (self.dataset, pairs, backbone, self.predictor, definition)))
 
 
@@ -125,7 +126,7 @@ def print_summary(root: Path, console: Console, run_ids: Sequence[str]) -> None:
 
 def _split(record: Record, dataset: str, predictor: str) -> _Split:
     scores = record.scores[dataset][predictor]
-    pairs = (record.protocol, dataset, scores.n_pairs, scores.n_keypoints)
+    pairs = (convention(record), record.protocol, dataset, scores.n_pairs, scores.n_keypoints)
     return _Split(*pairs, predictor, backbone_label(record), image_size(record))
 
 

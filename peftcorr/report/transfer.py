@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from peftcorr.console import numbers
 from peftcorr.report.configuration import untrained_input
-from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, protocol_label, shown_board
+from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, definition_label, shown_board
 from peftcorr.report.pipes import escaped, table
 
 _SAME = 1e-9  # points of PCK
@@ -61,7 +61,7 @@ def transfer_matrices(leaderboard: Leaderboard) -> tuple[TransferMatrix, ...]:
     inputs = {record.run_id: untrained_input(record) for _, record in leaderboard.runs}
     groups: dict[tuple[str, str, int], list[Section]] = defaultdict(list)
     for section in leaderboard.sections:
-        protocol = protocol_label(section.protocol)
+        protocol = definition_label(section)
         for backbone, size in {(row.backbone, row.image_size or 0) for row in shown_board(section).rows}:
             groups[protocol, backbone, size].append(section)
     found = []

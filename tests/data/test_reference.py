@@ -35,7 +35,7 @@ def table_of(*pairs: dict[str, Any]) -> PairDataset:
 def sides(dataset: PairDataset, width: int = 100, height: int = 60) -> list[list[float]]:
     data = correspondences(dataset)
     sizes = np.tile(np.array([[width, height]], dtype=np.int32), (len(data.images), 1))
-    return reference_sides(dataset.table, data, sizes).tolist()
+    return reference_sides(data, sizes).tolist()
 
 
 def test_box_image_and_keypoints() -> None:

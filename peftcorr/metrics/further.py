@@ -1,0 +1,211 @@
+"""What PCK at three thresholds does not tell: each further measure of one predictor on one split, with its interval.
+
+- PCK@0.01, and PCK† (`peftcorr.metrics.distinct`) at the thresholds that were asked for.
+- The geometry-aware subset (`peftcorr.metrics.geometry`), where it is known; per image over the pairs that have some.
+- The error, distance over s: mean and median. The median's interval is Woodruff's (JASA 1952): the quantiles between
+  which the share of smaller errors may lie.
+- The area under the PCK curve from 0 to `AREA`, as a share of the whole: exactly the mean of max(0, 1 - error / AREA).
+- Whether similarity tells right from wrong: PCK@0.1 of the share of keypoints with the highest similarity, which is
+  what abstaining from the rest would give. Its thresholds are those of this split, whatever is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.stats import t
+
+from peftcorr.metrics.aggregate import alpha_key
+from peftcorr.metrics.bootstrap import LEVEL, RESAMPLES
+from peftcorr.metrics.distinct import nearest_is_own
+from peftcorr.metrics.geometry import geometry_aware
+from peftcorr.metrics.pair_scores import pair_numbers, pair_scores
+from peftcorr.metrics.presets import PEFTCORR, Preset
+from peftcorr.metrics.ratios import Ratios, ratio_intervals
+from peftcorr.metrics.rows import Floats, dataset_of, frame_sizes, groups, points, visible
+from peftcorr.metrics.scores import (
+    Averages,
+    Confidence,
+    CoveragePoint,
+    Estimate,
+    Further,
+    GeometryAware,
+    Scores,
+)
+
+FINE = 0.01
+AREA = 0.2
+CONFIDENT = 0.1  # threshold of the coverage
+SHARES = tuple(round(0.1 * step, 1) for step in range(1, 11))
+
+
+def add_further(
+    scores: dict[str, dict[str, Scores]],
+    table: pa.Table,
+    alphas: Sequence[float],
+    preset: Preset = PEFTCORR,
+) -> None:
+    """Fill in the further measures of the scores that `score_predictions` gives for a table."""
+    for (dataset, split, predictor), rows in groups(table):
+        found = scores[f"{dataset}/{split}"]
+        measured = further(rows, alphas, preset)
+        found[predictor] = found[predictor].model_copy(update={"further": measured})
+
+
+def further(
+    rows: pa.Table,
+    alphas: Sequence[float],
+    preset: Preset = PEFTCORR,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Further:
+    """Every further measure of one predictor on one split.
+
+    Args:
+        rows: as `peftcorr.metrics.rows.groups` gives them, and found sound by scoring.
+        alphas: thresholds of PCK† and of the geometry-aware subset.
+        preset: when a keypoint is correct.
+        resamples, seed: of the intervals.
+    """
+    rows = visible(rows)
+    dataset, sizes = dataset_of(rows), frame_sizes(rows, preset, "this run")
+    distance, length = preset.measure(
+        points(rows, "prediction"),
+        points(rows, "truth"),
+        rows.column("reference_length").to_numpy(),
+        sizes,
+        dataset,
+    )
+    correct = preset.correct(distance, np.asarray(alphas)[:, None] * length)
+    own, aware, error = (
+        nearest_is_own(rows, preset, sizes), geometry_aware(dataset, rows), 100 * distance / length
+    )  # fmt: skip
+    every = np.ones(len(rows), dtype=bool)
+    sums = _Sums(rows, alphas, preset)
+    fine = sums.averages(100.0 * preset.correct(distance, FINE * length), every)
+    distinct = [sums.averages(100.0 * (hit & own), every) for hit in correct]
+    subset = [sums.averages(100.0 * hit, aware) for hit in correct] if aware.any() else []
+    mean = sums.averages(error, every)
+    area = sums.averages(100.0 * np.maximum(0, 1 - error / (100 * AREA)), every)
+    median = float(np.median(error))
+    smaller = sums.pooled(1.0 * (error <= median), every)
+    limits, kept = _coverage(rows)
+    hit = 100.0 * preset.correct(distance, CONFIDENT * length)
+    coverage = [sums.pooled(hit, chosen) for chosen in kept]
+    curve = sums.mean_of(coverage) if coverage else -1
+    found = sums.estimated(resamples, seed)
+    keys = [alpha_key(alpha) for alpha in alphas]
+    return Further(
+        fine=found.averages(fine, 100.0),
+        distinct={key: found.averages(at, 100.0) for key, at in zip(keys, distinct, strict=True)},
+        geometry_aware=GeometryAware(
+            pck={key: found.averages(at, 100.0) for key, at in zip(keys, subset, strict=True)},
+            n_pairs=len(np.unique(rows.column("pair").to_numpy()[aware])),
+            n_keypoints=int(aware.sum()),
+        )
+        if subset
+        else None,
+        mean_error=found.averages(mean, None),
+        median_error=Estimate(value=median, interval=found.quantiles(error, smaller)),
+        area=found.averages(area, 100.0),
+        confidence=Confidence(
+            coverage=[
+                CoveragePoint(
+                    share=100 * float(chosen.mean()), similarity=limit, pck=found.estimate(at, 100.0)
+                )
+                for limit, chosen, at in zip(limits, kept, coverage, strict=True)
+            ],
+            mean=found.estimate(curve, 100.0),
+        )
+        if coverage
+        else None,
+    )
+
+
+def _coverage(rows: pa.Table) -> tuple[list[float], list[NDArray[np.bool_]]]:
+    """The similarity that each share of the keypoints reaches, and which they are; ties stay together."""
+    column = rows.column("similarity")
+    if column.null_count:
+        return [], []
+    similarity = column.to_numpy().astype(np.float64)
+    ordered = np.sort(similarity)[::-1]
+    limits = [float(ordered[int(np.ceil(share * len(ordered))) - 1]) for share in SHARES]
+    return limits, [similarity >= limit for limit in limits]
+
+
+class _Sums:
+    """Collects ratios of sums over pairs; each is known by its number."""
+
+    def __init__(self, rows: pa.Table, alphas: Sequence[float], preset: Preset):
+        self._pairs = pair_scores(rows, alphas, preset)
+        self._pair = pair_numbers(rows)[1]
+        self._over: list[Floats] = []
+        self._under: list[Floats] = []
+        self._mixed: dict[int, list[int]] = {}
+
+    def pooled(self, values: Floats, chosen: NDArray[np.bool_]) -> int:
+        """The mean of values (N,) over the chosen keypoints (N,)."""
+        return self._add(*self._of_pairs(values, chosen))
+
+    def averages(self, values: Floats, chosen: NDArray[np.bool_]) -> tuple[int, int]:
+        """That, and the mean over pairs that have a chosen keypoint, of each pair's own mean."""
+        over, under = self._of_pairs(values, chosen)
+        share = np.divide(over, under, out=np.zeros_like(over), where=under > 0)
+        return self._add(over, under), self._add(share, (under > 0).astype(np.float64))
+
+    def mean_of(self, numbers: Sequence[int]) -> int:
+        """The mean of some of the ratios."""
+        self._mixed[-len(self._mixed) - 1] = list(numbers)
+        return -len(self._mixed)
+
+    def _of_pairs(self, values: Floats, chosen: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        count = len(self._pairs)
+        return (
+            np.bincount(self._pair, np.where(chosen, values, 0.0), count),
+            np.bincount(self._pair, chosen, count).astype(np.float64),
+        )
+
+    def _add(self, over: Floats, under: Floats) -> int:
+        self._over.append(over)
+        self._under.append(under)
+        return len(self._over) - 1
+
+    def estimated(self, resamples: int, seed: int) -> _Estimates:
+        """All of them with their intervals."""
+        ratios = Ratios(self._pairs, np.stack(self._over), np.stack(self._under))
+        mixed = np.eye(len(self._over))
+        for parts in reversed(self._mixed.values()):  # the first one's number is -1
+            row = np.zeros(len(self._over))
+            row[parts] = 1 / len(parts)
+            mixed = np.concatenate([mixed, row[None]])
+        ends, error, freedom = ratio_intervals(ratios, mixed, resamples, seed)
+        return _Estimates(mixed @ ratios.estimates(), ends, error, freedom)
+
+
+class _Estimates:
+    """Values, intervals, standard errors and degrees of freedom of what `_Sums` collected."""
+
+    def __init__(self, values: Floats, ends: Floats, error: Floats, freedom: Floats):
+        self._values, self._ends, self._error, self._freedom = values, ends, error, freedom
+
+    def estimate(self, number: int, most: float | None) -> Estimate:
+        """One of them, its interval cut off at 0 and `most`."""
+        ends = np.clip(self._ends[number], 0.0, most)
+        interval = None if np.isnan(ends).any() else (round(float(ends[0]), 4), round(float(ends[1]), 4))
+        return Estimate(value=float(self._values[number]), interval=interval)
+
+    def averages(self, numbers: tuple[int, int], most: float | None) -> Averages:
+        """Both averages of one measure."""
+        per_keypoint, per_image = (self.estimate(number, most) for number in numbers)
+        return Averages(per_keypoint=per_keypoint, per_image=per_image)
+
+    def quantiles(self, values: Floats, number: int) -> tuple[float, float] | None:
+        """Woodruff's interval of the median of values, given the share of smaller ones."""
+        half = self._error[number] * t.ppf(0.5 + LEVEL / 2, self._freedom[number])
+        if np.isnan(half):
+            return None
+        low, high = np.quantile(values, np.clip([0.5 - half, 0.5 + half], 0, 1))
+        return round(float(low), 4), round(float(high), 4)
