@@ -22,7 +22,9 @@ from peftcorr.engine.evaluate import Evaluator, Predicted, Split
 from peftcorr.errors import PeftCorrError
 from peftcorr.matching.predictors import Predictor, TargetPredictor
 from peftcorr.matching.similarity import similarity
-from peftcorr.metrics.symmetry import mirrors
+from peftcorr.metrics.symmetry import mirrors, sided
+
+_NOWHERE = -1  # a keypoint that no pair has
 
 
 def predict_with_flip(evaluator: Evaluator, split: Split, predictors: Sequence[Predictor]) -> Predicted:
@@ -161,6 +163,7 @@ def partners(data: Correspondences, dataset: str) -> Ints:
     partner = data.keypoint.astype(np.int64)
     for label in np.unique(category):
         other = np.arange(len(number))
+        other[[number[name] for name in sided(dataset, str(label), data.keypoint_names)]] = _NOWHERE
         for name, mirrored in mirrors(dataset, str(label), data.keypoint_names).items():
             other[number[name]] = number[mirrored]
         own = category == label
@@ -169,5 +172,6 @@ def partners(data: Correspondences, dataset: str) -> Ints:
     order = np.argsort(begin + data.keypoint, kind="stable")
     keys = (begin + data.keypoint)[order]
     at = np.minimum(np.searchsorted(keys, begin + partner), len(keys) - 1)
-    found: Ints = np.where(keys[at] == begin + partner, order[at], -1)
+    there = (partner != _NOWHERE) & (keys[at] == begin + partner)
+    found: Ints = np.where(there, order[at], -1)
     return found

@@ -148,7 +148,7 @@ def test_every_measure_equals_the_one_by_hand(preset: str) -> None:
 def test_the_measures_say_different_things() -> None:
     found = further(table(some_rows(1)), ALPHAS)
     plain = statistics.fmean(100 * ByHand([], "peftcorr").correct(one, 0.1) for one in some_rows(1))
-    assert found.distinct["0.1"].per_keypoint.value < plain - 1
+    assert found.distinct["0.1"].per_keypoint.value < plain
     assert found.geometry_aware is not None
     assert abs(found.geometry_aware.pck["0.1"].per_keypoint.value - plain) > 0.1
 
