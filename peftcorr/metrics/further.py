@@ -85,16 +85,16 @@ def further(
     )  # fmt: skip
     every = np.ones(len(rows), dtype=bool)
     sums = _Sums(rows, alphas, preset)
-    fine = sums.averages(100.0 * preset.correct(distance, FINE * length), every)
-    distinct = [sums.averages(100.0 * (hit & own), every) for hit in correct]
-    subset = [sums.averages(100.0 * hit, aware) for hit in correct] if aware.any() else []
+    fine = sums.averages(_percent(preset.correct(distance, FINE * length)), every)
+    distinct = [sums.averages(_percent(hit & own), every) for hit in correct]
+    subset = [sums.averages(_percent(hit), aware) for hit in correct] if aware.any() else []
     mean = sums.averages(error, every)
     area = sums.averages(100.0 * np.maximum(0, 1 - error / (100 * AREA)), every)
     median = float(np.median(error))
-    smaller = sums.pooled(1.0 * (error <= median), every)
+    smaller = sums.pooled((error <= median).astype(np.float64), every)
     limits, kept = _coverage(rows)
-    hit = 100.0 * preset.correct(distance, CONFIDENT * length)
-    coverage = [sums.pooled(hit, chosen) for chosen in kept]
+    confident = _percent(preset.correct(distance, CONFIDENT * length))
+    coverage = [sums.pooled(confident, chosen) for chosen in kept]
     curve = sums.mean_of(coverage) if coverage else -1
     found = sums.estimated(resamples, seed)
     keys = [alpha_key(alpha) for alpha in alphas]
@@ -123,6 +123,10 @@ def further(
         if coverage
         else None,
     )
+
+
+def _percent(flags: NDArray[np.bool_]) -> Floats:
+    return 100.0 * flags.astype(np.float64)
 
 
 def _coverage(rows: pa.Table) -> tuple[list[float], list[NDArray[np.bool_]]]:
@@ -164,7 +168,7 @@ class _Sums:
     def _of_pairs(self, values: Floats, chosen: NDArray[np.bool_]) -> tuple[Floats, Floats]:
         count = len(self._pairs)
         return (
-            np.bincount(self._pair, np.where(chosen, values, 0.0), count),
+            np.bincount(self._pair, np.where(chosen, values, 0.0), count).astype(np.float64),
             np.bincount(self._pair, chosen, count).astype(np.float64),
         )
 

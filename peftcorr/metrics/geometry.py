@@ -95,11 +95,11 @@ def geometry_aware(dataset: str, rows: pa.Table) -> Flags:
     own = group[category, keypoint]
     both = np.concatenate([category * len(paths) + source, category * len(paths) + target])
     seen = np.unique(both * len(names) + np.tile(keypoint, 2))  # each keypoint of an image once
-    image, visible = np.divmod(seen, len(names))
-    of_group = group[image // len(paths), visible]
+    image, shown = np.divmod(seen, len(names))
+    of_group = group[image // len(paths), shown]
     width = int(group.max()) + 1
-    kinds, members = np.unique((image * width + of_group)[of_group >= 0], return_counts=True)
+    kinds, count = np.unique((image * width + of_group)[of_group >= 0], return_counts=True)
     wanted = (category * len(paths) + target) * width + own
     at = np.minimum(np.searchsorted(kinds, wanted), len(kinds) - 1)
-    found: Flags = (own >= 0) & (kinds[at] == wanted) & (members[at] >= 2)
+    found: Flags = (own >= 0) & (kinds[at] == wanted) & (count[at] >= 2)
     return found

@@ -65,7 +65,8 @@ class Ratios:
         for number, under in enumerate(self.under):
             part = under > 0
             found[number, self.pairs.source[part]] = found[number, self.pairs.target[part]] = True
-        return found.sum(axis=1)
+        images: Floats = found.sum(axis=1).astype(np.float64)
+        return images
 
 
 def ratio_intervals(

@@ -46,7 +46,9 @@ def sheets(found: Breakdown) -> list[Sheet]:
 
 def further_sheets(found: Further) -> list[Sheet]:
     """Return the tables of what else is measured: one row a measure, and PCK by coverage."""
-    rows = [(m.name, *(_estimate(one, m.unit) for one in m.of(found))) for m in measures(found)]
+    rows = [
+        (m.name, *(_estimate(one, m.unit) for one in (m.per_keypoint, m.per_image))) for m in measures(found)
+    ]
     sheets = [Sheet("further measures", ("measure", "per keypoint", "per image"), tuple(rows))]
     if found.confidence is not None:
         cells = tuple(

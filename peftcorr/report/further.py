@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from peftcorr.console.numbers import Spread
 from peftcorr.metrics.scores import Averages, Estimate, Further, Scores
-
-Both = tuple[Estimate | None, Estimate | None]  # per keypoint, per image
 
 
 @dataclass(frozen=True)
@@ -17,31 +15,32 @@ class Measure:
 
     Attributes:
         name: for a row or a column.
-        of: both averages; None where there is none.
+        per_keypoint: over all keypoints.
+        per_image: the mean over pairs; None where there is none.
+        alpha: threshold of those that a recipe chooses.
         unit: behind a value; nothing of a PCK, which is in percent as everywhere.
     """
 
     name: str
-    of: Callable[[Further], Both]
+    per_keypoint: Estimate
+    per_image: Estimate | None = None
+    alpha: str | None = None
     unit: str = ""
 
 
 def measures(found: Further) -> Iterator[Measure]:
     """Those that a run has, in the order of the tables."""
-    yield Measure("PCK@0.01", lambda f: _both(f.fine))
-    for alpha in found.distinct:
-        yield Measure(f"PCK†@{alpha}", lambda f, a=alpha: _both(f.distinct.get(a)))
+    yield _averaged("PCK@0.01", found.fine)
+    for alpha, averages in found.distinct.items():
+        yield _averaged(f"PCK†@{alpha}", averages, alpha)
     if found.geometry_aware is not None:
-        for alpha in found.geometry_aware.pck:
-            yield Measure(
-                f"geometry-aware PCK@{alpha}",
-                lambda f, a=alpha: _both(f.geometry_aware.pck.get(a) if f.geometry_aware else None),
-            )
-    yield Measure("mean error", lambda f: _both(f.mean_error), " %")
-    yield Measure("median error", lambda f: (f.median_error, None), " %")
-    yield Measure("area under the PCK curve to 0.2", lambda f: _both(f.area), " %")
+        for alpha, averages in found.geometry_aware.pck.items():
+            yield _averaged(f"geometry-aware PCK@{alpha}", averages, alpha)
+    yield _averaged("mean error", found.mean_error, unit=" %")
+    yield Measure("median error", found.median_error, unit=" %")
+    yield _averaged("area under the PCK curve to 0.2", found.area, unit=" %")
     if found.confidence is not None:
-        yield Measure("PCK@0.1, mean over coverages", lambda f: (f.confidence and f.confidence.mean, None))
+        yield Measure("PCK@0.1, mean over coverages", found.confidence.mean)
 
 
 def further_of(scores: Sequence[Scores], alpha: str) -> dict[str, Spread]:
@@ -51,23 +50,15 @@ def further_of(scores: Sequence[Scores], alpha: str) -> dict[str, Spread]:
         scores: of each seed.
         alpha: threshold of those that have one.
     """
-    found = [one.further for one in scores]
-    known = [one for one in found if one is not None]
-    if not known or len(known) < len(found):
-        return {}
+    by_seed = [{m.name: m for m in measures(one.further)} if one.further else {} for one in scores]
     rows: dict[str, Spread] = {}
-    for measure in measures(known[0]):
-        name, _, at = measure.name.partition("@")
-        if at not in ("", alpha) and name.startswith(("PCK†", "geometry-aware")):
-            continue
-        estimates = [measure.of(one)[0] for one in known]
-        values = [one.value for one in estimates if one is not None]
-        if len(values) == len(known):
-            first = estimates[0]
-            interval = first.interval if first is not None and len(known) == 1 else None
-            rows[measure.name + (" (%)" if measure.unit else "")] = Spread.over(values, interval)
+    for name, first in by_seed[0].items():
+        if first.alpha in (None, alpha) and all(name in seed for seed in by_seed):
+            interval = first.per_keypoint.interval if len(by_seed) == 1 else None
+            values = [seed[name].per_keypoint.value for seed in by_seed]
+            rows[f"{name} (%)" if first.unit else name] = Spread.over(values, interval)
     return rows
 
 
-def _both(found: Averages | None) -> Both:
-    return (None, None) if found is None else (found.per_keypoint, found.per_image)
+def _averaged(name: str, found: Averages, alpha: str | None = None, unit: str = "") -> Measure:
+    return Measure(name, found.per_keypoint, found.per_image, alpha, unit)
