@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import peft
@@ -124,6 +125,24 @@ def test_a_run_scored_by_another_preset_keeps_its_definition(commands: Commands)
     assert again == other.scores
     page = (commands.output / "README.md").read_text(encoding="utf-8")
     assert "## photographs/test, preset sd4match" in page
+
+
+def test_a_convention_a_flip_and_the_other_way_round(commands: Commands) -> None:
+    runs: dict[str, Any] = dict.fromkeys(("convention=geoaware", "flip=adaptive", "preset=cats"))
+    for setting in runs:
+        before = {record.run_id for record in commands.records()}
+        assert commands.run("--strategy", "frozen", assignments=[setting, "predictors=argmax"]) == 0
+        [runs[setting]] = [record for record in commands.records() if record.run_id not in before]
+    fed, flipped, turned = runs.values()
+    assert fed.protocol == PRESETS["geoaware"]
+    assert flipped.cost.encoder_forwards == 2 * turned.cost.encoder_forwards  # every image is a source
+    table = read_predictions(commands.store.predictions_path(turned.run_id))
+    assert set(table.column("backwards").to_pylist()) == {True}
+    assert score_predictions(table, [0.1], PRESETS["cats"])
+    page = (commands.output / "README.md").read_text(encoding="utf-8")
+    assert "## photographs/test, convention geoaware" in page
+    assert "## photographs/test, preset cats" in page
+    assert "PCK†@0.1" in page
 
 
 def test_a_saved_adapter_gives_the_predictions_of_its_record(commands: Commands, tmp_path: Path) -> None:
