@@ -159,7 +159,7 @@ def _launch(case: Case, strategy: str, folder: Path, processes: int, stop: int) 
 def _worker(folder: Path, stop: int, arguments: Sequence[str]) -> int:
     """One process of a run: keeps the first step's gradient, and ends before step `stop` + 1."""
     from peftcorr.cli import main as peftcorr
-    from peftcorr.engine.optimisation import Optimisation
+    from peftcorr.engine.optimisation import Optimisation, Stepped
 
     plain_step, plain_optimiser = Optimisation.step, torch.optim.AdamW.step
     main_process = os.environ.get("RANK", "0") == "0"
@@ -175,7 +175,7 @@ def _worker(folder: Path, stop: int, arguments: Sequence[str]) -> int:
 
     running: list[Optimisation] = []
 
-    def step(self: Optimisation, number: int) -> tuple[float, int]:
+    def step(self: Optimisation, number: int) -> Stepped:
         running[:] = [self]
         if stop and number == stop:
             raise KeyboardInterrupt

@@ -25,7 +25,7 @@ from timing.settings import PROJECT, WEIGHTS, available
 from transformers.utils import logging
 
 from peftcorr.files import atomic_path
-from peftcorr.report.figure import svg
+from peftcorr.report.rendering import svg
 
 LOOPS = {"cliques": ("o-", "#0072B2"), "pairs": ("s--", "#D55E00")}
 

@@ -40,8 +40,8 @@ from peftcorr.machine.launch import use_all_cores
 from peftcorr.matching.predictors import Argmax, WindowSoftargmax
 from peftcorr.model.finished import finished_run, load_finished
 from peftcorr.recipe import Recipe, resolve
-from peftcorr.report.figure import svg
 from peftcorr.report.pipes import table
+from peftcorr.report.rendering import svg
 
 RECIPE = PROJECT / "recipes" / "animal-pairs" / "frozen.yaml"
 QUICK = (

@@ -7,7 +7,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"README.md": "start.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-LEADERBOARD = ("*.md", "*.json", "*.yaml", "figures/*.svg", "breakdowns/*", "records/*.json")
+LEADERBOARD = ("*.md", "*.csv", "*.json", "*.yaml", "figures/*.svg", "breakdowns/*", "records/*.json")
 
 
 def on_files(files: Files, config: Any) -> Files:

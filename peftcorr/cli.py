@@ -11,7 +11,6 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from peftcorr import __version__
 from peftcorr.commands import (
     breakdown,
     cache,
@@ -20,13 +19,20 @@ from peftcorr.commands import (
     compile,
     completion,
     data,
+    demo,
     export,
     ls,
+    match,
     new,
     params,
+    push,
+    report,
+    reproduce,
     run,
     score,
+    show,
     status,
+    submit,
     tune_predictor,
     validate,
     verify,
@@ -35,11 +41,12 @@ from peftcorr.console.table import print_whole
 from peftcorr.errors import PeftCorrError, reason, shortened, shown
 from peftcorr.machine.startup import announce, importing, is_main_process, quiet_libraries, refuse_sharding
 from peftcorr.machine.termination import EXIT_CODE, Terminated, listening
+from peftcorr.machine.version import VERSION
 from peftcorr.registry import blaming_plugins, load_plugin_file
 
 COMMANDS = (
-    run, status, ls, params, data, score, compare, breakdown, tune_predictor, compile, verify, export, validate,
-    check_plugin, new, cache, completion,
+    run, status, ls, params, data, match, demo, score, show, compare, breakdown, tune_predictor, compile, report,
+    verify, reproduce, submit, push, export, validate, check_plugin, new, cache, completion,
 )  # fmt: skip
 
 _LONGEST = 2_000  # letters of a sentence
@@ -119,7 +126,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="peftcorr", description="Parameter-efficient fine-tuning on semantic correspondence."
     )
-    parser.add_argument("--version", action="version", version=f"peftcorr {__version__}")
+    parser.add_argument("--version", action="version", version=f"peftcorr {VERSION}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2].replace("_", "-")

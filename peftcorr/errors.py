@@ -39,6 +39,8 @@ def visible(text: str) -> str:
 
     Line breaks, invisible characters, marks that turn the direction of writing and halves of characters count as such.
     """
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 

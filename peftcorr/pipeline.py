@@ -22,6 +22,7 @@ from peftcorr.engine.scoring import score
 from peftcorr.engine.sharing import shared_prefixes
 from peftcorr.engine.space import kept_blocks
 from peftcorr.engine.task import Task
+from peftcorr.engine.trackers import Tracked, Trackers
 from peftcorr.engine.train import Trained, Trainer
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError, RecipeFails, told
@@ -166,7 +167,14 @@ def train(
     validator = evaluator(
         encoder, accelerator, recipe.encode_batch, bench.progress, convention=plan.convention
     )
-    return Trainer(task, strategy, validator, bench.store.state_path(plan.run_id)).run()
+    state = bench.store.state_path(plan.run_id)
+    trackers = None
+    if bench.track:
+        told = Tracked(
+            plan.title, plan.run_id, recipe.model_dump(mode="json"), bench.store.trackers_path, state
+        )
+        trackers = Trackers(bench.track, told, bench.progress.say)
+    return Trainer(task, strategy, validator, state, trackers).run()
 
 
 def _blank_record(plan: Plan) -> Record:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-import torch
 from accelerate.state import AcceleratorState, GradientState
 
 from peftcorr.cli import main
+from peftcorr.report.figure import draw
+from peftcorr.report.leaderboard import Board
+from peftcorr.report.rendering import Format
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
+from tests.forked import Forked
 from tests.small_folder import write_folder
 from tests.small_models import Small, save_weights
 
@@ -63,7 +68,7 @@ class Commands:
         GradientState._reset_state()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PEFTCORR_CACHE", str(self.folder / "cache"))
-            patch.setattr("peftcorr.machine.launch.use_all_cores", lambda: torch.set_num_threads(1))
+            patch.setattr("peftcorr.report.compile.draw", _drawn_once)
             return main(self.arguments(*more, assignments=assignments))
 
     def records(self) -> list[Record]:
@@ -106,6 +111,54 @@ class Commands:
                 started.kill()
             raise
         return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    def forked(
+        self, arguments: Sequence[str], timeout: float = 300, folder: Path = PROJECT, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``peftcorr *arguments`` in `folder` to its end, in a process forked from one that is warm."""
+        return Forked(arguments, self.environment(**environment), folder).communicate(timeout)
+
+    def ranks(
+        self, arguments: Sequence[str], count: int, timeout: float = 300
+    ) -> list[subprocess.CompletedProcess[str]]:
+        """Run the `count` processes of one command as torch's launcher starts them; each to its end."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        together = {
+            "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        }  # fmt: skip
+        processes = [
+            Forked(arguments, self.environment(RANK=str(rank), LOCAL_RANK=str(rank), **together), PROJECT)
+            for rank in range(count)
+        ]
+        return [process.communicate(timeout) for process in processes]
+
+
+_FIGURES: dict[str, bytes] = {}
+
+
+def _drawn_once(
+    title: str, board: Board, strategies: Sequence[str], trained_on: str | None = None, kind: Format = "svg"
+) -> bytes:
+    """A figure, which is a function of what it shows: many tests end at the same leaderboard but for its seconds."""
+    rows = tuple(replace(row, train_seconds=None, peak_memory=None, run_ids=()) for row in board.rows)
+    board = replace(board, rows=rows)
+    key = repr((title, board, strategies, trained_on, kind))
+    if key not in _FIGURES:
+        _FIGURES[key] = draw(title, board, strategies, trained_on, kind)
+    return _FIGURES[key]
+
+
+def run_of(commands: Commands, strategy: str, layer: int | None = None) -> str:
+    """Id of the run of a strategy, on all blocks or on an earlier one."""
+    [found] = [
+        record.run_id
+        for record in commands.records()
+        if record.strategy == strategy and record.recipe["backbone"].get("layer") == layer
+    ]
+    return found
 
 
 @contextmanager

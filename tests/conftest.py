@@ -1,35 +1,45 @@
-"""Fixtures: tiny dataset folders made on the spot, and the folder of real photographs if there is one."""
+"""Fixtures: tiny dataset folders made on the spot, and the folder of real photographs if there is one.
+
+What takes long to import is imported by those who use it: the process that shares the tests out needs none of it.
+"""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
-from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
-from scipy.io import savemat
 
-from peftcorr.backbones import BACKBONES
-from peftcorr.data import DATASETS
-from peftcorr.matching import PREDICTORS
-from peftcorr.strategies import STRATEGIES
-from tests.commanding import Commands
+if TYPE_CHECKING:
+    from tests.commanding import Commands
 
-torch.set_num_threads(1)  # several workers with all cores each wait for one another most of the time
+# Several workers with all cores each wait for one another most of the time. Commands that a test runs here would give
+# torch all of them again, for every test after it.
+os.environ |= {"OMP_NUM_THREADS": "1", "PEFTCORR_PROCESSORS": "1"}
 
 with suppress(ValueError):  # of a thread that is not the main one
     # A shell's background jobs ignore Ctrl-C, and so would every process that a test starts and stops by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Import without looking for garbage, and never look for it among what was imported."""
+    gc.disable()
+    found = yield
+    gc.enable()
+    gc.freeze()
+    return found
 
 
 @pytest.fixture
@@ -39,13 +49,6 @@ def shared_root() -> Path:
     if not (root / "data").is_dir():
         pytest.skip(f"no real data: {root}/data is absent (set PEFTCORR_SHARED to the folder that has it)")
     return root
-
-
-@pytest.fixture(scope="session")
-def rendered_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder for all tests that read the whole embedded benchmark, which takes seconds to render."""
-    base = tmp_path_factory.getbasetemp()
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "rendered"
 
 
 def _photograph(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -147,6 +150,7 @@ def spair_root(spair: SpairMaker) -> Path:
 @pytest.fixture
 def make_willow(tmp_path: Path) -> Callable[..., Path]:
     """Writes a folder in PF-Willow's layout: two classes of `images` photographs each."""
+    from scipy.io import savemat
 
     def make(images: int = 3) -> Path:
         root = tmp_path / "pf-willow" / "PF-dataset-WILLOW"
@@ -172,6 +176,11 @@ def willow_root(make_willow: Callable[..., Path]) -> Path:
 @pytest.fixture
 def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it."""
+    from peftcorr.backbones import BACKBONES
+    from peftcorr.data import DATASETS
+    from peftcorr.matching import PREDICTORS
+    from peftcorr.strategies import STRATEGIES
+
     for registry in (STRATEGIES, BACKBONES, DATASETS, PREDICTORS):
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
 
@@ -179,6 +188,36 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def commands(tmp_path: Path) -> Commands:
     """Runs commands of peftcorr in this process, as if it were a new one, below `tmp_path`."""
+    from accelerate.state import AcceleratorState, GradientState
+
+    from tests.commanding import Commands
+
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     return Commands(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    """With a LoRA, a last-1, an adapter and a LoRA on an earlier block trained for a few large steps."""
+    from tests.commanding import Commands
+
+    commands = Commands(tmp_path_factory.mktemp("trained"))
+    more = ("training.learning_rate=0.05",)
+    quick = (
+        "training.steps=3",
+        "training.images=3",
+        "training.validate_every=3",
+        "training.checkpoint_every=3",
+    )
+    assert commands.run("--strategy", "lora", "last_k", "adapter", "frozen", assignments=(*quick, *more)) == 0
+    assert commands.run("--strategy", "lora", assignments=(*quick, *more, "backbone.layer=2")) == 0
+    return commands
+
+
+@pytest.fixture(scope="session")
+def lora(trained: Commands) -> str:
+    """Id of the LoRA."""
+    from tests.commanding import run_of
+
+    return run_of(trained, "lora")

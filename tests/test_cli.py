@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pty
+import runpy
 import signal
 import subprocess
 import sys
@@ -20,8 +22,9 @@ from peftcorr.errors import PeftCorrError
 from tests.commanding import PLAIN, PROJECT, Commands
 
 NAMES = (
-    "run", "status", "ls", "params", "data", "score", "compare", "breakdown", "tune-predictor", "compile", "verify",
-    "export", "validate", "check-plugin", "new", "cache", "completion",
+    "run", "status", "ls", "params", "data", "match", "demo", "score", "show", "compare", "breakdown",
+    "tune-predictor", "compile", "report", "verify", "reproduce", "submit", "push", "export", "validate",
+    "check-plugin", "new", "cache", "completion",
 )  # fmt: skip
 
 
@@ -42,19 +45,32 @@ def test_every_option_has_a_text(name: str) -> None:
         assert action.help != argparse.SUPPRESS
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_help_is_quick(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody waits for torch to read a flag's name; and a percent sign in a text must not break it."""
+@pytest.fixture(scope="module")
+def helped() -> dict[str, tuple[str, list[str]]]:
+    """By command, what its help prints and what heavy it imports, all in one process that had imported nothing."""
     code = (
-        f"import sys; from peftcorr.cli import main\ntry: main([{name!r}, '--help'])\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'transformers', 'datasets', 'timm', 'numpy', 'pydantic'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "import contextlib, io, json, sys; from peftcorr.cli import main\nfound, before = {}, set()\n"
+        "for name in sys.argv[1:]:\n"
+        "    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):\n"
+        "        main([name, '--help'])\n"
+        "    heavy = {'torch', 'transformers', 'datasets', 'timm', 'numpy', 'pydantic'} & set(sys.modules)\n"
+        "    found[name] = out.getvalue(), sorted(heavy - before)\n"
+        "    before |= heavy\n"
+        "print(json.dumps(found))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=PROJECT
+        [sys.executable, "-c", code, *NAMES], capture_output=True, text=True, check=False, cwd=PROJECT
     )
     assert done.returncode == 0, done.stderr
-    assert f"usage: peftcorr {name}" in done.stdout
+    return {name: (out, heavy) for name, (out, heavy) in json.loads(done.stdout).items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_is_quick(name: str, helped: dict[str, tuple[str, list[str]]]) -> None:
+    """Nobody waits for torch to read a flag's name; and a percent sign in a text must not break it."""
+    out, heavy = helped[name]
+    assert f"usage: peftcorr {name}" in out
+    assert heavy == []
 
 
 def test_help_of_run_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,6 +94,15 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert not ended.value.code
     assert capsys.readouterr().out == f"peftcorr {__version__}\n"
+
+
+def test_the_main_job_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[str]] = []
+    monkeypatch.setattr("peftcorr.cli.main", lambda arguments: given.append(arguments) or 7)
+    monkeypatch.setattr(sys, "argv", ["run.py", "--strategy", "lora"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(PROJECT / "benchmarks" / "run.py"), run_name="__main__")
+    assert (ended.value.code, given) == (7, [["run", "--strategy", "lora"]])
 
 
 def test_an_error_is_one_sentence(

@@ -10,8 +10,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from peftcorr.cli import main
 from peftcorr.errors import PeftCorrError, TrainingDiverged
-from tests.commanding import PLAIN, PLUGIN, Commands, one_sentence
+from tests.commanding import Commands, one_sentence
 
 # Said before any cell starts: exit code 2, no record
 
@@ -257,13 +258,16 @@ def test_sigterm_exits_143_with_a_sentence_and_leaves_no_failure(
 # No network
 
 
-def test_no_network_for_a_hub_model(commands: Commands) -> None:
+def test_no_network_for_a_hub_model(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(commands.folder / "empty-hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("PEFTCORR_CACHE", str(commands.folder / "cache"))
     arguments = ["run", "--strategy", "frozen", "--backbone", "dinov2_vits14", "--dataset", "pairs"]
     paths = ["--data-root", str(commands.photographs), "--output", str(commands.output)]
-    empty = commands.folder / "empty-hub"
-    done = commands.process(PLAIN, [*arguments, *paths, "--plugin", str(PLUGIN)], HF_HOME=str(empty))
-    assert done.returncode == 2, done.stderr
-    sentence = one_sentence(done.stderr)
+    assert main([*arguments, *paths]) == 2
+    sentence = one_sentence(capsys.readouterr().err)
     assert "facebook/dinov2-small could not be fetched from the Hugging Face hub" in sentence
     assert "--weights" in sentence
     assert not commands.output.exists(), "nothing is known to have failed: the same command tries again"

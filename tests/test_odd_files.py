@@ -25,6 +25,7 @@ from peftcorr.predictions import PREDICTION_SCHEMA, write_predictions
 from peftcorr.results.store import Store
 from tests.commanding import PROJECT
 from tests.commands.test_score import rows
+from tests.forked import Forked
 from tests.hostile import DEEP, ID, KINDS, assert_calm, deadline, odd, refused
 from tests.small_models import Small, save_weights
 
@@ -153,14 +154,13 @@ def predictions(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", ["score", "breakdown", "validate", "ls"])
+@pytest.mark.parametrize("command", ["score", "breakdown", "ls"])
 def test_what_was_asked_for_is_written_though_nobody_reads(
     tmp_path: Path, predictions: Path, command: str
 ) -> None:
     arguments = {
         "score": ["score", str(predictions), "--json", str(tmp_path / "scores.json")],
         "breakdown": ["breakdown", str(predictions), "--output", str(tmp_path)],
-        "validate": ["validate", "default"],
         "ls": ["ls", "--json"],
     }[command]
     reader, writer = os.pipe()
@@ -176,6 +176,11 @@ def test_what_was_asked_for_is_written_though_nobody_reads(
         assert json.loads((tmp_path / "scores.json").read_text())["predictions"] == predictions.name
     if command == "breakdown":
         assert (tmp_path / "breakdowns" / f"{ID}.md").is_file()
+
+
+def test_a_recipe_that_nobody_reads() -> None:
+    done = Forked(["validate", "default"], os.environ, PROJECT, unread=True).communicate(120)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_scores_are_written_before_they_are_printed(

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from peftcorr.registry import Registry
 from peftcorr.strategies import Strategy
 from peftcorr.strategies.base import apply_checked
-from tests.commanding import PLAIN, PLUGIN, PROJECT, Commands
+from tests.commanding import PLUGIN, PROJECT, Commands
 from tests.small_models import FAMILY, Small, build, images, save_weights
 from tests.strategies.adapting import acts_on_keys_alone, take_steps
 
@@ -79,7 +79,7 @@ def test_it_is_listed_with_its_origin_and_a_broken_one_with_its_error(
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-plugin\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[peftcorr.strategies]\nbroken = not_there:Nothing\n")
     assert len(list(distributions(path=[str(tmp_path)]))) == 1
-    done = commands.process(PLAIN, ["ls"], PYTHONPATH=f"{installed}:{tmp_path}")
+    done = commands.forked(["ls"], PYTHONPATH=f"{installed}:{tmp_path}")
     assert done.returncode == 0, done.stderr
     [line] = [line for line in done.stdout.splitlines() if line.startswith("difffit ")]
     assert "peftcorr-difffit" in line
@@ -88,15 +88,15 @@ def test_it_is_listed_with_its_origin_and_a_broken_one_with_its_error(
     assert "broken-plugin" in line
     assert "BROKEN: ModuleNotFoundError" in line
     assert "\nlora " in done.stdout
-    done = commands.process(PLAIN, ["ls", "difffit"], PYTHONPATH=f"{installed}:{tmp_path}")
+    done = commands.forked(["ls", "difffit"], PYTHONPATH=f"{installed}:{tmp_path}")
     assert done.stdout.startswith("strategy difffit, of peftcorr-difffit\n"), done.stderr
-    done = commands.process(PLAIN, ["ls", "broken"], PYTHONPATH=f"{installed}:{tmp_path}")
+    done = commands.forked(["ls", "broken"], PYTHONPATH=f"{installed}:{tmp_path}")
     assert "strategy broken, of broken-plugin\nBROKEN: ModuleNotFoundError" in done.stdout
 
 
 def test_it_reaches_the_leaderboard(commands: Commands, installed: Path) -> None:
     arguments = commands.arguments("--strategy", "frozen", "difffit", "--plugin", str(PLUGIN))
-    done = commands.process(PLAIN, arguments, PYTHONPATH=str(installed))
+    done = commands.forked(arguments, PYTHONPATH=str(installed))
     assert done.returncode == 0, done.stdout + done.stderr
     record = next(record for record in commands.records() if record.strategy == "difffit")
     assert record.status == "ok"

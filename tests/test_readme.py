@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,11 +40,15 @@ def printed_command(page: str, file: str) -> list[str]:
     return shlex.split(line)
 
 
-def run(folder: Path, words: Sequence[str], small: Sequence[str]) -> list[Record]:
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    """With a cache that all of them share."""
+    return Commands(tmp_path_factory.mktemp("readme"))
+
+
+def run(commands: Commands, folder: Path, words: Sequence[str], small: Sequence[str]) -> list[Record]:
     """Run a printed command where its file lies, at a small size; its records."""
-    command = [sys.executable, "-m", "peftcorr.cli", *words, "--output", "out", "--set", *small]
-    environment = Commands(folder / "commands").environment(PYTHONPATH=str(PROJECT))
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = commands.forked([*words, "--output", "out", "--set", *small], folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return Store(folder / "out").records()
 
@@ -56,16 +59,16 @@ def scored(records: Sequence[Record]) -> bool:
 
 
 def test_the_readme_is_short_and_its_commands_are_found() -> None:
-    assert len(README.splitlines()) <= 150
+    assert len(README.splitlines()) <= 130
     assert len(re.findall(r"^pip install .*accelerate launch.*$", README, re.MULTILINE)) == 1
     assert len(re.findall(r"^pip install .*pytest$", README, re.MULTILINE)) == 1
 
 
-def test_the_readmes_plugin_runs_as_printed(tmp_path: Path) -> None:
+def test_the_readmes_plugin_runs_as_printed(commands: Commands, tmp_path: Path) -> None:
     [(file, code)] = printed_plugins(README).items()
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
     (tmp_path / file).write_text(code, encoding="utf-8")
-    records = run(tmp_path, printed_command(README, file), SMALL)
+    records = run(commands, tmp_path, printed_command(README, file), SMALL)
     assert {record.strategy for record in records} == {"late_biases", "bitfit"}
     own = next(record for record in records if record.strategy == "late_biases")
     assert own.recipe["strategy"] == {"name": "late_biases", "blocks": 2}
@@ -73,18 +76,47 @@ def test_the_readmes_plugin_runs_as_printed(tmp_path: Path) -> None:
     assert scored(records)
 
 
-def test_the_readmes_plugin_combines_and_has_options(tmp_path: Path) -> None:
+def test_the_readmes_plugin_combines_and_has_options(commands: Commands, tmp_path: Path) -> None:
     [(file, code)] = printed_plugins(README).items()
     (tmp_path / file).write_text(code, encoding="utf-8")
     words = ["run", "--plugin", file, "--strategy", "late_biases+lora"]
-    [record] = run(tmp_path, words, (*SMALL, "strategy.late_biases.blocks=3"))
+    [record] = run(commands, tmp_path, words, (*SMALL, "strategy.late_biases.blocks=3"))
     assert record.trainable_parameters == 3 * 11 * 192 + 36_864
 
 
+def test_the_readmes_five_lines_run_as_printed(
+    commands: Commands,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    photograph: Callable[..., Image.Image],
+) -> None:
+    """On the run of the first command, made on a part of its pairs."""
+    [code] = re.findall(r"^## From Python\n\n```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert len([line for line in code.splitlines() if line and not line.startswith("import")]) == 5
+    [of_the_readme] = found(
+        weights="tiny", dataset="synthetic", parameters=36_864, searched=False, seed=0, steps=160
+    )
+    assert f'peftcorr.load("runs/{of_the_readme.run_id[:4]}")' in code, "what the first command trains"
+    [record] = run(commands, tmp_path, ["run", "--strategy", "lora"], SMALL)
+    for seed, name in enumerate(("cat.jpg", "dog.jpg")):
+        photograph(320, 200 + seed, seed).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").rename("runs")
+    monkeypatch.setenv("PEFTCORR_CACHE", str(commands.folder / "cache"))
+    names: dict[str, Any] = {}
+    exec(code.replace(of_the_readme.run_id[:4], record.run_id[:4]), names)
+    assert names["model"].record.run_id == record.run_id
+    assert names["points"].shape == (2, 2)
+    assert names["heat"].shape == (201, 320)
+    assert np.isclose(names["heat"].max(), names["similarity"][0], atol=0.05)
+    assert names["scores"] == record.scores
+    assert set(names["table"]["run_ids"].sum()) == {record.run_id}
+
+
 @pytest.mark.parametrize("file", ["convolutions.py", "top_cells.py"])
-def test_a_plugin_of_the_docs_runs_as_printed(tmp_path: Path, file: str) -> None:
+def test_a_plugin_of_the_docs_runs_as_printed(commands: Commands, tmp_path: Path, file: str) -> None:
     (tmp_path / file).write_text(printed_plugins(PLUGINS)[file], encoding="utf-8")
-    records = run(tmp_path, printed_command(PLUGINS, file), SMALL)
+    records = run(commands, tmp_path, printed_command(PLUGINS, file), SMALL)
     assert scored(records)
     if file == "convolutions.py":
         assert {record.backbone for record in records} == {"convolutions"}
@@ -94,7 +126,7 @@ def test_a_plugin_of_the_docs_runs_as_printed(tmp_path: Path, file: str) -> None
         assert {section["name"] for section in records[0].recipe["predictors"]} == {"argmax", "top_cells"}
 
 
-def test_the_dataset_of_the_docs_runs_as_printed(tmp_path: Path) -> None:
+def test_the_dataset_of_the_docs_runs_as_printed(commands: Commands, tmp_path: Path) -> None:
     (tmp_path / "lines.py").write_text(printed_plugins(PLUGINS)["lines.py"], encoding="utf-8")
     folder = tmp_path / "birds"
     folder.mkdir()
@@ -107,7 +139,7 @@ def test_the_dataset_of_the_docs_runs_as_printed(tmp_path: Path) -> None:
     line = json.dumps(pair | {"source_points": points, "target_points": points})
     (folder / "test.jsonl").write_text(line + "\n", encoding="utf-8")
     words = [word.replace("FOLDER", str(folder)) for word in printed_command(PLUGINS, "lines.py")]
-    [record] = run(tmp_path, words, ["alphas=[0.2]"])
+    [record] = run(commands, tmp_path, words, ["alphas=[0.2]"])
     assert record.dataset == "birds"
     [scores] = [by_predictor["argmax"] for by_predictor in record.scores.values()]
     assert (scores.n_pairs, scores.n_keypoints) == (1, 2)

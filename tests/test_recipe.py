@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import yaml
 from peftcorr.config import merge
 from peftcorr.errors import PeftCorrError
 from peftcorr.recipe import Recipe, WeightsIdentity, parse_set, read, resolve
+from tests.forked import in_another_process
 
 
 @pytest.fixture
@@ -304,10 +303,13 @@ def test_how_a_value_was_written_does_not_count(write: Any) -> None:
     assert resolve({}, [], one).digest() == resolve({}, [], other).digest()
 
 
+def default_digest() -> str:
+    return resolve({}, [], None).digest()
+
+
 def test_a_run_id_is_the_same_in_another_process() -> None:
-    code = "from peftcorr.recipe import resolve; print(resolve({}, [], None).digest())"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.strip() == resolve({}, [], None).digest()
+    """One in which Python orders sets otherwise."""
+    assert in_another_process(default_digest) == default_digest()
 
 
 def test_a_written_out_recipe_reads_back(write: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commanding import PLAIN, PLUGIN, Commands
+from tests.commanding import PLUGIN, Commands
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -104,7 +104,7 @@ def test_a_process_says_that_a_plugin_left(commands: Commands) -> None:
     )
     file.write_text(text, encoding="utf-8")
     arguments = commands.arguments("--plugin", str(PLUGIN), "--plugin", str(file), "--strategy", "early")
-    done = commands.process(PLAIN, arguments)
+    done = commands.forked(arguments)
     assert done.returncode == 2
     assert "A plugin failed: it calls sys.exit: 0 (" in done.stderr
     assert "early.py, line 26)" in done.stderr

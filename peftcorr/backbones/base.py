@@ -99,6 +99,11 @@ class Backbone(nn.Module, ABC):
             exclude_if=lambda layer: layer is None,
             description="features from after this many blocks; those beyond are neither run nor counted",
         )
+        dtype: Literal["fp32", "bf16"] = Field(
+            default="fp32",
+            exclude_if=lambda dtype: dtype == "fp32",
+            description="how large frozen weights are loaded and held; what is trained is float32 always",
+        )
 
     hub_id: ClassVar[str | None] = None
     hub_files: ClassVar[tuple[str, ...]] = PUBLISHED

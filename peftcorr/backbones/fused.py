@@ -52,9 +52,12 @@ class SplitLinear(nn.Module):
 
 
 def _linear(inputs: int, outputs: int, like: nn.Linear) -> nn.Linear:
-    return nn.Linear(
+    layer = nn.Linear(
         inputs, outputs, like.bias is not None, device=like.weight.device, dtype=like.weight.dtype
     )
+    if like.bias is not None:  # of a type of its own where the weight is held in bfloat16
+        layer.bias = nn.Parameter(layer.bias.to(like.bias.dtype))
+    return layer
 
 
 def fused_state(module: nn.Module) -> dict[str, Tensor]:

@@ -72,6 +72,10 @@ class Fusion(Backbone):
                     "backbone.layer of a fusion is one of each part: write it in backbone.parts."
                 )
             resize = values.get("resize", "stretch")
+            if values.get("dtype", "fp32") != "fp32":
+                raise PeftCorrError(
+                    "backbone.dtype of a fusion is one of each part: write it in backbone.parts."
+                )
             complete = [_completed(part, index, resize) for index, part in enumerate(parts)]
             size = values.get("image_size", complete[0]["image_size"])
             given = parts[0].get("image_size", size) if isinstance(parts[0], dict) else size

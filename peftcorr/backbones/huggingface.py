@@ -62,7 +62,7 @@ class HuggingFace(BlockRow):
         """See `Backbone.build`."""
         check_size(config.image_size, cls.stride_of(config))
         if weights is not None:
-            return cls(config, cls._load(place_of(weights)))
+            return cls(config, cls._load(place_of(weights), config.dtype == "bf16"))
         model_class, expected = cls.architecture()
         with torch.device("meta"):
             return cls(config, model_class(expected))
@@ -79,11 +79,11 @@ class HuggingFace(BlockRow):
         return super().find_weights(config, given)
 
     @classmethod
-    def _load(cls, place: Path) -> nn.Module:
+    def _load(cls, place: Path, thin: bool) -> nn.Module:
         names = cls.release()
         if names is not None and place.is_file():
-            return load_release(place, *cls.architecture(), names)
-        return load_transformers(*cls.settings(), place)
+            return load_release(place, *cls.architecture(), names, thin)
+        return load_transformers(*cls.settings(), place, thin)
 
     def save_pretrained(self, folder: Path) -> None:
         """See `Backbone.save_pretrained`: what the plain class of transformers loads, and its image processor."""

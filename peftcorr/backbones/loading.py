@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone
+from peftcorr.backbones.bfloat16 import thinned
 from peftcorr.backbones.identity import PUBLISHED, Weights, joined, tensor_files
 from peftcorr.backbones.marked import readable
 from peftcorr.backbones.tensors import read_tensors
@@ -86,7 +87,9 @@ def fetch(hub_id: str, files: Sequence[str] = PUBLISHED, download: bool = True) 
         ) from error
 
 
-def load_transformers(model_class: type[Any], settings: Mapping[str, Any], folder: Path) -> nn.Module:
+def load_transformers(
+    model_class: type[Any], settings: Mapping[str, Any], folder: Path, thin: bool = False
+) -> nn.Module:
     """Load float32 weights from `folder`, refusing what is not exactly the architecture asked for.
 
     Args:
@@ -94,6 +97,7 @@ def load_transformers(model_class: type[Any], settings: Mapping[str, Any], folde
         settings: entries of its configuration that the backbone's code prescribes.
         folder: folder with ``config.json`` and the tensors (`peftcorr.backbones.identity.tensor_files`); a classifier
             among them is left aside.
+        thin: have the large ones in bfloat16; see `fill`.
 
     Raises:
         PeftCorrError: if an entry differs, a tensor is missing, or a file cannot be read.
@@ -105,8 +109,10 @@ def load_transformers(model_class: type[Any], settings: Mapping[str, Any], folde
     entries["model_type"] = found.model_type or config_class.model_type
     check_settings(folder, entries, {"model_type": config_class.model_type, **settings})
     files = tensor_files(folder)
-    tensors = {key: tensor for file in files for key, tensor in read_tensors(file).items()}
-    return fill(f"--weights {folder}: {files[0].name}", model_class, found, without_classifiers(tensors))
+    tensors = {key: tensor for file in files for key, tensor in read_tensors(file, mapped=thin).items()}
+    return fill(
+        f"--weights {folder}: {files[0].name}", model_class, found, without_classifiers(tensors), thin
+    )
 
 
 CLASSIFIERS = frozenset({"head", "head_dist", "fc", "classifier", "last_linear", "pre_logits"})
@@ -118,7 +124,9 @@ def without_classifiers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] not in CLASSIFIERS}
 
 
-def fill(where: str, model_class: type[Any], config: Any, tensors: dict[str, Tensor]) -> nn.Module:
+def fill(
+    where: str, model_class: type[Any], config: Any, tensors: dict[str, Tensor], thin: bool = False
+) -> nn.Module:
     """A float32 model of transformers with these tensors, refused if they are not exactly its own.
 
     Args:
@@ -126,14 +134,30 @@ def fill(where: str, model_class: type[Any], config: Any, tensors: dict[str, Ten
         model_class: transformers class.
         config: its configuration.
         tensors: by its names, or by those of the published files of that class.
+        thin: have the large ones in bfloat16 (`peftcorr.backbones.bfloat16`). Each becomes so by itself, while it is
+            read from the file.
 
     Raises:
         PeftCorrError: as `load_whole`.
     """
     # Convolutions have no attention to choose an implementation of.
     attention = "sdpa" if model_class._supports_sdpa else None
+    # transformers gives a tensor the type of the parameter that it is for.
+    model_class = _thin(model_class) if thin else model_class
     load = partial(model_class.from_pretrained, None, config=config, state_dict=tensors)
     return load_whole(where, load, dtype=torch.float32, attn_implementation=attention)
+
+
+def _thin(model_class: type[Any]) -> type[Any]:
+    """The class, whose models have their large weights in bfloat16 from the start."""
+
+    def made(self: Any, config: Any, *more: Any, **options: Any) -> None:
+        model_class.__init__(self, config, *more, **options)
+        thinned(self)
+
+    return type(
+        model_class.__name__, (model_class,), {"__init__": made, "__module__": model_class.__module__}
+    )
 
 
 def read_configuration(folder: Path, read: Callable[..., T]) -> T:

@@ -67,7 +67,9 @@ class Names:
         return {name: self.place(name) for name in model.state_dict() if not name.endswith(".mask_token")}
 
 
-def load_release(file: Path, model_class: type[Any], config: Any, names: Names) -> nn.Module:
+def load_release(
+    file: Path, model_class: type[Any], config: Any, names: Names, thin: bool = False
+) -> nn.Module:
     """The model of transformers with the float32 weights of the makers' file.
 
     Args:
@@ -75,6 +77,7 @@ def load_release(file: Path, model_class: type[Any], config: Any, names: Names) 
         model_class: of transformers.
         config: its configuration, which the backbone's code prescribes.
         names: the makers'.
+        thin: as for `fill`.
 
     Raises:
         PeftCorrError: if the file cannot be read, is no state dict, or is not exactly of that architecture.
@@ -82,7 +85,7 @@ def load_release(file: Path, model_class: type[Any], config: Any, names: Names) 
     with torch.device("meta"):
         model = model_class(config)
     places = names.places(model)
-    found = without_classifiers(read_tensors(file))
+    found = without_classifiers(read_tensors(file, mapped=thin))
     given = {
         key: tensor
         for key, tensor in found.items()
@@ -95,15 +98,20 @@ def load_release(file: Path, model_class: type[Any], config: Any, names: Names) 
                 f"--weights {file}: {shortened(key, 100)} has other values than this backbone computes with: choose "
                 "the --backbone that these weights were made for."
             )
-    # A part of a stacked layer gets memory of its own: the whole would stay as long as one of them.
-    tensors = {
-        name: given[place.key].chunk(place.parts)[place.part].clone() if place.parts > 1 else given[place.key]
-        for name, place in places.items()
-    }
+    # A part of a stacked layer gets memory of its own, here or when it is made thin: the whole would stay as long as
+    # one of them.
+    tensors = {name: _part(given[place.key], place, copied=not thin) for name, place in places.items()}
     tensors |= {
         name: torch.zeros(tensor.shape) for name, tensor in model.state_dict().items() if name not in places
     }
-    return fill(f"--weights {file}", model_class, config, tensors)
+    return fill(f"--weights {file}", model_class, config, tensors, thin)
+
+
+def _part(tensor: Tensor, place: Place, copied: bool) -> Tensor:
+    if place.parts == 1:
+        return tensor
+    part: Tensor = tensor.chunk(place.parts)[place.part]
+    return part.clone() if copied else part
 
 
 def _check(

@@ -16,11 +16,12 @@ from peftcorr.files.signatures import HEAD, what_it_is
 _AGAIN = "fetch the file again from where it is published"
 
 
-def read_tensors(file: Path) -> dict[str, Tensor]:
+def read_tensors(file: Path, mapped: bool = False) -> dict[str, Tensor]:
     """The tensors of a file, on the CPU, of the types that they have there.
 
     Args:
         file: ``.safetensors``; any other name is read as what ``torch.save`` writes of a state dict.
+        mapped: leave the values in the file until they are used, as is always done with ``.safetensors``.
 
     Raises:
         PeftCorrError: if the file cannot be read, is something else, or holds anything but tensors by name.
@@ -35,7 +36,12 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
             tensors: dict[str, Tensor] = load_file(file)
             return tensors
         with opened(file) as stream:
-            content = torch.load(stream, map_location="cpu", weights_only=True)
+            in_zip = mapped and head.startswith(
+                b"PK"
+            )  # what torch wrote before it had ZIP archives has no such form
+            content = torch.load(
+                file if in_zip else stream, map_location="cpu", weights_only=True, mmap=in_zip
+            )
     except PeftCorrError:
         raise
     except pickle.UnpicklingError as error:

@@ -7,7 +7,7 @@ import argparse
 from rich.console import Console
 
 from peftcorr.commands.options import RUN, add_alphas, add_output
-from peftcorr.console.table import print_table, print_whole
+from peftcorr.console.table import print_line, print_table, print_whole
 from peftcorr.errors import PeftCorrError, did_you_mean, shown
 from peftcorr.machine.startup import importing
 
@@ -33,7 +33,7 @@ def run(parsed: argparse.Namespace) -> int:
         from peftcorr.metrics.aggregate import score_predictions
         from peftcorr.metrics.breakdown import Breakdown, breakdown
         from peftcorr.metrics.rows import groups
-        from peftcorr.report.breakdown import page, sheets
+        from peftcorr.report.breakdown import brief, page, sheets
         from peftcorr.report.configuration import description
         from peftcorr.report.curve import draw_curve
         from peftcorr.report.file_names import file_name
@@ -67,9 +67,12 @@ def run(parsed: argparse.Namespace) -> int:
     console = Console()
     for split, predictors in found.items():
         for predictor, result in predictors.items():
-            for sheet in sheets(result):
+            told, left_out = brief(result)
+            for sheet in sheets(told):
                 title = f"{split}, {predictor}: {sheet.title}"
                 print_table(console, sheet.header, sheet.rows, title=title)
                 console.print()
+            if left_out:
+                print_line(console, f"Groups of one pair that the page alone has: {left_out}.")
     print_whole(console, str(written))
     return 0

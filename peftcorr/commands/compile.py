@@ -20,16 +20,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "output", type=Path, nargs="?", default=OUTPUT, metavar="DIR",
         help=f"folder of the runs (default: {OUTPUT})",
     )  # fmt: skip
+    parser.add_argument(
+        "--format", dest="formats", nargs="+", choices=("svg", "pdf", "png"), default=["svg"], metavar="FORMAT",
+        help="of the figures: svg, pdf, png, or several (default: svg)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write every row with every aggregate here too"
+    )
+    parser.add_argument("--latex", type=Path, metavar="FILE", help="write the tables for a paper here")
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Carry out the subcommand.
 
     Raises:
-        PeftCorrError: if there are no records, or one of them is not valid.
+        PeftCorrError: if there are no records, one of them is not valid, or a file cannot be written.
     """
     with importing():
         from peftcorr.report.compile import compile_leaderboard
 
-    print_whole(Console(), str(compile_leaderboard(parsed.output)))
+    page = compile_leaderboard(parsed.output, parsed.formats, csv=parsed.csv, latex=parsed.latex)
+    print_whole(Console(), str(page))
     return 0

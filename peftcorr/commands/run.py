@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from peftcorr.commands import options
-from peftcorr.console.numbers import parse_bytes
+from peftcorr.console.numbers import memory, parse_bytes
 from peftcorr.errors import PeftCorrError
-from peftcorr.machine.folders import Place, temporary_place
+from peftcorr.machine.folders import places_of
 from peftcorr.machine.launchers import end_with_launchers, respawn
 from peftcorr.machine.startup import importing
 from peftcorr.machine.termination import Terminated
+from peftcorr.machine.trackers import TRACKERS, require_installed
 
 if TYPE_CHECKING:
     from peftcorr.engine.plan import Plan
@@ -107,6 +108,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="keep the features of frozen backbones on disk for later runs",
     )  # fmt: skip
     parser.add_argument(
+        "--track", choices=TRACKERS, **options.MANY,
+        help="what is told of loss, learning rate, validation and memory as a training goes on",
+    )  # fmt: skip
+    parser.add_argument(
         "--workers", type=_workers, metavar="N",
         help="cells at a time, each in a process of its own; auto: one a GPU, on clusters all (default: one by one)",
     )  # fmt: skip
@@ -144,7 +149,8 @@ def run(parsed: argparse.Namespace) -> int:
     end_with_launchers()
     if parsed.job:
         return _work(parsed.job)
-    output, cache, temporary = _places(parsed.output)
+    require_installed(parsed.track)
+    output, cache, temporary = places_of(parsed.output)
     # A cache that holds something may hold all that is asked for, and is only read then. What is missing in one that
     # cannot be written to is said before it is rendered or encoded.
     for place in (output, temporary, *(() if cache.holds_something() else (cache,))):
@@ -169,11 +175,10 @@ def _sweep(parsed: argparse.Namespace) -> int:
 
         from peftcorr.console.progress import Progress
         from peftcorr.engine.workbench import Workbench
-        from peftcorr.files import remove_dead
         from peftcorr.report.compile import compile_leaderboard
         from peftcorr.report.summary import print_summary
         from peftcorr.sweep.cells import Asked, cells, parse_vary
-        from peftcorr.sweep.here import require_space, sweep
+        from peftcorr.sweep.here import make_ready, shared_space, sweep
 
     state = PartialState(cpu=on_cpu())
     terminal = Console() if state.is_main_process else None
@@ -182,6 +187,7 @@ def _sweep(parsed: argparse.Namespace) -> int:
     bench = Workbench(
         roots, parsed.weights, parsed.output, cache, progress, parsed.memory, parsed.feature_cache,
         download=not parsed.dry_run, cache_limit=parsed.cache_limit,
+        track=tuple(dict.fromkeys(parsed.track)),
     )  # fmt: skip
     axes, fixed = _command_line(parsed)
     asked = Asked(axes, fixed, parsed.set, parsed.recipe, parse_vary(parsed.vary))
@@ -191,13 +197,14 @@ def _sweep(parsed: argparse.Namespace) -> int:
         from peftcorr.commands.plan import print_plan
 
         print_plan(plans, terminal)
+        if shared := shared_space(plans, bench):
+            progress.say(
+                "What frozen blocks give is computed once for all cells, and takes up to "
+                f"{memory(shared)} below {cache}."
+            )
         return 0
-    output, kept, temporary = _places(parsed.output)
-    if state.is_main_process:
-        bench.store.tidy()
-        remove_dead(cache)
     try:
-        bench.shared = require_space(plans, bench, parsed.overwrite, output, temporary, kept)
+        make_ready(plans, bench, parsed.overwrite, places_of(parsed.output))
         launcher = _launcher(parsed, len(plans), state.num_processes)
         if launcher is None:
             outcomes = sweep(plans, bench, parsed.overwrite)
@@ -279,15 +286,6 @@ def _work(path: Path) -> int:
     state.wait_for_everyone()
     state.destroy_process_group()
     return code
-
-
-def _places(output: Path) -> tuple[Place, Place, Place]:
-    """Where a run writes: output, cache and temporary files."""
-    return (
-        Place("output folder", output, "choose another --output"),
-        Place("cache folder", options.cache_folder(), "set PEFTCORR_CACHE to another"),
-        temporary_place(),
-    )
 
 
 def _kept(plans: Sequence[Plan], store: Store) -> str:

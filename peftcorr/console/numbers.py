@@ -56,6 +56,11 @@ def count(value: int | None) -> str:
     return MISSING if value is None else f"{value:,}"
 
 
+def rounded(value: int) -> str:
+    """Return ``10 k`` or ``1 M`` of a round count."""
+    return f"{value // 1_000_000} M" if value >= 1_000_000 else f"{value // 1_000} k"
+
+
 def share(part: int | None, whole: int | None) -> str:
     """Return what percentage `part` is of `whole`."""
     if part is None or not whole:

@@ -34,6 +34,11 @@ class Resizing:
     padding: Literal["none", "backbone", "black", "zero"] = "none"
     centred: bool = False
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the pixels of the square, 0 to 255."""
+        return torch.float32 if self.filter is None else torch.uint8
+
 
 RESIZINGS: dict[ResizeMode, Resizing] = {
     "stretch": Resizing(Image.Resampling.BICUBIC),

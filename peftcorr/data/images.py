@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from peftcorr.data.exif import STORED, Header, header, orientation, turned
-from peftcorr.data.frame import Frame, ResizeMode, resize
+from peftcorr.data.frame import RESIZINGS, Frame, ResizeMode, resize
 from peftcorr.data.jpeg import without_end
 from peftcorr.data.scratch import ScratchRows
 from peftcorr.errors import PeftCorrError, reason
@@ -51,7 +51,17 @@ def decode(path: Path, annotated_size: Sequence[int] | None = None) -> NDArray[n
     with _opened(path) as image:
         drawn = orientation(image) if isinstance(image, TiffImageFile) else STORED
         whole = _loaded(image, path)
-        return np.asarray(_rgb(_oriented(whole, drawn, annotated_size or (), path), path))
+        return np.asarray(rgb(_oriented(whole, drawn, annotated_size or (), path), path))
+
+
+def decode_shown(path: Path) -> NDArray[np.uint8]:
+    """Decode an image file as viewers show it: `decode` with its EXIF orientation followed.
+
+    Raises:
+        PeftCorrError: as `decode`.
+    """
+    told = read_header(path)
+    return decode(path, (*told.shown, told.orientation))
 
 
 def read_header(path: Path) -> Header:
@@ -127,7 +137,12 @@ def _oriented(image: Image.Image, drawn: int, annotated: Sequence[int], path: Pa
     )
 
 
-def _rgb(image: Image.Image, path: Path) -> Image.Image:
+def rgb(image: Image.Image, path: Path | str) -> Image.Image:
+    """A loaded image in 8-bit RGB; `decode` says how. Messages call it by its path, or by another name.
+
+    Raises:
+        PeftCorrError: if its values have no fixed range.
+    """
     if image.mode.startswith("I"):
         return Image.fromarray(_eight_bits(np.asarray(image), path)).convert("RGB")
     if image.mode == "F":
@@ -140,7 +155,7 @@ def _rgb(image: Image.Image, path: Path) -> Image.Image:
     return image.convert("RGB")
 
 
-def _eight_bits(values: NDArray[np.integer], path: Path) -> NDArray[np.uint8]:
+def _eight_bits(values: NDArray[np.integer], path: Path | str) -> NDArray[np.uint8]:
     """Scale 0..65535 to 0..255, rounded; a plain conversion would clip nearly everything to white."""
     wide = values.astype(np.int64)
     if wide.size and (wide.min() < 0 or wide.max() > 65535):
@@ -158,7 +173,6 @@ class ImageStore:
         image_root: folder that the paths are relative to.
         size: side of the square input, in pixels.
         mode: how images are made square.
-        mirrored: whether left and right change places before an image is resized.
         workers: threads that decode a batch (PIL releases the interpreter's lock); by default as many as this process
             has cores.
 
@@ -166,18 +180,10 @@ class ImageStore:
         decodes: how many files were decoded so far.
     """
 
-    def __init__(
-        self,
-        image_root: Path,
-        size: int,
-        mode: ResizeMode = "stretch",
-        workers: int | None = None,
-        mirrored: bool = False,
-    ):
+    def __init__(self, image_root: Path, size: int, mode: ResizeMode = "stretch", workers: int | None = None):
         self.image_root = image_root
         self.size = size
         self.mode: ResizeMode = mode
-        self._mirrored = mirrored
         self.decodes = 0
         self._workers = workers or share_of_processors()
         self._lock = threading.Lock()
@@ -186,12 +192,15 @@ class ImageStore:
     def _start_empty(self) -> None:
         self._process = os.getpid()
         self._rows = ScratchRows("decoded images")
-        self._slots: dict[str, int] = {}
+        self._slots: dict[str, tuple[ScratchRows, int]] = {}
         self._frames: dict[str, Frame] = {}
         self._turns: dict[str, tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._slots)
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._slots and self._process == os.getpid()
 
     def add(self, paths: Sequence[str], sizes: Sequence[Sequence[int]] | None = None) -> None:
         """Decode the images that are not in the store yet.
@@ -214,7 +223,7 @@ class ImageStore:
                 else:
                     new[path] = size or new.get(path, ())
             for path, (frame, pixels) in zip(new, self._decoded(new), strict=True):
-                self._slots[path] = len(self._rows)
+                self._slots[path] = self._rows, len(self._rows)
                 self._rows.write(len(self._rows), pixels[None])
                 self._frames[path] = frame
                 self._turns[path] = new[path][2:]
@@ -234,7 +243,60 @@ class ImageStore:
             PeftCorrError: as `add`.
         """
         self.add(paths, sizes)
-        return self._rows.read([self._slots[path] for path in paths])
+        return self._read(paths)
+
+    def _read(self, paths: Sequence[str]) -> torch.Tensor:
+        found = [self._slots[path] for path in paths]
+        files = {id(rows): rows for rows, _ in found}
+        if len(files) == 1:
+            return found[0][0].read([slot for _, slot in found])
+        images = torch.empty((len(paths), 3, self.size, self.size), dtype=RESIZINGS[self.mode].dtype)
+        for rows in files.values():
+            places = [place for place, (own, _) in enumerate(found) if own is rows]
+            images[places] = rows.read([found[place][1] for place in places])
+        return images
+
+    def put_into(
+        self, rows: ScratchRows, slots: Mapping[str, int], sizes: Mapping[str, Sequence[int]]
+    ) -> dict[str, Frame]:
+        """Write images into a file that other processes read too, decoding those that are new.
+
+        Args:
+            rows: of the file.
+            slots: row of each image, by path.
+            sizes: annotated sizes, by path.
+
+        Returns:
+            geometry of each, for `adopt`.
+
+        Raises:
+            PeftCorrError: as `add`.
+        """
+        with self._lock:
+            new = {path: _annotated(sizes[path]) for path in slots if path not in self}
+            frames = {}
+            for path, (frame, pixels) in zip(new, self._decoded(new), strict=True):
+                rows.write(slots[path], pixels[None])
+                frames[path] = frame
+                self.decodes += 1
+            for path in slots.keys() - new.keys():
+                rows.write(slots[path], self._read([path]))
+                frames[path] = self._frames[path]
+            return frames
+
+    def adopt(
+        self,
+        rows: ScratchRows,
+        slots: Mapping[str, int],
+        frames: Mapping[str, Frame],
+        sizes: Mapping[str, Sequence[int]],
+    ) -> None:
+        """Have images that lie in a file, whoever wrote them: see `put_into`."""
+        with self._lock:
+            for path in slots.keys() - self._slots.keys():
+                self._slots[path] = rows, slots[path]
+                self._frames[path] = frames[path]
+                self._turns[path] = _annotated(sizes[path])[2:]
 
     def frame(self, path: str, size: Sequence[int] = ()) -> Frame:
         """Geometry of one image, which is decoded if it is new; `size` is its annotated [W, H]."""
@@ -268,11 +330,12 @@ class ImageStore:
             yield from pool.map(self._decode, new.keys(), new.values())
 
     def _decode(self, path: str, size: tuple[int, ...]) -> tuple[Frame, torch.Tensor]:
-        image = decode(self.image_root / path, size)
-        if self._mirrored:
-            image = np.ascontiguousarray(image[:, ::-1])
+        image = self._original(path, size)
         pixels = resize(image, self.size, self.mode).transpose(2, 0, 1).copy()
         return Frame(image.shape[1], image.shape[0], self.size, self.mode), torch.from_numpy(pixels)
+
+    def _original(self, path: str, size: tuple[int, ...]) -> NDArray[np.uint8]:
+        return decode(self.image_root / path, size)
 
     def _agree(self, path: str, size: tuple[int, ...]) -> None:
         frame = self._frames[path]

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from peftcorr.errors import PeftCorrError
+
+PREFIX = "peftcorr-rows-"
+"""What the names of such files begin with, as long as they have one."""
 
 
 class ScratchRows:
@@ -20,15 +24,16 @@ class ScratchRows:
 
     Args:
         what: named in the error when the disk is full.
+        file: open for reading and writing, where it is not to be one of its own.
 
     Raises:
         PeftCorrError: if there is no temporary folder.
     """
 
-    def __init__(self, what: str):
+    def __init__(self, what: str, file: IO[bytes] | None = None):
         self._what = what
         try:
-            self._file = tempfile.TemporaryFile(prefix="peftcorr-rows-")  # noqa: SIM115
+            self._file = file or tempfile.TemporaryFile(prefix=PREFIX)  # noqa: SIM115
         except OSError as error:
             raise PeftCorrError(
                 f"Cannot keep {what} in {tempfile.gettempdir()} ({error.strerror}): set TMPDIR to another folder."
@@ -37,6 +42,16 @@ class ScratchRows:
         self._dtype = torch.float32
         self._bytes = 0
         self._count = 0
+
+    @classmethod
+    def common(
+        cls, what: str, file: IO[bytes], rows: int, row: Sequence[int], dtype: torch.dtype
+    ) -> ScratchRows:
+        """So many rows that several processes write, each its own, into a file that all of them have open."""
+        made = cls(what, file)
+        made._row, made._dtype, made._count = torch.Size(row), dtype, rows
+        made._bytes = made._row.numel() * dtype.itemsize
+        return made
 
     def __len__(self) -> int:
         return self._count

@@ -28,7 +28,10 @@ _PARTIAL = ".writing-"
 
 
 class TrainingState:
-    """Where a training stands: counted steps, the validation curve, and the best step's tensors."""
+    """Where a training stands: counted steps, the validation curve, and the best step's tensors.
+
+    `losses` are those of the steps since the last validation.
+    """
 
     def __init__(self) -> None:
         self.step = 0
@@ -36,6 +39,7 @@ class TrainingState:
         self.validation: list[ValidationPoint] = []
         self.best: dict[str, Tensor] | None = None
         self.best_step = 0
+        self.losses: list[float] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values alone; the tensors go into a safetensors file."""
@@ -44,16 +48,27 @@ class TrainingState:
             "seconds": self.seconds,
             "best_step": self.best_step,
             "validation": [point.model_dump() for point in self.validation],
+            "losses": self.losses,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave."""
         self.step, self.seconds, self.best_step = state["step"], state["seconds"], state["best_step"]
         self.validation = [ValidationPoint(**point) for point in state["validation"]]
+        self.losses = state.get("losses", [])  # states of before they were kept have none
 
 
 class Checkpoints:
-    """The resumable states of one training below `folder`; the newest whole one counts."""
+    """The resumable states of one training below `folder`; the newest whole one counts.
+
+    Args:
+        folder: of a run.
+        accelerator: of the training.
+        strategy: applied to the backbone already.
+        backbone: that is trained.
+        state: where the training stands.
+        name: what the folder of each state is called, before the step that it is of.
+    """
 
     def __init__(
         self,
@@ -62,8 +77,9 @@ class Checkpoints:
         strategy: Strategy,
         backbone: Backbone,
         state: TrainingState,
+        name: str = "step",
     ):
-        self._folder, self._accelerator, self._state = folder, accelerator, state
+        self._folder, self._accelerator, self._state, self._name = folder, accelerator, state, name
         self._strategy, self._backbone = strategy, backbone
         accelerator.register_for_checkpointing(state)
         accelerator.register_save_state_pre_hook(self._before_save)
@@ -75,7 +91,7 @@ class Checkpoints:
         Raises:
             PeftCorrError: if it cannot be written; the state before stays.
         """
-        final = self._folder / f"step-{self._state.step:08d}"
+        final = self._folder / f"{self._name}-{self._state.step:08d}"
         partial = self._folder / f"{_PARTIAL}{self._state.step:08d}"
         main = self._accelerator.is_main_process
         try:
@@ -138,7 +154,7 @@ class Checkpoints:
             shutil.rmtree(left, ignore_errors=True)
 
     def _whole(self) -> list[Path]:
-        return sorted(self._folder.glob("step-*"))
+        return sorted(self._folder.glob(f"{self._name}-*"))
 
     def _before_save(self, models: list[Any], weights: list[dict[str, Tensor]], folder: str) -> None:
         weights.clear()  # what is frozen needs no saving
@@ -181,10 +197,12 @@ def set_aside(path: Path) -> None:
         path.rename(path.with_name(f".damaged-{path.name}-{time.time_ns()}"))
 
 
-def write_search(folder: Path, points: list[SearchPoint]) -> None:
-    """Keep the finished candidates.
+def write_search(folder: Path, points: list[SearchPoint], number: int) -> None:
+    """Keep the finished candidates, and drop the states of the last one, whose number that is.
 
     Raises:
         PeftCorrError: if they cannot be written.
     """
     write_json(folder / "search.json", {"points": [point.model_dump() for point in points]})
+    for state in folder.glob(f"search-{number}-step-*"):
+        shutil.rmtree(state, ignore_errors=True)

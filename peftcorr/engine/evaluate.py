@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -29,8 +29,8 @@ from peftcorr.data.guard import require_open
 from peftcorr.data.images import Frame, ImageStore
 from peftcorr.engine.matcher import Matcher
 from peftcorr.engine.schedule import Queries, Schedule, schedule
-from peftcorr.features.cache import FeatureCache, Kept, Shelf
 from peftcorr.features.encode import Encoder
+from peftcorr.features.kept import Kept, MapCache, MapShelf
 from peftcorr.features.maps import WaitingMaps
 from peftcorr.features.prefix import Prefixes
 from peftcorr.machine.halving import Halving
@@ -91,7 +91,7 @@ class Evaluator:
     batch: int
     progress: Progress
     memory: int = MEMORY
-    cache: FeatureCache | None = None
+    cache: MapCache | None = None
     convention: Convention = PEFTCORR
 
     def predict(
@@ -112,15 +112,43 @@ class Evaluator:
                 cache, or it is a test split while a run still trains or selects.
         """
         require_open(split.dataset.split)
-        if (
-            self.cache is not None
-        ):  # what is kept for later processes must not come from pixels decoded long ago
-            split = replace(
-                split, store=ImageStore(split.store.image_root, split.store.size, split.store.mode)
-            )
-        data, encoder, accelerator = split.data, self.encoder, self.accelerator
+        store = split.store
+        if self.cache is not None:
+            # What is kept for later processes must not come from pixels decoded long ago.
+            store = ImageStore(store.image_root, store.size, store.mode)
+        title = f"score {split.dataset.name}/{split.dataset.split}"
+        return self.matched(
+            split.data, store, predictors, title, split.prefixes, dataset=split.dataset.name, keep=keep
+        )
+
+    def matched(
+        self,
+        data: Correspondences,
+        store: ImageStore,
+        predictors: Sequence[Predictor],
+        title: str,
+        prefixes: Prefixes | None = None,
+        dataset: str = "",
+        keep: Callable[[Ints, Tensor], None] | None = None,
+    ) -> Predicted:
+        """As `predict`, for images and points of any origin.
+
+        Args:
+            data: which points are looked for in which images; nobody asks where they truly are.
+            store: has the images.
+            predictors: as in `predict`.
+            title: of the bar that shows how far it is.
+            prefixes: what frozen blocks make of the images.
+            dataset: name of the dataset whose points they are: a convention may round those of some.
+            keep: as in `predict`.
+
+        Raises:
+            PeftCorrError: as `predict`.
+        """
+        encoder, accelerator = self.encoder, self.accelerator
+        images = _Images(data, store, prefixes)
         stride = encoder.backbone.stride
-        cells = split.store.size // stride
+        cells = store.size // stride
         shape = (cells, cells, encoder.backbone.channels)
         room = Room.of(self.memory, shape, self.batch)
         plan = schedule(data, room.batch, accelerator.process_index, accelerator.num_processes)
@@ -141,18 +169,19 @@ class Evaluator:
         shelf = None
         if self.cache is not None:
             every = np.concatenate(plan.windows)
-            kept = None if convention.before == PEFTCORR.before else f"{convention.before}"
-            shelf = self.cache.shelf(data, split.store, encoder, every, shape, self.progress.say, form=kept)
+            form = None if convention.before == PEFTCORR.before else f"{convention.before}"
+            shelf = self.cache.shelf(data, store, encoder, every, shape, self.progress.say, form=form)
         encoder.backbone.eval()
-        title = f"score {split.dataset.name}/{split.dataset.split}"
         with torch.inference_mode(), self.progress.track(title, len(data.images), "images") as bar:
-            load = partial(_load, split, encoder, shelf)
+            load = partial(_load, images, encoder, shelf)
             for window, loaded in enumerate(_ahead(plan.windows, load)):
                 geometry.learn(loaded.images, loaded.frames)
-                maps = _encode(split, encoder, shelf, loaded, shape, convention)
+                maps = _encode(images, encoder, shelf, loaded, shape, convention)
                 if keep is not None:
                     keep(loaded.images, maps)
-                queries = self._sample(plan.queries, window, loaded.images, maps, geometry, split)
+                queries = self._sample(
+                    plan.queries, window, loaded.images, maps, geometry, store.size, dataset
+                )
                 matcher.add(self._summed(queries))
                 here = dict(zip(loaded.images.tolist(), maps, strict=True))
                 for image in loaded.images[plan.waits[loaded.images]].tolist():
@@ -163,14 +192,21 @@ class Evaluator:
         for start in range(0, len(plan.rows), _CHUNK):  # in place: what this takes stays small
             rows = plan.rows[start : start + _CHUNK]
             if not convention.enlarged:  # else they are the original's already
-                placed = convention.to_frame(points[:, rows], split.store.size, stride)
+                placed = convention.to_frame(points[:, rows], store.size, stride)
                 points[:, rows] = geometry.to_original(placed, data.target[data.pair[rows]])
         if accelerator.num_processes > 1:  # else they stay here: not every device has float64
             points = self._summed(torch.from_numpy(points).to(encoder.device)).cpu().numpy()
         return Predicted(points, self._summed(matcher.peaks).cpu().numpy())
 
     def _sample(
-        self, queries: Queries, window: int, images: Ints, maps: Tensor, geometry: Geometry, split: Split
+        self,
+        queries: Queries,
+        window: int,
+        images: Ints,
+        maps: Tensor,
+        geometry: Geometry,
+        size: int,
+        dataset: str,
     ) -> Tensor:
         """Queries (U', C) of a window from maps (B, h, w, C), zero where another process has the image."""
         image = queries.image[queries.start[window] : queries.start[window + 1]]
@@ -178,11 +214,11 @@ class Evaluator:
         own = np.flatnonzero(np.isin(image, images))
         order = np.argsort(images)
         slot = order[np.searchsorted(images[order], image[own])]
-        rounded = FRAMINGS[self.convention.name].rounded(points[own], split.dataset.name)
+        rounded = FRAMINGS[self.convention.name].rounded(points[own], dataset)
         placed = geometry.to_input(rounded, image[own])
         sampled = maps.new_zeros((len(image), maps.shape[-1]))
         sampled[torch.from_numpy(own).to(maps.device)] = self.convention.queries(
-            maps, torch.from_numpy(slot), placed, split.store.size, self.encoder.backbone.stride
+            maps, torch.from_numpy(slot), placed, size, self.encoder.backbone.stride
         )
         return sampled
 
@@ -200,7 +236,7 @@ def evaluator(
     batch: int | Literal["auto"],
     progress: Progress,
     memory: int = MEMORY,
-    cache: FeatureCache | None = None,
+    cache: MapCache | None = None,
     convention: Convention = PEFTCORR,
 ) -> Evaluator:
     """An `Evaluator` for a recipe's ``encode_batch``; with ``auto`` it encodes fewer where memory ends."""
@@ -245,6 +281,15 @@ class Room:
 
 
 @dataclass(frozen=True)
+class _Images:
+    """The images of a split, and what frozen blocks make of them."""
+
+    data: Correspondences
+    store: ImageStore
+    prefixes: Prefixes | None
+
+
+@dataclass(frozen=True)
 class Loaded:
     """A window's images of this process as they come from the disk.
 
@@ -263,12 +308,14 @@ class Loaded:
     frames: list[Frame]
 
 
-def _load(split: Split, encoder: Encoder, shelf: Shelf | None, images: Ints) -> Loaded:
-    data, store = split.data, split.store
+def _load(source: _Images, encoder: Encoder, shelf: MapShelf | None, images: Ints) -> Loaded:
+    data, store = source.data, source.store
     found: dict[int, Kept] = {} if shelf is None else shelf.get(images)
     fresh = np.array([image for image in images.tolist() if image not in found], dtype=np.int64)
-    ahead = len(fresh) > 0 and (split.prefixes is None or encoder.first_trainable == 0)
+    ahead = len(fresh) > 0 and (source.prefixes is None or encoder.first_trainable == 0)
     pixels = encoder.load(data, store, fresh) if ahead else None
+    if not ahead:  # their frames are asked for all the same: by all threads, and not one after the other
+        store.add([data.images[n] for n in fresh], [data.sizes[n] for n in fresh])
     frames = [
         found[image].frame if image in found else store.frame(data.images[image], data.sizes[image])
         for image in images.tolist()
@@ -287,9 +334,9 @@ def _ahead(windows: Sequence[Ints], load: Callable[[Ints], Loaded]) -> Iterator[
 
 
 def _encode(
-    split: Split,
+    source: _Images,
     encoder: Encoder,
-    shelf: Shelf | None,
+    shelf: MapShelf | None,
     loaded: Loaded,
     shape: tuple[int, int, int],
     convention: Convention,
@@ -298,7 +345,9 @@ def _encode(
     maps = torch.empty((0, *shape), device=encoder.device)
     if len(loaded.fresh):
         with encoder.autocast():
-            features = encoder.features(split.data, split.store, loaded.fresh, split.prefixes, loaded.pixels)
+            features = encoder.features(
+                source.data, source.store, loaded.fresh, source.prefixes, loaded.pixels
+            )
         # One layout, whether maps come from here, from disk or cache: products then agree to the last bit.
         maps = convention.kept(features.float()).permute(0, 2, 3, 1).contiguous()
         if shelf is not None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from peftcorr.data.correspondences import Correspondences, Floats, Geometry, Ints
@@ -69,6 +70,13 @@ class _Maps:
         return self._rows.read([int(self._row[image])])[0].to(device)
 
 
+class _MirrorImages(ImageStore):
+    """Images whose left and right changed places before they are resized."""
+
+    def _original(self, path: str, size: tuple[int, ...]) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(super()._original(path, size)[:, ::-1])
+
+
 class _Flipped:
     """The second pass."""
 
@@ -103,7 +111,7 @@ class _Flipped:
     def _encode(self) -> None:
         """Encode every source once more, mirrored."""
         encoder, store = self._evaluator.encoder, self._split.store
-        again = ImageStore(store.image_root, store.size, store.mode, mirrored=True)
+        again = _MirrorImages(store.image_root, store.size, store.mode)
         sources = np.unique(self._data.source)
         for start in range(0, len(sources), self._evaluator.batch):
             images = sources[start : start + self._evaluator.batch]

@@ -48,8 +48,9 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """The largest; when it is loaded, the backbone is there twice for a moment."""
-        return max(2 * self.weights, self.training, self.scoring)
+        """The largest; when it is loaded the backbone is there twice for a moment, but on the host alone."""
+        loading = self.weights if torch.cuda.is_available() else 2 * self.weights
+        return max(loading, self.training, self.scoring)
 
 
 def estimate_memory(model: Model, recipe: Recipe) -> Memory:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,6 +32,23 @@ from peftcorr.errors import TrainingDiverged
 from peftcorr.features.encode import Encoder
 from peftcorr.machine.halving import Halving, slices
 from peftcorr.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """What one optimiser step was.
+
+    Attributes:
+        loss: mean over its batches.
+        pairs: that they supervised.
+        rate: learning rate that it was made with.
+        norm: of the gradient before it was clipped, (); on the device, so that nobody waits for it unasked.
+    """
+
+    loss: float
+    pairs: int
+    rate: float
+    norm: Tensor
 
 
 class Optimisation:
@@ -81,8 +99,8 @@ class Optimisation:
         )
         self._may_halve = self.accelerator.num_processes == 1 and not whole
 
-    def step(self, step: int) -> tuple[float, int]:
-        """One optimiser step over `accumulation` batches; returns their mean loss and their number of pairs.
+    def step(self, step: int) -> Stepped:
+        """One optimiser step over `accumulation` batches.
 
         Raises:
             TrainingDiverged: if a loss or gradient is not finite, naming the step and the pair.
@@ -112,12 +130,14 @@ class Optimisation:
         norm = accelerator.clip_grad_norm_(self._parameters, recipe.gradient_clip)
         if accelerator.mixed_precision != "fp16":  # whose scaler skips overflowing steps itself
             self._stop_unless(bool(torch.isfinite(norm)), "gradient", step, pair)
+        rate = self._schedule.get_last_lr()[0]
         self._optimizer.step()
         if not accelerator.optimizer_step_was_skipped:
             self._strategy.after_step(self._backbone, step + 1, self._steps)
         self._optimizer.zero_grad()
         self._schedule.step()
-        return total / recipe.accumulation, sum(batch.pairs() for _, batch in batches)
+        pairs = sum(batch.pairs() for _, batch in batches)
+        return Stepped(total / recipe.accumulation, pairs, rate, norm)
 
     def _batches(self, step: int) -> list[tuple[int, Batch]]:
         """The batches of a step, each with its number; every one is drawn once."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from peftcorr.backbones import BACKBONES, Backbone, Weights
+from peftcorr.backbones.bfloat16 import narrowed
 from peftcorr.config import Section, make, options
 from peftcorr.data.base import DatasetSource
 from peftcorr.data.frame import FRAMINGS, Framing
@@ -72,12 +73,15 @@ class Model:
             RecipeFails: if the strategy cannot be applied.
         """
         strategy = self.strategy()
-        backbone = self.backbone.build(self.options, self.weights)
+        backbone = self._pretrained()
         try:
             apply_checked(strategy, backbone)
         except PeftCorrError as error:
             raise RecipeFails(str(error)) from error
         return backbone, strategy
+
+    def _pretrained(self) -> Backbone:
+        return narrowed(self.backbone.build(self.options, self.weights))
 
     def begin(self, device: torch.device) -> Contract:
         """As `build`, with the strategy held to its contract, and the backbone on a device.
@@ -86,7 +90,7 @@ class Model:
             PeftCorrError: as `build`, or if the strategy breaks its contract.
         """
         strategy = self.strategy()
-        contract = Contract(strategy, self.backbone.build(self.options, self.weights), device)
+        contract = Contract(strategy, self._pretrained(), device)
         try:
             contract.begin()
         except PeftCorrError as error:

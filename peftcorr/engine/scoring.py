@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
+import torch
 from accelerate import Accelerator
 
 from peftcorr.backbones import Backbone
 from peftcorr.data.base import DatasetSource
+from peftcorr.data.frame import Framing
 from peftcorr.data.guard import selecting
 from peftcorr.data.leakage import Leakage, warnings
-from peftcorr.engine.evaluate import Evaluator, evaluator
+from peftcorr.engine.evaluate import Evaluator, Split, evaluator
 from peftcorr.engine.flip import predict_with_flip
 from peftcorr.engine.leakage import leakage
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.prediction_table import prediction_table
+from peftcorr.engine.sharing import shared_prefixes
+from peftcorr.engine.space import scored_from
 from peftcorr.engine.workbench import Workbench
 from peftcorr.features.cache import FeatureCache
 from peftcorr.features.encode import Encoder, autocast
+from peftcorr.features.kept import MapCache
 from peftcorr.matching.conventions import convention_named
+from peftcorr.matching.predictors import Predictor
 from peftcorr.metrics.aggregate import score_predictions
 from peftcorr.metrics.bootstrap import add_intervals
 from peftcorr.metrics.further import add_further
+from peftcorr.metrics.presets import Preset
 from peftcorr.metrics.scores import Scores, TrackingScores
 from peftcorr.metrics.tapvid import choose_on, score_tracking
 from peftcorr.recipe import Recipe
@@ -54,18 +62,48 @@ def scorer(
     backbone: Backbone,
     bench: Workbench,
     accelerator: Accelerator,
-    cache: FeatureCache | None = None,
+    cache: MapCache | None = None,
+    first_trainable: int = 0,
 ) -> Evaluator:
     """What a recipe's final scores are predicted with.
 
     Its precision is not the training's: rows are to differ by what was trained alone.
     """
     device = accelerator.device
-    encoder = Encoder(backbone.to(device), None, device, autocast(recipe.score_precision, device))
+    encoder = Encoder(
+        backbone.to(device), None, device, autocast(recipe.score_precision, device), first_trainable
+    )
     convention = convention_named(recipe.convention)
     return evaluator(
         encoder, accelerator, recipe.encode_batch, bench.progress, bench.memory, cache, convention
     )
+
+
+@dataclass(frozen=True)
+class Test:
+    """What a model is tested on, and how.
+
+    Attributes:
+        sources: datasets whose test splits are scored.
+        shape: options of the backbone: how large its images are and how they are resized.
+        predictors: each predicts every keypoint.
+        labels: name of each predictor in the scores.
+        alphas: thresholds of PCK.
+        preset: when a keypoint is correct.
+        limit: how many evenly spaced pairs of each split; None for all.
+        framing: what a convention does with images and keypoints.
+        flip: whether the better of the source and its mirror image is matched.
+    """
+
+    sources: tuple[DatasetSource, ...]
+    shape: Backbone.Config
+    predictors: tuple[Predictor, ...]
+    labels: tuple[str, ...]
+    alphas: Sequence[float]
+    preset: Preset
+    limit: int | None
+    framing: Framing
+    flip: bool
 
 
 def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Accelerator) -> Scored:
@@ -78,39 +116,74 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
     Raises:
         PeftCorrError: if a split cannot be read or scored.
     """
-    begun = time.monotonic()
     recipe = plan.recipe
     # What was trained is scored once; a frozen backbone's features serve every later run with other predictors.
     cache = None
     if (bench.keep_features or plan.run_id in bench.shared) and not plan.trains:
         assert plan.model.weights is not None
         cache = FeatureCache(bench.cache, plan.model.weights.id, bench.cache_limit)
-    own = scorer(recipe, backbone, bench, accelerator, cache)
+    # Where runs have frozen blocks in common, the last of them is where scoring begins too.
+    first = scored_from(plan) if plan.run_id in bench.shared else 0
+    own = scorer(recipe, backbone, bench, accelerator, cache, first)
+
+    def sharing(opened: Split) -> Split:
+        return replace(opened, prefixes=shared_prefixes(plan, bench, own.encoder, opened, torch.float32))
+
+    test = Test(
+        plan.tested,
+        plan.model.options,
+        plan.predictors,
+        plan.labels,
+        recipe.alphas,
+        plan.preset,
+        recipe.limit_pairs,
+        plan.framing,
+        recipe.flip == "adaptive",
+    )
+    found = tested(test, bench, own, sharing if first else None)
+    if plan.trains:
+        found.leakage = _leakage(plan, bench, accelerator)
+    return found
+
+
+def tested(
+    test: Test, bench: Workbench, own: Evaluator, sharing: Callable[[Split], Split] | None
+) -> Scored:
+    """Predict and score test splits.
+
+    Args:
+        test: which, and how.
+        bench: opens them.
+        own: predicts.
+        sharing: gives a split what frozen blocks make of its images; None where runs share nothing.
+
+    Raises:
+        PeftCorrError: if a split cannot be read or scored.
+    """
+    begun = time.monotonic()
     found = Scored()
 
     def predictions(source: DatasetSource, split: str, limit: int | None) -> pa.Table:
-        opened = bench.split(
-            source, split, plan.model.options, limit, plan.framing, plan.preset.direction == "backwards"
-        )
-        predict = predict_with_flip if recipe.flip == "adaptive" else Evaluator.predict
-        return prediction_table(opened, predict(own, opened, plan.predictors), plan.labels)
+        backwards = test.preset.direction == "backwards"
+        opened = bench.split(source, split, test.shape, limit, test.framing, backwards)
+        opened = sharing(opened) if sharing else opened
+        predict = predict_with_flip if test.flip else Evaluator.predict
+        return prediction_table(opened, predict(own, opened, test.predictors), test.labels)
 
-    for source in plan.tested:
+    for source in test.sources:
         chosen = threshold = getattr(source.config, "occlusion_threshold", None)  # where points are tracked
         if threshold == "val":
             with selecting("the choice of the occlusion threshold"):
                 chosen = choose_on(predictions(source, "val", None))
-        table = predictions(source, "test", recipe.limit_pairs)
+        table = predictions(source, "test", test.limit)
         found.tables.append(table)
-        found.scores |= score_predictions(table, recipe.alphas, plan.preset)
+        found.scores |= score_predictions(table, test.alphas, test.preset)
         if chosen is not None:
             found.tracking |= score_tracking(table, chosen, "val" if threshold == "val" else "fixed")
     found.seconds, found.forwards = time.monotonic() - begun, own.encoder.forwards
     for table in found.tables:
-        add_intervals(found.scores, table, recipe.alphas, plan.preset)
-        add_further(found.scores, table, recipe.alphas, plan.preset)
-    if plan.trains:
-        found.leakage = _leakage(plan, bench, accelerator)
+        add_intervals(found.scores, table, test.alphas, test.preset)
+        add_further(found.scores, table, test.alphas, test.preset)
     return found
 
 

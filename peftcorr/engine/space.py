@@ -27,12 +27,14 @@ class Space:
         kept: predictions and adapter, in the output folder for good.
         state: of the training under way, in the output folder until the run is done.
         prefixes: what the frozen blocks make of the images, in the temporary folder while it trains, or in the cache.
+        tested: likewise of the images that are scored; in the cache, where runs share it and it has room.
         common: equal for runs that may share that; empty where there is nothing to share.
     """
 
     kept: int
     state: int
     prefixes: int
+    tested: int = 0
     common: str = ""
 
 
@@ -41,7 +43,7 @@ def space(plan: Plan, bench: Workbench) -> Space:
     rows = sum(_points(bench.opened(source, "test"), plan.recipe.limit_pairs) for source in plan.tested)
     predictions = rows * len(plan.predictors) * _PREDICTION
     if not plan.trains:
-        return Space(predictions, 0, 0, _common(plan, -1))
+        return Space(predictions, 0, 0, common=_common(plan, -1))
     try:
         backbone, strategy = plan.model.shapes()
     except (
@@ -54,8 +56,24 @@ def space(plan: Plan, bench: Workbench) -> Space:
         return Space(predictions + tensors, _STATES * tensors, 0)
     splits = [split for split in ("trn", "val") if split in plan.dataset.splits()]
     images = sum(_images(bench.opened(plan.dataset, split)) for split in splits)
-    size = prefix_shape(backbone, first).tokens.numel() * dtype.itemsize
-    return Space(predictions + tensors, _STATES * tensors, images * size, _common(plan, first))
+    numbers = prefix_shape(backbone, first).tokens.numel()
+    size, common = numbers * dtype.itemsize, _common(plan, first)
+    tested = 4 * numbers * sum(_images(bench.opened(source, "test")) for source in plan.tested)
+    return Space(
+        predictions + tensors, _STATES * tensors, images * size, tested if scored_from(plan) else 0, common
+    )
+
+
+def scored_from(plan: Plan) -> int:
+    """Block from which a trained backbone is scored, where runs share the output of those before it.
+
+    It is kept as it is computed: in full precision.
+    """
+    if not plan.trains or plan.recipe.score_precision != "fp32":
+        return 0
+    backbone, strategy = plan.model.shapes()
+    first, dtype = kept_blocks(plan, strategy.first_trainable_block(backbone))
+    return first if dtype == torch.float32 else 0
 
 
 def kept_blocks(plan: Plan, first: int) -> tuple[int, torch.dtype | None]:

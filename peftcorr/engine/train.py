@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -15,14 +16,17 @@ from torch import Tensor
 from peftcorr.console.progress import Progress
 from peftcorr.data.correspondences import Correspondences, Floats
 from peftcorr.engine.checkpoint import Checkpoints, TrainingState, read_search, write_search
+from peftcorr.engine.decoding import decode
 from peftcorr.engine.evaluate import Evaluator
-from peftcorr.engine.optimisation import Optimisation
+from peftcorr.engine.optimisation import Optimisation, Stepped
 from peftcorr.engine.task import Task
+from peftcorr.engine.trackers import Trackers
 from peftcorr.engine.validation import split_pck
 from peftcorr.errors import PeftCorrError, RecipeFails, TrainingDiverged
 from peftcorr.machine.agreement import agreed
 from peftcorr.machine.termination import Terminated, asked, held
 from peftcorr.recipe import Training
+from peftcorr.results.environment import PeakMemory
 from peftcorr.results.record import SearchPoint, ValidationPoint
 from peftcorr.strategies.base import Strategy
 
@@ -49,14 +53,23 @@ class Trainer:
         strategy: applied to the evaluator's backbone already.
         evaluator: validates; its encoder has no wrapper.
         folder: where the resumable state goes.
+        trackers: are told of the training's curves, not of those of a search.
 
     Attributes:
         sampler: draws the batches.
         losses: of the steps that this process has made, since the last resume.
     """
 
-    def __init__(self, task: Task, strategy: Strategy, evaluator: Evaluator, folder: Path):
+    def __init__(
+        self,
+        task: Task,
+        strategy: Strategy,
+        evaluator: Evaluator,
+        folder: Path,
+        trackers: Trackers | None = None,
+    ):
         self._task, self._strategy, self._evaluator, self._folder = task, strategy, evaluator, folder
+        self._trackers = trackers
         self._encoder = evaluator.encoder
         self._progress = evaluator.progress
         _check_share(task.recipe, evaluator.accelerator)
@@ -72,10 +85,10 @@ class Trainer:
         """
         start = self._strategy.state_dict(self._encoder.backbone)
         start = {name: tensor.clone() for name, tensor in start.items()}
+        decode(self._task.trn.data, self._task.trn.store)
         rate, search = self._searched(start)
-        self._task.trn.data.decode(self._task.trn.store)
         state = TrainingState()
-        self._fit(rate, self._task.recipe.steps, state, "train", keep=True)
+        self._fit(rate, self._task.recipe.steps, state, "train")
         if state.best is not None:
             self._strategy.load_state_dict(self._encoder.backbone, state.best)
         best = state.best_step if state.best is not None else state.step
@@ -89,10 +102,10 @@ class Trainer:
         if self._task.val is None:
             raise RecipeFails("training.search needs a validation split, which this dataset does not have.")
         done = agreed(lambda: read_search(self._folder, self._progress.say))
-        for rate in search.learning_rates[len(done) :]:
+        for number, rate in enumerate(search.learning_rates[len(done) :], start=len(done) + 1):
             state = TrainingState()
             try:
-                self._fit(rate, search.steps, state, f"search {rate:g}", keep=False)
+                self._fit(rate, search.steps, state, f"search {rate:g}", f"search-{number}-step")
                 pck = state.validation[-1].pck
             except TrainingDiverged:
                 pck = 0.0  # a rate that diverges is a candidate that lost
@@ -100,24 +113,35 @@ class Trainer:
             done.append(SearchPoint(learning_rate=rate, steps=search.steps, seconds=state.seconds, pck=pck))
             self._progress.say(f"learning rate {rate:g}: validation PCK@{VALIDATION_ALPHA} {pck:.2f}")
             if self._evaluator.accelerator.is_main_process:
-                write_search(self._folder, done)
+                write_search(self._folder, done, number)
         return max(done, key=lambda point: point.pck).learning_rate, done
 
-    def _fit(self, rate: float, steps: int, state: TrainingState, name: str, keep: bool) -> None:
+    def _fit(
+        self, rate: float, steps: int, state: TrainingState, name: str, candidate: str | None = None
+    ) -> None:
+        """Train; a candidate of the search, whose states have that name, is validated at its end alone."""
+        keep = candidate is None
         set_seed(self._task.seed)
         backbone, recipe, task = self._encoder.backbone, self._task.recipe, self._task
         run = Optimisation(self._strategy, self._encoder, task, rate, steps, self.sampler, self._progress.say)
-        checkpoints = None
-        if keep:
-            checkpoints = Checkpoints(self._folder, run.accelerator, self._strategy, backbone, state)
-            if checkpoints.resume(self._progress.say):
-                self._progress.say(f"{name}: going on from step {state.step} of {steps}")
+        checkpoints = Checkpoints(
+            self._folder, run.accelerator, self._strategy, backbone, state, candidate or "step"
+        )
+        if checkpoints.resume(self._progress.say):
+            self._progress.say(f"{name}: going on from step {state.step} of {steps}")
         self.losses = []
+        trackers = self._trackers if keep else None
+        if trackers is not None:
+            trackers.begin(state.step)
         resumed, begun = state.seconds, time.monotonic()
         pairs = 0
 
-        def due(every: int, along_the_way: bool) -> bool:
-            return state.step > 0 and (state.step == steps or (along_the_way and state.step % every == 0))
+        def spent() -> float:
+            return resumed + time.monotonic() - begun - (0.0 if trackers is None else trackers.seconds)
+
+        def due(every: int, along_the_way: bool, at_the_end: bool = True) -> bool:
+            last = state.step == steps
+            return state.step > 0 and (at_the_end if last else along_the_way and state.step % every == 0)
 
         # One process may stop anywhere but within a step; several have to agree, after one.
         several = run.accelerator.num_processes > 1
@@ -129,12 +153,8 @@ class Trainer:
                         validated = [point.step for point in state.validation][-1:] == [state.step]
                         if task.val is not None and due(recipe.validate_every, keep) and not validated:
                             self._validate(state, keep)
-                        if (
-                            checkpoints is not None
-                            and due(recipe.checkpoint_every, True)
-                            and state.step > saved
-                        ):
-                            state.seconds = resumed + time.monotonic() - begun
+                        if due(recipe.checkpoint_every, True, at_the_end=keep) and state.step > saved:
+                            state.seconds = spent()
                             checkpoints.save()
                         if several and self._any_asked(run.accelerator):
                             raise Terminated
@@ -142,24 +162,41 @@ class Trainer:
                             break
                         with held():
                             backbone.train()
-                            loss, supervised = run.step(state.step)
-                            self.losses.append(loss)
-                            pairs += supervised
+                            stepping = 0.0 if trackers is None else time.monotonic()
+                            made = run.step(state.step)
+                            self.losses.append(made.loss)
+                            state.losses.append(made.loss)
+                            pairs += made.pairs
                             state.step += 1
-                            state.seconds = resumed + time.monotonic() - begun
+                            state.seconds = spent()
+                            if trackers is not None:
+                                self._tell(trackers, made, time.monotonic() - stepping, state.step)
                         speed = pairs / max(state.seconds - resumed, 1e-9)
-                        bar.update(state.step, f"loss {loss:.4f}, {speed:,.0f} pairs/s")
+                        bar.update(state.step, f"loss {made.loss:.4f}, {speed:,.0f} pairs/s")
             except Terminated:
-                if checkpoints is not None and state.step:
+                if state.step:
                     checkpoints.save()
                 raise
-        state.seconds = resumed + time.monotonic() - begun
+            finally:
+                if trackers is not None:
+                    trackers.end()
+        state.seconds = spent()
         run.close()
 
     @staticmethod
     def _any_asked(accelerator: Accelerator) -> bool:
         told = torch.tensor([float(asked())], device=accelerator.device)
         return bool(accelerator.reduce(told, "sum") > 0)
+
+    def _tell(self, trackers: Trackers, made: Stepped, seconds: float, step: int) -> None:
+        values = {
+            "train/loss": made.loss,
+            "train/learning_rate": made.rate,
+            "train/gradient_norm": float(made.norm),
+            "train/pairs_per_second": made.pairs / max(seconds, 1e-9),
+            "train/peak_memory_bytes": PeakMemory(self._evaluator.accelerator.device).read(),
+        }
+        trackers.log(values, step)
 
     def _validate(self, state: TrainingState, keep: bool) -> None:
         assert self._task.val is not None
@@ -171,7 +208,14 @@ class Trainer:
             state.best_step = state.step
             own = self._strategy.state_dict(self._encoder.backbone)
             state.best = {name: tensor.clone() for name, tensor in own.items()}
-        state.validation.append(ValidationPoint(step=state.step, seconds=state.seconds, pck=pck))
+        loss = statistics.fmean(state.losses) if state.losses else None
+        with held():  # a point that is kept is told
+            state.validation.append(
+                ValidationPoint(step=state.step, seconds=state.seconds, pck=pck, loss=loss)
+            )
+            state.losses = []
+            if keep and self._trackers is not None:
+                self._trackers.log({f"validation/pck_{VALIDATION_ALPHA:g}": pck}, state.step)
         if keep:
             self._progress.say(f"step {state.step}: validation PCK@{VALIDATION_ALPHA} {pck:.2f}")
 

@@ -36,6 +36,7 @@ class Workbench:
         download: whether weights that are not here may be fetched.
         shared: ids of runs that keep the output of their frozen blocks in `cache`, for one another.
         cache_limit: bytes that this and features may take there together.
+        track: trackers that are told of trainings; see `peftcorr.machine.trackers`.
     """
 
     data_roots: dict[str, Path]
@@ -48,6 +49,7 @@ class Workbench:
     download: bool = True
     shared: frozenset[str] = frozenset()
     cache_limit: int | None = None
+    track: tuple[str, ...] = ()
     _opened: dict[tuple[object, ...], PairDataset] = field(default_factory=dict)
     _splits: dict[tuple[object, ...], Split] = field(default_factory=dict)
     _weights: dict[str, Weights] = field(default_factory=dict)

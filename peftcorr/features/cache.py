@@ -33,6 +33,7 @@ from peftcorr.data.images import Frame, ImageStore
 from peftcorr.errors import PeftCorrError, reason
 from peftcorr.features.encode import Encoder
 from peftcorr.features.identity import ImageKey, Stamp, encoder_identity, file_stamp, image_keys
+from peftcorr.features.kept import Kept
 from peftcorr.files import replacing
 from peftcorr.machine.folders import Place
 
@@ -150,14 +151,6 @@ def make_room(cache: Path, limit: int, spared: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What is kept of an image, mapped from its file (of features the normalised map (h, w, C)), and its geometry."""
-
-    feature: Tensor
-    frame: Frame
-
-
-@dataclass(frozen=True)
 class _File:
     """A file of the shelf as it was when its header was read."""
 
@@ -192,7 +185,7 @@ class Shelf:
         return key in self._index
 
     def get(self, images: Ints) -> dict[int, Kept]:
-        """Those of `images` that are kept, by number."""
+        """Those of `images` that are kept, mapped from their files, by number."""
         by_file: dict[_File, list[int]] = {}
         for image in images.tolist():
             file = self._index.get(self._keys[image].key)

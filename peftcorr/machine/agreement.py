@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +28,15 @@ def agreed(ask: Callable[[], T]) -> T:
 def everyones(value: T) -> list[T]:
     """The value of each process, in every process."""
     return [value] if PartialState().num_processes == 1 else cast(list[T], gather_object([value]))
+
+
+def neighbours() -> list[int]:
+    """The processes of this node, this one among them, by their number among all."""
+    state = PartialState()
+    if state.num_processes == 1:
+        return [0]
+    nodes = everyones((socket.gethostname(), os.environ.get("GROUP_RANK", "")))
+    return [process for process, node in enumerate(nodes) if node == nodes[state.process_index]]
 
 
 @contextmanager

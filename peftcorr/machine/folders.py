@@ -82,6 +82,19 @@ def cache_folder() -> Path:
         ) from error
 
 
+def places_of(output: Path) -> tuple[Place, Place, Place]:
+    """Where a run writes: output, cache and temporary files.
+
+    Raises:
+        PeftCorrError: if there is no place for a cache.
+    """
+    return (
+        Place("output folder", output, "choose another --output"),
+        Place("cache folder", cache_folder(), "set PEFTCORR_CACHE to another"),
+        temporary_place(),
+    )
+
+
 def temporary_place() -> Place:
     """Where temporary files go."""
     given = os.environ.get("TMPDIR")

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from peftcorr import __version__
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.termination import Terminated, asked
+from peftcorr.machine.version import VERSION
 
-_LOADING = f"peftcorr {__version__}: loading libraries ..."
+_LOADING = f"peftcorr {VERSION}: loading libraries ..."
 
 _SHARDING = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
@@ -22,6 +22,8 @@ _SHARDING = {
 
 _QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GRADIO_ANALYTICS_ENABLED": "False",
     "TOKENIZERS_PARALLELISM": "false",
     # Progress of the libraries would garble ours. transformers follows the hub; TQDM_DISABLE is for all others.
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",

@@ -24,7 +24,7 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit  # what scipy.stats calls, without its start-up
 
 from peftcorr.metrics.aggregate import alpha_key
 from peftcorr.metrics.dyadic import FEWEST, dyadic_variance
@@ -101,7 +101,7 @@ def rescaled(found: Floats, estimate: Floats, error: Floats, freedom: Floats) ->
     """
     deviation = found - np.nanmean(found, axis=0)
     width = np.sqrt(np.nanmean(deviation**2, axis=0))
-    student = t.ppf(0.5 + LEVEL / 2, freedom) / norm.ppf(0.5 + LEVEL / 2)
+    student = stdtrit(freedom, 0.5 + LEVEL / 2) / ndtri(0.5 + LEVEL / 2)
     factor = np.divide(error * student, width, out=np.zeros_like(width), where=width > 0)
     moved: Floats = estimate + factor * deviation
     return moved

@@ -103,7 +103,7 @@ def compare(
     for split in shared:
         for one, other in _pairing(split, names, list(ours[split]), list(theirs[split]), predictors):
             rows = (ours[split][one], theirs[split][other])
-            _check_same_keypoints(split, names, *rows)
+            aligned(split, names, *rows)
             found += _differences(split, (one, other), rows, alphas, resamples, seed, preset)
     return found
 
@@ -184,8 +184,19 @@ def _pairing(
     return shared
 
 
-def _check_same_keypoints(split: str, names: tuple[str, str], ours: pa.Table, theirs: pa.Table) -> None:
-    """Refuse runs whose keypoints differ; the first that does, by names of pair and keypoint, is named."""
+def aligned(
+    split: str, names: tuple[str, str], ours: pa.Table, theirs: pa.Table
+) -> tuple[pa.Table, pa.Table]:
+    """The rows of two runs on the same keypoints, in the same order.
+
+    Args:
+        split: ``<dataset>/<split>``, for errors.
+        names: what errors call the runs.
+        ours, theirs: rows of one predictor of each.
+
+    Raises:
+        PeftCorrError: if their keypoints differ, naming the first that does, by names of pair and keypoint.
+    """
     differing = f"The runs {names[0]} and {names[1]} do not have the same keypoints on {split}"
     one, other = _ordered(ours), _ordered(theirs)
     left, right = (
@@ -208,6 +219,7 @@ def _check_same_keypoints(split: str, names: tuple[str, str], ours: pa.Table, th
                 f"{differing}: {column} of keypoint {keypoint} of pair {pair} is {one.column(column)[row].as_py()} in "
                 f"{names[0]} and {other.column(column)[row].as_py()} in {names[1]}. Score both on the same data."
             )
+    return one, other
 
 
 def _ordered(rows: pa.Table) -> pa.Table:

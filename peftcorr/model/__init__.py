@@ -1,1 +1,3 @@
-"""A finished run as a model."""
+"""A finished run as a model: found, loaded, matched with, scored, exported."""
+
+from peftcorr.model.matching import Model as Model

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from peftcorr.backbones.bfloat16 import widened
 from peftcorr.errors import PeftCorrError
 from peftcorr.files import whole_folder
 from peftcorr.model.finished import finished_run, load_finished
@@ -34,7 +35,7 @@ def export(run_id: str, folder: Path, output: Path, given: Path | None) -> str:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PeftCorrError(f"{folder} is there already: give a new or empty folder.")
     found = load_finished(record, Store(output), given)
-    backbone = found.backbone
+    backbone = widened(found.backbone)  # a merge into bfloat16 would be lost in rounding
     size = backbone.config.image_size
     images = torch.randn((1, 3, size, size), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from peftcorr.console import numbers
 from peftcorr.metrics.aggregate import alpha_key
@@ -66,6 +66,23 @@ def _estimate(found: Estimate | None, unit: str) -> str:
         return numbers.MISSING
     value = f"{found.value:.2f}{unit}"
     return value if found.interval is None else f"{value} {numbers.limits(found.interval)}"
+
+
+def brief(found: Breakdown) -> tuple[Breakdown, int]:
+    """A breakdown for the terminal, and how many groups of one pair were left out: one pair says nothing of a group.
+
+    A factor that has one value alone is left out too: its table would have the same row twice.
+    """
+    several = {
+        factor: [group for group in groups if group.n_pairs > 1] for factor, groups in found.factors.items()
+    }
+    left_out = sum(len(groups) - len(several[factor]) for factor, groups in found.factors.items())
+    told = {
+        factor: groups
+        for factor, groups in several.items()
+        if groups and (len(groups) > 1 or groups[0].n_pairs < found.whole.n_pairs)
+    }
+    return replace(found, factors=told), left_out
 
 
 def curve_sheet(found: Breakdown) -> Sheet:

@@ -73,9 +73,12 @@ def trained_on(record: Record) -> str:
 
 
 def untrained_input(record: Record) -> str:
-    """What decides the features of an untrained backbone: options, image size among them, weights, precision."""
+    """What decides the points that an untrained backbone gives: its options, weights, precision, and how it matches."""
     parts = [record.recipe.get("backbone"), record.recipe.get("score_precision")]
-    return json.dumps([*parts, record.backbone, record.weights_id, record.weights_sha256], sort_keys=True)
+    matched = [convention(record), record.recipe.get("flip", "none")]
+    return json.dumps(
+        [*parts, *matched, record.backbone, record.weights_id, record.weights_sha256], sort_keys=True
+    )
 
 
 def pair_limit(record: Record) -> int | None:

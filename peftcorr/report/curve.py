@@ -9,10 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from peftcorr.metrics.breakdown import CURVE, Breakdown
-from peftcorr.report.figure import label_of, svg
+from peftcorr.report.rendering import label_of, svg
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito's palette
-_DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+_DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (9, 3)))
 
 
 def draw_curve(title: str, found: Mapping[str, Breakdown]) -> bytes:
@@ -30,6 +30,7 @@ def _figure(title: str, found: Mapping[str, Breakdown]) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for number, (predictor, parts) in enumerate(found.items()):
+        # Thirty lines before one looks like another: six colours and five dashes meet again after that.
         colour = _COLOURS[number % len(_COLOURS)]
         if parts.curve_intervals is not None:
             low, high = np.moveaxis(parts.curve_intervals[0], -1, 0)

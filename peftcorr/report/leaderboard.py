@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from peftcorr.console.numbers import Spread
+from peftcorr.console.numbers import MISSING, Spread
 from peftcorr.data.frame import FRAMINGS
 from peftcorr.matching.conventions import CONVENTIONS
 from peftcorr.matching.conventions import PEFTCORR as PEFTCORR_CONVENTION
@@ -24,6 +24,7 @@ from peftcorr.report.configuration import (
     method,
     pair_limit,
     trained_on,
+    untrained_input,
 )
 from peftcorr.report.further import further_of
 from peftcorr.report.pareto import pareto_front
@@ -32,11 +33,17 @@ from peftcorr.results.record import Record
 
 RANKING_ALPHA = "0.1"
 _DEFAULT_PREDICTOR = "argmax"
+_SAME = 1e-9  # points of PCK
 
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration on one board. PCK in percent by threshold, mean over `seeds`."""
+    """One configuration on one board. PCK in percent by threshold, mean over `seeds`.
+
+    `start` is what its untrained backbone was given (`untrained_input`); `gain` is how far its PCK at the threshold
+    that ranks is above the frozen backbone's with the same start, in points: None for that backbone itself, and where
+    it was not run or its runs do not agree.
+    """
 
     strategy: str
     label: str
@@ -47,15 +54,25 @@ class Row:
     total: int | None
     per_keypoint: dict[str, Spread]
     per_image: dict[str, Spread]
+    category_mean_per_keypoint: dict[str, Spread]
+    category_mean_per_image: dict[str, Spread]
     train_seconds: float | None
     peak_memory: int | None
+    adapter_bytes: int | None
     seeds: tuple[int, ...]
     run_ids: tuple[str, ...]
+    start: str
     tracking: tuple[Tracked, ...] = ()
     further: Mapping[str, Spread] = field(
         default_factory=dict
     )  # per keypoint, by name, at the threshold that ranks
     on_front: bool = False
+    gain: float | None = None
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether nothing was trained."""
+        return self.trained_on == MISSING
 
 
 @dataclass(frozen=True)
@@ -212,14 +229,24 @@ def ranking_alpha(alphas: Sequence[str]) -> str:
 def _board(predictor: str, rows: Sequence[Row]) -> Board:
     alphas = sorted({alpha for row in rows for alpha in row.per_keypoint}, key=float)
     ranked_by = ranking_alpha(alphas)
+    frozen: dict[str, list[float]] = defaultdict(list)
 
     def accuracy(row: Row) -> float | None:
         spread = row.per_keypoint.get(ranked_by)
         return None if spread is None else spread.mean
 
+    def gain(row: Row) -> float | None:
+        own, starts = accuracy(row), frozen[row.start]
+        if row.is_frozen or own is None or not starts or max(starts) - min(starts) >= _SAME:
+            return None
+        return own - starts[0]
+
+    for row in rows:
+        if row.is_frozen and (score := accuracy(row)) is not None:
+            frozen[row.start].append(score)
     front = pareto_front([row.trainable for row in rows], [accuracy(row) for row in rows])
     ranked = sorted(
-        (replace(row, on_front=on_front) for row, on_front in zip(rows, front, strict=True)),
+        (replace(row, on_front=one, gain=gain(row)) for row, one in zip(rows, front, strict=True)),
         key=lambda row: (-(accuracy(row) or 0.0), row.trainable or 0, row.label, row.backbone, row.run_ids),
     )
     return Board(predictor, tuple(alphas), ranked_by, tuple(ranked))
@@ -253,6 +280,7 @@ def _row(
     records = [record for record, _ in samples]
     first = records[0]
     costs = [record.cost for record in records if record.cost is not None]
+    by_seed = [scores for _, scores in samples]
     return Row(
         strategy=method(first),
         label=configuration.label,
@@ -261,16 +289,18 @@ def _row(
         trained_on=trained_on(first),
         trainable=first.trainable_parameters,
         total=first.total_parameters,
-        per_keypoint=_spreads([scores for _, scores in samples], "per_keypoint"),
-        per_image=_spreads([scores for _, scores in samples], "per_image"),
+        per_keypoint=_spreads(by_seed, "per_keypoint"),
+        per_image=_spreads(by_seed, "per_image"),
+        category_mean_per_keypoint=_spreads(by_seed, "category_mean_per_keypoint"),
+        category_mean_per_image=_spreads(by_seed, "category_mean_per_image"),
         train_seconds=statistics.fmean(cost.train_seconds for cost in costs) if costs else None,
         peak_memory=max((cost.peak_memory_bytes for cost in costs), default=None),
+        adapter_bytes=first.adapter_bytes if is_trained(first) else 0,
         seeds=tuple(sorted(record.seed for record in records)) if is_trained(first) else (),
         run_ids=tuple(record.run_id for record in configuration.records if record.protocol == first.protocol),
+        start=untrained_input(first),
         tracking=tracked(configuration.records, dataset, predictor, samples[0][1]),
-        further=further_of(
-            [scores for _, scores in samples], ranking_alpha(list(samples[0][1].per_keypoint))
-        ),
+        further=further_of(by_seed, ranking_alpha(list(samples[0][1].per_keypoint))),
     )
 
 

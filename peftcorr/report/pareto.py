@@ -16,9 +16,9 @@ def pareto_front(parameters: Sequence[int | None], accuracy: Sequence[float | No
     """
     points = list(zip(parameters, accuracy, strict=True))
     whole = {(count, score) for count, score in points if count is not None and score is not None}
-    front = {
-        (count, score)
-        for count, score in whole
-        if not any(n <= count and pck >= score and (n, pck) != (count, score) for n, pck in whole)
-    }
+    front, best = set(), float("-inf")
+    for count, score in sorted(whole, key=lambda point: (point[0], -point[1])):
+        if score > best:
+            front.add((count, score))
+            best = score
     return [point in front for point in points]

@@ -8,16 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pyarrow as pa
 from rich.cells import cell_len
 from rich.console import Console
 
 from peftcorr.console import numbers
 from peftcorr.console.table import print_line, print_table
 from peftcorr.errors import PeftCorrError
-from peftcorr.metrics.compare import compare
-from peftcorr.metrics.rows import groups
-from peftcorr.predictions import read_predictions
 from peftcorr.report.configuration import (
     backbone_label,
     configurations_of,
@@ -29,13 +25,13 @@ from peftcorr.report.configuration import (
     untrained_input,
 )
 from peftcorr.report.leaderboard import Pairs, definition_label, ranking_alpha
+from peftcorr.report.paired import paired_difference
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
 
 _GAP = 2  # between the columns of a table in a terminal
 _LABEL = 24  # letters of a label that have precedence over columns below this worth
 _WORTHY = 3
-_AGGREGATE = "per_keypoint"
 
 
 @dataclass(frozen=True)
@@ -185,22 +181,13 @@ def _beside_frozen(
         if not all(path.is_file() for path in paths):
             return base, gain
         try:
-            first, second = (_rows(path, split) for path in paths)
-            found = compare(first, second, [float(alpha)], [split.predictor], preset=record.protocol)
+            interval = paired_difference(
+                paths[0], paths[1], split.dataset, split.predictor, alpha, record.protocol
+            ).interval
         except PeftCorrError:  # as many pairs, but not the same ones
             continue
-        interval = next(one.interval for one in found if one.aggregate == _AGGREGATE)
         return base, gain if interval is None else f"{gain} {numbers.limits(interval)}"
     return None, numbers.MISSING
-
-
-def _rows(path: Path, split: _Split) -> pa.Table:
-    """The predictions of one split and predictor alone."""
-    return next(
-        rows
-        for (dataset, part, predictor), rows in groups(read_predictions(path))
-        if (f"{dataset}/{part}", predictor) == (split.dataset, split.predictor)
-    )
 
 
 def _fitted(columns: list[_Column], console: Console) -> list[_Column]:

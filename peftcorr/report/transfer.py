@@ -7,11 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftcorr.console import numbers
-from peftcorr.report.configuration import untrained_input
-from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, definition_label, shown_board
+from peftcorr.report.leaderboard import Leaderboard, Section, definition_label, shown_board
 from peftcorr.report.pipes import escaped, table
-
-_SAME = 1e-9  # points of PCK
 
 _INTRODUCTION = """\
 ## Trained on one dataset, tested on another
@@ -58,7 +55,6 @@ class TransferMatrix:
 
 def transfer_matrices(leaderboard: Leaderboard) -> tuple[TransferMatrix, ...]:
     """Return a matrix for each backbone with a run that was tested on something it was not trained on."""
-    inputs = {record.run_id: untrained_input(record) for _, record in leaderboard.runs}
     groups: dict[tuple[str, str, int], list[Section]] = defaultdict(list)
     for section in leaderboard.sections:
         protocol = definition_label(section)
@@ -66,7 +62,7 @@ def transfer_matrices(leaderboard: Leaderboard) -> tuple[TransferMatrix, ...]:
             groups[protocol, backbone, size].append(section)
     found = []
     for (protocol, backbone, size), sections in sorted(groups.items(), key=lambda group: group[0]):
-        rows = _rows(sections, backbone, size, inputs)
+        rows = _rows(sections, backbone, size)
         if any(cell and not cell.own for row in rows if not _is_frozen(row) for cell in row.cells):
             title = ", ".join(filter(None, (backbone, f"{size} px" if size else "", protocol)))
             boards = [(section.title, shown_board(section)) for section in sections]
@@ -83,9 +79,7 @@ def transfer_section(leaderboard: Leaderboard) -> str:
     return "\n".join(parts)
 
 
-def _rows(
-    sections: Sequence[Section], backbone: str, size: int, inputs: dict[str, str]
-) -> tuple[TransferRow, ...]:
+def _rows(sections: Sequence[Section], backbone: str, size: int) -> tuple[TransferRow, ...]:
     cells: dict[tuple[str, str], list[Transferred | None]] = defaultdict(lambda: [None] * len(sections))
     for index, section in enumerate(sections):
         board = shown_board(section)
@@ -93,25 +87,14 @@ def _rows(
         for row in board.rows:
             score = row.per_keypoint.get(board.ranked_by)
             if (row.backbone, row.image_size or 0) == (backbone, size) and score is not None:
-                reference = None if _is_frozen(row) else _reference(row, board, inputs)
-                difference = None if reference is None else score.mean - reference
-                cell = Transferred(score, difference, row.trained_on == dataset, len(row.seeds))
+                cell = Transferred(score, row.gain, row.trained_on == dataset, len(row.seeds))
                 cells[row.label, row.trained_on][index] = cell
     ordered = sorted(cells, key=lambda key: (key[1] != numbers.MISSING, key))
     return tuple(TransferRow(*key, tuple(cells[key])) for key in ordered)
 
 
-def _is_frozen(row: Row | TransferRow) -> bool:
+def _is_frozen(row: TransferRow) -> bool:
     return row.trained_on == numbers.MISSING
-
-
-def _reference(row: Row, board: Board, inputs: dict[str, str]) -> float | None:
-    """PCK of the frozen backbone that `row` started from, on the same board."""
-    start = inputs[row.run_ids[0]]
-    same = [other for other in board.rows if _is_frozen(other) and inputs[other.run_ids[0]] == start]
-    scores = [other.per_keypoint.get(board.ranked_by) for other in same]
-    found = [score.mean for score in scores if score is not None]
-    return found[0] if found and max(found) - min(found) < _SAME else None
 
 
 def _table(matrix: TransferMatrix) -> str:

@@ -15,8 +15,8 @@ from types import TracebackType
 
 import torch
 
-import peftcorr
 from peftcorr.machine.devices import driver_version, precision_flags
+from peftcorr.machine.version import VERSION
 from peftcorr.results.record import Environment
 from peftcorr.results.store import GENERATED
 
@@ -35,9 +35,9 @@ def environment(
             at the top of the checkout is always left out.
         devices: what each process runs on, if that is known.
     """
-    commit, dirty = source_state(Path(peftcorr.__file__).parent, output)
+    commit, dirty = source_state(Path(__file__).parents[1], output)
     return Environment(
-        packages={"peftcorr": peftcorr.__version__} | {name: metadata.version(name) for name in PACKAGES},
+        packages={"peftcorr": VERSION} | {name: metadata.version(name) for name in PACKAGES},
         python=platform.python_version(),
         platform=platform.platform(),
         commit=commit,

@@ -58,11 +58,15 @@ class Environment(Strict):
 
 
 class ValidationPoint(Strict):
-    """Validation PCK@0.1 per keypoint (percent) after `step` steps, `seconds` into training."""
+    """Validation PCK@0.1 per keypoint (percent) after `step` steps, `seconds` into training.
+
+    `loss` is the mean over the steps since the validation before; None in records from before it was kept.
+    """
 
     step: Count
     seconds: Amount
     pck: Percent
+    loss: float | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class SearchPoint(Strict):

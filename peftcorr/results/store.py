@@ -24,10 +24,12 @@ GENERATED = (
     "adapters",
     "state",
     "logs",
+    "trackers",
     "predictors",
     "figures",
     "breakdowns",
     "README.md",
+    "leaderboard.csv",
 )
 
 
@@ -83,6 +85,11 @@ class Store:
     def can_resume(self, run_id: str) -> bool:
         """Whether a training that was stopped left a state to go on from."""
         return any(not path.name.startswith(".") for path in self.state_path(run_id).glob("*"))
+
+    @property
+    def trackers_path(self) -> Path:
+        """Folder of what trackers without a server are told."""
+        return self.root / "trackers"
 
     def log_path(self, run_id: str) -> Path:
         """What a run that a worker carried out printed."""
@@ -150,10 +157,14 @@ class Store:
         write_json(path, record.model_dump(mode="json"))
         return path
 
+    def inside(self, path: Path) -> str:
+        """What a record calls a file: its path below the output folder."""
+        return path.relative_to(self.root).as_posix()
+
     def file_digest(self, path: Path) -> dict[str, str]:
         """Digest of a run's file, or of all files of a folder, by its path below the output folder."""
         found = digest(manifest(path)) if path.is_dir() else sha256(path)
-        return {path.relative_to(self.root).as_posix(): found}
+        return {self.inside(path): found}
 
     def require_whole(self, record: Record, path: Path) -> None:
         """Refuse one of a run's files if it is not as the run wrote it; what version 1 recorded cannot be told.
@@ -161,12 +172,16 @@ class Store:
         Raises:
             PeftCorrError: if it was changed.
         """
-        name = path.relative_to(self.root).as_posix()
+        name = self.inside(path)
         written = record.files.get(name)
         if written is not None and path.exists() and self.file_digest(path)[name] != written:
             raise PeftCorrError(
                 f"{path} was changed since the run {record.run_id} wrote it: run it again with --overwrite always."
             )
+
+    def run_ids(self) -> list[str]:
+        """Ids of all runs with a record, sorted; none is read."""
+        return sorted(path.stem for path in (self.root / "records").glob("[!.]*.json"))
 
     def records(self) -> list[Record]:
         """All records, in the order of their run ids.

@@ -83,7 +83,7 @@ def _require_whole(store: Store, run_id: str) -> None:
         path = store.root / name
         if not path.exists() or store.file_digest(path)[name] != written:
             raise PeftCorrError(f"{name} did not come whole: the same command tries again.")
-    for state in store.state_path(run_id).glob("step-*"):
+    for state in store.state_path(run_id).glob("*step-*"):
         if (damage := unsealed(state)) is not None:
             raise PeftCorrError(f"The training state of {run_id} did not come whole ({damage}).")
 

@@ -46,7 +46,7 @@ def verify(root: Path) -> list[Checked]:
     found = [*_records(store), *_states(store), *_choices(store)]
     known = {one.name for one in found}
     there = (path for pattern in _READ for path in sorted(root.glob(pattern)))
-    names = (path.relative_to(root).as_posix() for path in there if not path.name.startswith("."))
+    names = (store.inside(path) for path in there if not path.name.startswith("."))
     return found + [Checked(name, "foreign", "no run left it here") for name in names if name not in known]
 
 
@@ -64,10 +64,11 @@ def _records(store: Store) -> Iterator[Checked]:
             yield from _untold(store, path.stem)
         else:
             yield Checked(name, WHOLE)
-            yield from _files(store, record)
+            yield from verify_files(store, record)
 
 
-def _files(store: Store, record: Record) -> Iterator[Checked]:
+def verify_files(store: Store, record: Record) -> Iterator[Checked]:
+    """Check every file that a record of version 2 tells of."""
     for file, written in record.files.items():
         path = store.root / file
         if not path.exists():
@@ -82,15 +83,13 @@ def _untold(store: Store, run_id: str) -> Iterator[Checked]:
     """Files of a run whose record has no digests that hold."""
     for path in (store.predictions_path(run_id), store.adapter_path(run_id), store.peft_path(run_id)):
         if path.exists():
-            yield Checked(
-                path.relative_to(store.root).as_posix(), "unsealed", "its record does not say how it was"
-            )
+            yield Checked(store.inside(path), "unsealed", "its record does not say how it was")
 
 
 def _states(store: Store) -> Iterator[Checked]:
-    for folder in sorted((store.root / "state").glob("*/step-*")):
+    for folder in sorted((store.root / "state").glob("*/*step-*")):
         damage = unsealed(folder)
-        name = folder.relative_to(store.root).as_posix()
+        name = store.inside(folder)
         yield Checked(name, WHOLE) if damage is None else Checked(name, "changed", damage)
     for path in sorted((store.root / "state").glob("*/search.json")):
         yield _sealed(store, path)
@@ -102,7 +101,7 @@ def _choices(store: Store) -> Iterator[Checked]:
 
 
 def _sealed(store: Store, path: Path) -> Checked:
-    name = path.relative_to(store.root).as_posix()
+    name = store.inside(path)
     try:
         read_json(path)
     except (OSError, ValueError) as error:

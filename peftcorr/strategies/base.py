@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, BlockSites
+from peftcorr.backbones.bfloat16 import widen_trained
 from peftcorr.errors import BrokenContract, PeftCorrError
 
 if TYPE_CHECKING:
@@ -133,8 +134,14 @@ def apply_checked(strategy: Strategy, backbone: Backbone) -> None:
         PeftCorrError: if the strategy cannot be applied, or as `check_count`.
     """
     backbone.requires_grad_(False)
-    strategy.apply(backbone)
+    apply(strategy, backbone)
     check_count(strategy, backbone)
+
+
+def apply(strategy: Strategy, backbone: Backbone) -> None:
+    """Apply a strategy; what it trains is float32 then, whatever the pretrained weights are held in."""
+    strategy.apply(backbone)
+    widen_trained(backbone)
 
 
 def check_count(strategy: Strategy, backbone: Backbone) -> None:

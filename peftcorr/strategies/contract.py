@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from peftcorr.backbones.base import Backbone, TokenState
 from peftcorr.errors import BrokenContract, PeftCorrError
 from peftcorr.machine.processors import processors
-from peftcorr.strategies.base import INJECTED, Strategy, check_count
+from peftcorr.strategies.base import INJECTED, Strategy, apply, check_count
 
 _TOLERANCE = 1e-4  # of the features' size: rotations and rescaled norms start at the identity up to rounding
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -77,7 +77,7 @@ class Contract:
 
     def apply(self) -> None:
         """Apply the strategy."""
-        self.strategy.apply(self.backbone)
+        apply(self.strategy, self.backbone)
         self._first = self.strategy.first_trainable_block(self.backbone)
         self._applied = dict(_tensors(self.backbone))
         self._applied_digests = _digests(self._applied)
@@ -177,7 +177,7 @@ class Contract:
         strategy = type(self.strategy)(self.strategy.config)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(1)  # whatever is drawn and not saved must show
-            strategy.apply(fresh)
+            apply(strategy, fresh)
             try:
                 strategy.load_state_dict(fresh, self.strategy.state_dict(self.backbone))
             except PeftCorrError as error:
@@ -270,6 +270,7 @@ def _digests(tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
 
 
 def _digest(tensor: Tensor) -> bytes:
-    return hashlib.sha256(
-        tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
-    ).digest()
+    values = tensor.detach().cpu()
+    if values.dtype == torch.bfloat16:  # as it is once a strategy trains it
+        values = values.float()
+    return hashlib.sha256(values.contiguous().flatten().view(torch.uint8).numpy().data).digest()

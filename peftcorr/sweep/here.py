@@ -16,6 +16,7 @@ from peftcorr.engine.plan import Plan
 from peftcorr.engine.space import space
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError, told
+from peftcorr.files import remove_dead
 from peftcorr.machine.agreement import agreed
 from peftcorr.machine.folders import Place, require_room
 from peftcorr.pipeline import run
@@ -63,9 +64,37 @@ def require_space(
     )  # one trains at a time
     together = sum(
         {each.common: each.prefixes for each in found.values() if counts[each.common] > 1}.values()
-    )
+    )  # what is scored is kept if there is room for it too
     require_room([(output, kept), (temporary, alone), (cache, together)])
     return frozenset(run_id for run_id, one in found.items() if counts[one.common] > 1)
+
+
+def make_ready(
+    plans: Sequence[Plan], bench: Workbench, overwrite: Overwrite, places: tuple[Place, Place, Place]
+) -> None:
+    """Remove what killed processes left, refuse what finds no room, and let cells share what they have in common.
+
+    Args:
+        plans: of the cells.
+        bench: where they run.
+        overwrite: what to do where there is a record.
+        places: output, cache and temporary folder (`places_of`).
+
+    Raises:
+        PeftCorrError: as `require_space`.
+    """
+    if PartialState().is_main_process:
+        bench.store.tidy()
+        remove_dead(bench.cache)
+    output, kept, temporary = places
+    bench.shared = require_space(plans, bench, overwrite, output, temporary, kept)
+
+
+def shared_space(plans: Sequence[Plan], bench: Workbench) -> int:
+    """Bytes that runs with frozen blocks in common will keep in the cache of what those give."""
+    found = [space(plan, bench) for plan in plans]
+    counts = Counter(one.common for one in found if one.common)
+    return sum({one.common: one.prefixes + one.tested for one in found if counts[one.common] > 1}.values())
 
 
 def sweep(plans: Sequence[Plan], bench: Workbench, overwrite: Overwrite) -> list[Outcome]:

@@ -46,12 +46,13 @@ class Job(BaseModel):
     keep_features: bool
     shared: bool
     cache_limit: int | None
+    track: tuple[str, ...]
 
     def bench(self, progress: Progress) -> Workbench:
         """The workbench that the job is done on."""
         return Workbench(
             self.data_roots, self.weights, self.output, self.cache, progress, self.memory, self.keep_features,
-            shared=frozenset({self.run_id} if self.shared else ()), cache_limit=self.cache_limit,
+            shared=frozenset({self.run_id} if self.shared else ()), cache_limit=self.cache_limit, track=self.track,
         )  # fmt: skip
 
 
@@ -75,6 +76,7 @@ def jobs(
             keep_features=bench.keep_features,
             shared=plan.run_id in bench.shared,
             cache_limit=bench.cache_limit,
+            track=bench.track,
         )
         for number, (recipe, plan) in enumerate(cells, start=1)
     ]

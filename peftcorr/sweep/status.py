@@ -106,6 +106,8 @@ def cell(store: Store, run_id: str, title: str) -> Cell:
     steps = sorted(store.state_path(run_id).glob("step-*"))
     if steps:
         return Cell(run_id, title, "stopped", f"at step {int(steps[-1].name.removeprefix('step-')):,}")
+    if store.can_resume(run_id):
+        return Cell(run_id, title, "stopped", "searching its learning rate")
     return Cell(run_id, title, "waiting")
 
 

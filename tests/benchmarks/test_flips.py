@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -30,10 +31,9 @@ def found(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Itera
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     gc.freeze()  # Accelerate collects garbage after every training; what was imported need not be looked at each time
-    with (
-        pytest.MonkeyPatch.context() as patch
-    ):  # renderings are made anew many times: no process is started for it
-        patch.setattr(import_module("peftcorr.data.synthetic.generate"), "processors", lambda: 1)
+    generate = import_module("peftcorr.data.synthetic.generate")
+    with pytest.MonkeyPatch.context() as patch:  # rendered many times: equal seeds, equal views
+        patch.setattr(generate, "render_view", cache(generate.render_view))
         yield script.study(tmp_path_factory.mktemp("flips"), FLIPS, seed=1)
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()

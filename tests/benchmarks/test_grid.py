@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from accelerate.state import AcceleratorState, GradientState
 
 from peftcorr.cli import main
 from peftcorr.commands import plan
+from peftcorr.data.synthetic.scene import Variety, View, render_view
 from peftcorr.engine.plan import Plan
 from peftcorr.recipe import Recipe, resolve
 from peftcorr.results.record import Record
@@ -27,15 +32,31 @@ def grid() -> ModuleType:
     return load_script("grid")
 
 
+@pytest.fixture(scope="module")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
 def roots(
     spair: SpairMaker,
     willow_root: Path,
     tmp_path: Path,
-    rendered_cache: Path,
+    cache_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> list[str]:
-    monkeypatch.setenv("PEFTCORR_CACHE", str(rendered_cache))
+    """Folders of the data sets; the embedded one has its whole size, and blank pictures of one view a category."""
+
+    @cache
+    def blank(category: str, variety: Variety) -> View:
+        view = render_view(category, 0, 0, variety=variety)
+        return replace(view, image=np.zeros_like(view.image))
+
+    def drawn(category: str, object_seed: int, view_seed: int, variety: Variety) -> View:
+        return blank(category, variety)
+
+    monkeypatch.setattr(import_module("peftcorr.data.synthetic.generate"), "render_view", drawn)
+    monkeypatch.setenv("PEFTCORR_CACHE", str(cache_folder))
     monkeypatch.setenv("COLUMNS", "220")
     pascal = write_pf_pascal(tmp_path / "pf-pascal")
     return ["--data-root", f"pairs={spair.write()}", f"pf_willow={willow_root}", f"pf_pascal={pascal}"]

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 
@@ -51,7 +50,6 @@ def small(window: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(window, "RADII", RADII)
     monkeypatch.setattr(window, "TEMPERATURES", TEMPERATURES)
     monkeypatch.setattr(window, "ALPHA", float(DECIDES))
-    monkeypatch.setattr(window, "use_all_cores", lambda: torch.set_num_threads(1))
 
 
 @pytest.fixture

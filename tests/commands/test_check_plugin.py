@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from peftcorr.backbones import BACKBONES
+from peftcorr.backbones import BACKBONES, Backbone
+from peftcorr.backbones.small import families
 from peftcorr.cli import main
 from tests.commanding import PLUGIN, PROJECT, Commands
 from tests.small_folder import write_folder
@@ -42,6 +46,22 @@ class {name}(Strategy):
     def expected_parameters(self, backbone):
         return sum(4 * site.width for site in backbone.sites())
 '''
+
+
+def _copied(make: Callable[[], Backbone]) -> Callable[[], Backbone]:
+    made = cache(make)
+    return lambda: copy.deepcopy(made())
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> dict[str, Callable[[], Backbone]]:
+    """The small families, each made once for all checks."""
+    return {name: _copied(make) for name, make in families().items()}
+
+
+@pytest.fixture(autouse=True)
+def _made_once(pretrained: dict[str, Callable[[], Backbone]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peftcorr.backbones.small.families", lambda: pretrained)
 
 
 @pytest.fixture

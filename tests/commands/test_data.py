@@ -39,7 +39,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PEFTCORR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr("peftcorr.machine.launch.use_all_cores", lambda: None)
     return tmp_path / "cache"
 
 

@@ -36,7 +36,11 @@ def test_every_output_is_the_same_folder_which_git_ignores() -> None:
         for action in parser._actions
         if action.dest == "output"
     }
-    assert set(outputs) == {"run", "compare", "breakdown", "tune-predictor", "compile", "export"}
+    writing = {
+        "run", "compare", "breakdown", "tune-predictor", "compile", "export", "match", "show", "demo", "push", "submit",
+        "reproduce",
+    }  # fmt: skip
+    assert set(outputs) == writing
     assert set(outputs.values()) == {OUTPUT}
     assert not OUTPUT.is_absolute()
     assert f"/{OUTPUT}/" in (PROJECT / ".gitignore").read_text(encoding="utf-8").splitlines()

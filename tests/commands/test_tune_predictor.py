@@ -36,7 +36,6 @@ def tune(commands: Commands, *more: str) -> int:
         arguments += [] if flag in given else [flag, value]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PEFTCORR_CACHE", str(commands.folder / "cache"))
-        patch.setattr("peftcorr.machine.launch.use_all_cores", lambda: None)
         return main(arguments)
 
 

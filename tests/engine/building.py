@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from peftcorr.data.images import ImageStore, ResizeMode
 from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.engine.evaluate import Evaluator, Split
 from peftcorr.engine.task import Task
+from peftcorr.engine.trackers import Tracked, Trackers
 from peftcorr.engine.train import Trained, Trainer
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
@@ -40,6 +42,7 @@ class Job:
     Attributes:
         backbone: holds the trained tensors after `run`.
         trainer: may be changed before `run`.
+        said: by the trackers.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Job:
         prefixes: PrefixStore | None = None,
         precision: str = "no",
         validate: bool = True,
+        track: Sequence[str] = (),
         **training: Any,
     ):
         recipe = Training(
@@ -79,7 +83,10 @@ class Job:
             Argmax(Argmax.Config()),
         )
         self.evaluator = Evaluator(self.encoder, self.accelerator, 16, SILENT)
-        self.trainer = Trainer(task, self.strategy, self.evaluator, self.folder)
+        self.said: list[str] = []
+        told = Tracked("a job", "f" * 16, {"training": recipe.model_dump()}, folder / "trackers", self.folder)
+        trackers = Trackers(track, told, self.said.append) if track else None
+        self.trainer = Trainer(task, self.strategy, self.evaluator, self.folder, trackers)
 
     def run(self) -> Trained:
         """Train."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from peftcorr.engine.optimisation import Optimisation
+from peftcorr.engine.optimisation import Optimisation, Stepped
 from peftcorr.engine.train import Trained
 from tests.engine.building import Job
 
@@ -41,7 +41,7 @@ def count_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     steps: list[int] = []
     step = Optimisation.step
 
-    def counting(self: Optimisation, *arguments: Any) -> tuple[float, int]:
+    def counting(self: Optimisation, *arguments: Any) -> Stepped:
         steps.append(arguments[-1])
         return step(self, *arguments)
 

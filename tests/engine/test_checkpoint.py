@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
+from torch import Tensor
 
 from peftcorr.engine.checkpoint import Checkpoints
+from peftcorr.engine.train import Trained
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.termination import Terminated, listening
 from tests.engine.building import Job, assert_equal
 from tests.engine.killing import COMMON, Killed, count_steps, drop_seconds, kill_at
+
+Ended = tuple[Trained, dict[str, Tensor]]
+"""What a training found, and its tensors."""
+
+
+@pytest.fixture(scope="module")
+def unbroken(
+    photographs: Path, small_weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Ended]:
+    """By strategy: a training that nothing stopped."""
+
+    @cache
+    def ended(strategy: str) -> Ended:
+        job = Job(small_weights, photographs, tmp_path_factory.mktemp("unbroken"), strategy, **COMMON)
+        return drop_seconds(job.run()), job.tensors()
+
+    return ended
 
 
 @pytest.mark.parametrize(
@@ -42,10 +63,14 @@ def test_a_killed_training_ends_as_one_never_killed(
     options: dict[str, Any],
     training: dict[str, Any],
     step: int,
+    unbroken: Callable[[str], Ended],
 ) -> None:
     every = {**COMMON, **training}
-    unbroken = Job(small_weights, photographs, tmp_path / "unbroken", strategy, options, **every)
-    expected = drop_seconds(unbroken.run())
+    if options or training:
+        job = Job(small_weights, photographs, tmp_path / "unbroken", strategy, options, **every)
+        expected, tensors = drop_seconds(job.run()), job.tensors()
+    else:
+        expected, tensors = unbroken(strategy)
 
     job = Job(small_weights, photographs, tmp_path / "killed", strategy, options, **every)
     kill_at(job, step * training.get("accumulation", 1))
@@ -56,7 +81,7 @@ def test_a_killed_training_ends_as_one_never_killed(
 
     again = Job(small_weights, photographs, tmp_path / "killed", strategy, options, **every)
     found = drop_seconds(again.run())
-    assert_equal(again.tensors(), unbroken.tensors())
+    assert_equal(again.tensors(), tensors)
     assert found == expected
 
 
@@ -101,10 +126,12 @@ def test_a_finished_training_is_not_done_again(
 
 
 def test_a_half_written_state_is_not_read(
-    photographs: Path, small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photographs: Path,
+    small_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unbroken: Callable[[str], Ended],
 ) -> None:
-    unbroken = Job(small_weights, photographs, tmp_path / "unbroken", "adaptformer", **COMMON)
-    unbroken.run()
     job = Job(small_weights, photographs, tmp_path / "killed", "adaptformer", **COMMON)
     save = Checkpoints._before_save
 
@@ -120,16 +147,20 @@ def test_a_half_written_state_is_not_read(
     assert (job.folder / ".writing-00000006").is_dir()
     again = Job(small_weights, photographs, tmp_path / "killed", "adaptformer", **COMMON)
     again.run()
-    assert_equal(again.tensors(), unbroken.tensors())
+    assert_equal(again.tensors(), unbroken("adaptformer")[1])
     assert [path.name for path in again.folder.iterdir()] == ["step-00000010"]
 
 
 @pytest.mark.parametrize("name", ["adapter.safetensors", "optimizer.bin", "manifest.json"])
 def test_a_damaged_state_is_set_aside_and_said(
-    photographs: Path, small_weights: Path, tmp_path: Path, name: str, said: list[str]
+    photographs: Path,
+    small_weights: Path,
+    tmp_path: Path,
+    name: str,
+    unbroken: Callable[[str], Ended],
+    said: list[str],
 ) -> None:
-    unbroken = Job(small_weights, photographs, tmp_path / "unbroken", **COMMON)
-    expected = drop_seconds(unbroken.run())
+    expected, tensors = unbroken("lora")
     job = Job(small_weights, photographs, tmp_path / "damaged", **COMMON)
     kill_at(job, 6)
     with pytest.raises(Killed):
@@ -146,7 +177,7 @@ def test_a_damaged_state_is_set_aside_and_said(
     assert [path.name.partition("-step")[0] for path in job.folder.iterdir()] == [".damaged"]
     last = Job(small_weights, photographs, tmp_path / "damaged", **COMMON)
     assert drop_seconds(last.run()) == expected
-    assert_equal(last.tensors(), unbroken.tensors())
+    assert_equal(last.tensors(), tensors)
 
 
 def test_an_older_sound_state_is_gone_on_from(
@@ -192,10 +223,13 @@ def test_sigterm_in_a_step_loses_none(
 
 
 def test_sigterm_in_a_validation_loses_no_step_and_no_point_of_the_curve(
-    photographs: Path, small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photographs: Path,
+    small_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unbroken: Callable[[str], Ended],
 ) -> None:
-    unbroken = Job(small_weights, photographs, tmp_path / "unbroken", **COMMON)
-    expected = drop_seconds(unbroken.run())
+    expected, tensors = unbroken("lora")
 
     def ending(data: object, points: object) -> float:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -210,7 +244,7 @@ def test_sigterm_in_a_validation_loses_no_step_and_no_point_of_the_curve(
     again = Job(small_weights, photographs, tmp_path / "ended", **COMMON)
     assert drop_seconds(again.run()) == expected
     assert steps == list(range(4, 10))
-    assert_equal(again.tensors(), unbroken.tensors())
+    assert_equal(again.tensors(), tensors)
 
 
 def test_a_state_of_other_options_is_refused(photographs: Path, small_weights: Path, tmp_path: Path) -> None:
@@ -220,10 +254,12 @@ def test_a_state_of_other_options_is_refused(photographs: Path, small_weights: P
 
 
 def test_a_full_disk_keeps_the_state_before(
-    photographs: Path, small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photographs: Path,
+    small_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unbroken: Callable[[str], Ended],
 ) -> None:
-    unbroken = Job(small_weights, photographs, tmp_path / "unbroken", **COMMON)
-    unbroken.run()
     job = Job(small_weights, photographs, tmp_path / "full", **COMMON)
     rename = Path.rename
 
@@ -241,4 +277,4 @@ def test_a_full_disk_keeps_the_state_before(
     )
     again = Job(small_weights, photographs, tmp_path / "full", **COMMON)
     again.run()
-    assert_equal(again.tensors(), unbroken.tensors())
+    assert_equal(again.tensors(), unbroken("lora")[1])

@@ -57,6 +57,19 @@ def test_more_is_done_at_once_more_is_needed() -> None:
     assert plain.peak == max(2 * plain.weights, plain.training, plain.scoring)
 
 
+def test_weights_in_bfloat16_need_half() -> None:
+    made = Recipe(
+        strategy="lora",  # type: ignore[arg-type]
+        backbone={"name": "dinov2_vits14", "dtype": "bf16"},
+        dataset="synthetic",  # type: ignore[arg-type]
+    )
+    plain = made.model_copy(update={"backbone": {"name": "dinov2_vits14"}})
+    half, whole = (estimate_memory(Model.of(recipe, lambda *_: None), recipe) for recipe in (made, plain))
+    assert half.weights < 0.6 * whole.weights
+    # What is turned back for a product goes again: the rest of a step takes no more than a layer besides.
+    assert half.training < whole.training - 0.3 * whole.weights
+
+
 def test_checkpointed_blocks_need_less() -> None:
     many = {"images": 16}
     plain, checkpointed = (of(training={**many, "gradient_checkpointing": flag}) for flag in (False, True))
@@ -77,3 +90,12 @@ def test_the_libraries_count_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resident() > 100 * MEBI
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert resident() == 0
+
+
+@pytest.mark.parametrize(("weights", "training", "scoring", "peak"), [
+    (70, 100, 90, 140), (70, 0, 90, 140), (30, 100, 90, 100), (30, 0, 90, 90),
+])  # fmt: skip
+def test_the_peak_is_the_largest_of_two_backbones_a_step_and_a_batch(
+    weights: int, training: int, scoring: int, peak: int
+) -> None:
+    assert Memory(weights, training, scoring).peak == peak

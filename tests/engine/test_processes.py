@@ -38,14 +38,18 @@ def alone(commands: Commands) -> dict[str, Record]:
     return launch(commands, PLAIN)
 
 
-def launch(commands: Commands, launcher: tuple[str, ...]) -> dict[str, Record]:
+def launch(commands: Commands, launcher: tuple[str, ...] | None) -> dict[str, Record]:
+    """Records of two processes, which a launcher started or, if it is None, the test itself; or of a plain one."""
     commands.output = commands.folder / f"out-{len(list(commands.folder.iterdir()))}"
     arguments = commands.arguments("--strategy", "frozen", "lora", "--plugin", str(PLUGIN))
     if launcher is ACCELERATE:
         arguments = arguments[1:]  # benchmarks/run.py says `run` itself
-    done = commands.process(launcher, arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("Leaderboard: ") == 1
+    if launcher is None:
+        ended = commands.ranks(arguments, 2)
+    else:
+        ended = [commands.forked(arguments) if launcher is PLAIN else commands.process(launcher, arguments)]
+    assert [done.returncode for done in ended] == [0] * len(ended), ended
+    assert sum(done.stdout.count("Leaderboard: ") for done in ended) == 1
     return {record.strategy: record for record in commands.records()}
 
 
@@ -60,10 +64,16 @@ def close(found: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "launcher", [pytest.param(TORCH, marks=pytest.mark.cluster), ACCELERATE], ids=["torchrun", "accelerate"]
+    "launcher",
+    [
+        None,
+        pytest.param(TORCH, marks=pytest.mark.cluster),
+        pytest.param(ACCELERATE, marks=pytest.mark.cluster),
+    ],
+    ids=["ranks", "torchrun", "accelerate"],
 )
 def test_two_processes_score_as_one_and_train(
-    commands: Commands, alone: dict[str, Record], launcher: tuple[str, ...]
+    commands: Commands, alone: dict[str, Record], launcher: tuple[str, ...] | None
 ) -> None:
     together = launch(commands, launcher)
     frozen, lora = together["frozen"], together["lora"]
@@ -143,17 +153,21 @@ def break_output(commands: Commands) -> str:
     return "Cannot write"
 
 
-@pytest.mark.parametrize("damage", [break_image, pytest.param(break_output, marks=pytest.mark.cluster)])
+@pytest.mark.parametrize("damage", [break_image, break_output])
+@pytest.mark.parametrize("launcher", [None, pytest.param(TORCH, marks=pytest.mark.cluster)])
 def test_what_goes_wrong_in_one_process_ends_them_all(
-    tmp_path: Path, damage: Callable[[Commands], str]
+    tmp_path: Path, damage: Callable[[Commands], str], launcher: tuple[str, ...] | None
 ) -> None:
     """The others must not wait for ever for the one that failed, and the record says why."""
     commands = Commands(tmp_path)
     said = damage(commands)
     arguments = commands.arguments("--strategy", "frozen", "--plugin", str(PLUGIN))
-    done = commands.process(TORCH, arguments, timeout=120)
-    assert done.returncode != 0
-    assert said in done.stdout + done.stderr
+    if launcher is None:
+        ended = commands.ranks(arguments, 2, timeout=120)
+    else:
+        ended = [commands.process(launcher, arguments, timeout=120)]
+    assert all(done.returncode for done in ended)
+    assert any(said in done.stdout + done.stderr for done in ended)
     record = commands.record()
     assert record.status == "failed"
     assert said in str(record.error)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from peftcorr.engine.train import validation_pck
 from peftcorr.errors import PeftCorrError
+from peftcorr.machine.termination import Terminated, listening
 from tests.engine.building import Job, assert_equal
 from tests.engine.killing import COMMON, Killed, count_steps, drop_seconds, kill_at
 
@@ -55,11 +61,14 @@ def test_every_candidate_starts_from_the_same_tensors(
     assert_equal(searched.tensors(), alone.tensors())
 
 
-@pytest.mark.parametrize("count", [7, 17, 24])
+@pytest.mark.parametrize("count", [7, 9, 17, 24])
 def test_a_killed_search_ends_as_one_never_killed(
     photographs: Path, small_weights: Path, tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the second candidate, in the fourth, or in the training after them; finished candidates are not rerun."""
+    """In the second candidate, in the fourth, or in the training after them; finished candidates are not rerun.
+
+    The candidate under way goes on from its last state, of every second step.
+    """
     every = {**COMMON, "search": {"learning_rates": [1e-9, 1e-3, 1e-2, 1e-8], "steps": 5}}
     unbroken = Job(small_weights, photographs, tmp_path / "unbroken", "adaptformer", **every)
     expected = drop_seconds(unbroken.run())
@@ -71,7 +80,49 @@ def test_a_killed_search_ends_as_one_never_killed(
     again = Job(small_weights, photographs, tmp_path / "killed", "adaptformer", **every)
     assert drop_seconds(again.run()) == expected
     assert_equal(again.tensors(), unbroken.tensors())
-    assert len(steps) == {7: 15, 17: 5, 24: 0}[count] + (10 if count < 24 else 8)
+    assert len(steps) == {7: 15, 9: 13, 17: 5, 24: 0}[count] + (10 if count < 24 else 8)
+    assert sorted(path.name for path in again.folder.iterdir()) == ["search.json", "step-00000010"]
+
+
+def test_sigterm_in_a_search_loses_no_step(
+    photographs: Path, small_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    """In a step of the second candidate, and in the validation at the end of the third."""
+    every = {**COMMON, "checkpoint_every": 100, "search": {"learning_rates": [1e-9, 1e-3, 1e-2], "steps": 5}}
+    unbroken = Job(small_weights, photographs, tmp_path / "unbroken", "adaptformer", **every)
+    expected = drop_seconds(unbroken.run())
+
+    def job() -> Job:
+        return Job(small_weights, photographs, tmp_path / "ended", "adaptformer", **every)
+
+    def at(count: int, call: Callable[..., Any]) -> Callable[..., Any]:
+        calls = []
+
+        def ending(*arguments: object) -> Any:
+            calls.append(arguments)
+            if len(calls) == count:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return call(*arguments)
+
+        return ending
+
+    first = job()
+    first.trainer.sampler.batch = at(8, first.trainer.sampler.batch)  # type: ignore[method-assign]
+    with listening(), pytest.raises(Terminated):
+        first.run()
+    assert sorted(path.name for path in first.folder.iterdir()) == ["search-2-step-00000003", "search.json"]
+    with monkeypatch.context() as patch:
+        patch.setattr("peftcorr.engine.train.validation_pck", at(2, validation_pck))
+        steps = count_steps(patch)
+        with listening(), pytest.raises(Terminated):
+            job().run()
+    assert steps == [3, 4, 0, 1, 2, 3, 4]
+    assert "search 0.001: going on from step 3 of 5" in said
+    steps = count_steps(monkeypatch)
+    last = job()
+    assert drop_seconds(last.run()) == expected
+    assert steps == list(range(10))
+    assert_equal(last.tensors(), unbroken.tensors())
 
 
 def test_a_search_needs_a_validation_split(photographs: Path, small_weights: Path, tmp_path: Path) -> None:

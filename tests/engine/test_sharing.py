@@ -34,9 +34,14 @@ def passed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_frozen_blocks_are_run_once_for_all_seeds_and_rates(
-    commands: Commands, passed: list[int], capsys: pytest.CaptureFixture[str]
+    commands: Commands,
+    passed: list[int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     flags = ("--strategy", "last_k", "--seed", "0", "1", *RATES)
+    assert commands.run(*flags, "--dry-run") == 0
+    assert "What frozen blocks give is computed once" in capsys.readouterr().out
     assert commands.run("--strategy", "last_k", "--seed", "0") == 0
     alone, once = commands.record(), sum(passed)
     passed.clear()
@@ -48,8 +53,10 @@ def test_frozen_blocks_are_run_once_for_all_seeds_and_rates(
     first = commands.records()
     commands.output = commands.folder / "again"
     passed.clear()
-    assert commands.run(*flags) == 0
-    assert sum(passed) == 0, "another sweep has them too"
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "images", lambda *_: pytest.fail("an image is encoded from its pixels"))
+        assert commands.run(*flags) == 0
+    assert sum(passed) == 0, "another sweep has them too, for scoring as for training"
     assert [scores(record) for record in commands.records()] == [scores(record) for record in first]
     commands.output = commands.folder / "each"
     shutil.rmtree(commands.folder / "cache" / "prefixes")

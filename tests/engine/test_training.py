@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from peftcorr.backbones.base import TokenState
-from peftcorr.engine.optimisation import Optimisation
+from peftcorr.engine.optimisation import Optimisation, Stepped
 from peftcorr.engine.train import validation_pck
 from peftcorr.errors import TrainingDiverged
 from peftcorr.features.prefix import PrefixStore
@@ -22,10 +22,10 @@ def record_losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     losses: list[float] = []
     step = Optimisation.step
 
-    def keeping(self: Optimisation, *arguments: Any) -> tuple[float, int]:
-        loss, pairs = step(self, *arguments)
-        losses.append(loss)
-        return loss, pairs
+    def keeping(self: Optimisation, *arguments: Any) -> Stepped:
+        made = step(self, *arguments)
+        losses.append(made.loss)
+        return made
 
     monkeypatch.setattr(Optimisation, "step", keeping)
     return losses
@@ -52,6 +52,8 @@ def test_learns(
     assert sum(losses[-10:]) < share * sum(losses[:10])
     assert trained.steps == 40
     assert [point.step for point in trained.validation] == [20, 40]
+    told = [point.loss for point in trained.validation]
+    assert told == pytest.approx([sum(losses[:20]) / 20, sum(losses[20:]) / 20])
     assert trained.learning_rate == 1e-2
     assert trained.search == []
     assert any(not torch.equal(tensor, before[name]) for name, tensor in job.tensors().items())

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from peftcorr.engine import train as training
-from peftcorr.engine.optimisation import Optimisation, colour_jitter
+from peftcorr.engine.optimisation import Optimisation, Stepped, colour_jitter
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from tests.engine.building import Job
@@ -149,7 +149,7 @@ def test_jitter_draws_anew_for_every_image_and_step(
     images, step = Encoder.images, Optimisation.step
     steps: list[int] = []
 
-    def stepping(self: Optimisation, number: int) -> tuple[float, int]:
+    def stepping(self: Optimisation, number: int) -> Stepped:
         steps.append(number)
         return step(self, number)
 

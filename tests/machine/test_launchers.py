@@ -140,3 +140,21 @@ def test_a_plain_process_becomes_no_other(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("RANK", "0")
     respawn(["run"])
+
+
+def test_the_one_process_of_accelerates_launcher_becomes_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    became: list[tuple[str, list[str], dict[str, str]]] = []
+    line = "python -m accelerate.commands.launch --cpu --num_processes 2 benchmarks/run.py --strategy lora"
+    monkeypatch.setattr(os, "execve", lambda *given: became.append(given))
+    monkeypatch.setattr(psutil.Process, "cmdline", lambda self: line.split())
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    monkeypatch.setenv("KEPT", "1")
+    respawn(["run", "--strategy", "lora"])
+    [(program, words, environment)] = became
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    assert program == sys.executable
+    assert words == [*launcher, "-m", "peftcorr.cli", "run", "--strategy", "lora"]
+    assert environment == {k: v for k, v in os.environ.items() if k not in ("MASTER_ADDR", "MASTER_PORT")}

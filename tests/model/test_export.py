@@ -17,33 +17,13 @@ from peftcorr.model.finished import load_finished
 from peftcorr.recipe import Recipe
 from peftcorr.strategies import STRATEGIES, Strategy
 from peftcorr.strategies.base import apply_checked
-from tests.commanding import PLAIN, PLUGIN, Commands
+from tests.commanding import PLAIN, PLUGIN, Commands, run_of
 from tests.small_models import SIZE, Small, SmallRegisters, images, save_weights
 
 
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
-    """With a LoRA, a last-1, an adapter and a LoRA on an earlier block trained for a few large steps."""
-    commands = Commands(tmp_path_factory.mktemp("export"))
-    more = ("training.learning_rate=0.05",)
-    quick = (
-        "training.steps=3",
-        "training.images=3",
-        "training.validate_every=3",
-        "training.checkpoint_every=3",
-    )
-    assert commands.run("--strategy", "lora", "last_k", "adapter", assignments=(*quick, *more)) == 0
-    assert commands.run("--strategy", "lora", assignments=(*quick, *more, "backbone.layer=2")) == 0
-    return commands
-
-
-def run_of(commands: Commands, strategy: str, layer: int | None = None) -> str:
-    [found] = [
-        record.run_id
-        for record in commands.records()
-        if record.strategy == strategy and record.recipe["backbone"].get("layer") == layer
-    ]
-    return found
+def commands(trained: Commands) -> Commands:
+    return trained
 
 
 def export(commands: Commands, run_id: str, folder: Path, weights: Path | None = None) -> int:

@@ -59,14 +59,17 @@ def test_page_shows_what_a_reader_needs(page: str) -> None:
     assert page.startswith(MARKER)
     assert "# peftcorr leaderboard" in page
     assert "`peftcorr compile`" in page
-    row = next(line for line in page.splitlines() if line.startswith("| ★ | adapter | tiny |"))
-    for cell in ("128 px", "synthetic", "20,000 (20.00 %)", "33.00", "1 min 30 s", "1.23 GB"):
-        assert f"| {cell} |" in row
-    assert "| 61.00 ± 1.00 |" in page
-    assert "| **71.00** |" in page
-    assert "| 0, 1, 2 (n = 3) |" in page
-    assert "| ssf | weights-of-mine |" in page
+    _, _, table = page.partition("### pf_willow/test, argmax\n\n#### tiny, 128 px, trained on synthetic\n\n")
+    assert (
+        table.splitlines()[2]
+        == "| ★ adapter | 20,000 (20.00 %) | 33.00 | 16.50 | 49.50 | - | 1 min 30 s | 1.23 GB |"
+    )
+    assert "| ★ lora, 3 seeds | 4,096 (4.10 %) | 61.00 ± 1.00 | 30.50 ± 0.50 |" in page
+    assert "| ★ adapter | 20,000 (20.00 %) | **71.00** | **35.50** | **100.00** | +49.00 |" in page
+    assert "#### weights-of-mine, 128 px, trained on synthetic" in page
     assert "### synthetic/test, window(r=2)" in page
+    for seed in range(3):
+        assert f"| lora | tiny, 128 px | synthetic | {seed} | 0.001 | 150 | 01234567 | [lora-{seed}](" in page
     assert (
         "- `lora-x` (lora, tiny, synthetic, seed 0): The loss is NaN at step 12. Lower \\| the rate" in page
     )
@@ -83,7 +86,8 @@ def test_a_single_run_shows_its_interval_at_the_ranking_threshold(
         store.write(make_record(f"two-{seed}", "adapter", scores=seeded, seed=seed))
     page = compile_leaderboard(store.root).read_text(encoding="utf-8")
     single, several = (
-        next(x for x in page.splitlines() if f"| {name} |" in x) for name in ("lora", "adapter")
+        next(x for x in page.splitlines() if f" {name}" in x and " MB |" not in x and x.startswith("| ★"))
+        for name in ("lora", "adapter, 2 seeds")
     )
     assert "36.91 [34.2, 39.5]" in single
     assert "**36.91 [34.2, 39.5]**" in single  # the best of a column is bold with its interval
@@ -96,7 +100,7 @@ def test_a_single_run_shows_its_interval_at_the_ranking_threshold(
 
 def test_without_intervals_nothing_is_said_of_them(page: str) -> None:
     assert "95 % interval" not in page
-    assert "± the standard deviation.\n\nThis page" in page
+    assert "± the standard deviation.\n\nMeans over" in page
 
 
 def test_every_table_row_has_as_many_cells_as_its_header(page: str) -> None:
@@ -121,7 +125,8 @@ def test_rebuilding_gives_the_same_bytes(page: str, store: Store) -> None:
     before = files(store.root)
     compile_leaderboard(store.root)
     assert files(store.root) == before
-    assert set(before) == {"README.md", "figures/pck-synthetic-test.svg", "figures/pck-pf-willow-test.svg"}
+    figures = {"figures/pck-synthetic-test.svg", "figures/pck-pf-willow-test.svg"}
+    assert set(before) == {"README.md", "leaderboard.csv", *figures}
 
 
 def test_another_order_folder_process_and_locale_give_the_same_bytes(
@@ -157,7 +162,22 @@ def test_a_figure_without_records_goes_and_other_files_stay(page: str, store: St
     (store.root / "figures" / "mine.svg").write_text("mine")
     store.record_path("adapter-1").unlink()
     compile_leaderboard(store.root)
-    assert set(files(store.root)) == {"README.md", "figures/pck-synthetic-test.svg", "figures/mine.svg"}
+    figures = {"figures/pck-synthetic-test.svg", "figures/mine.svg"}
+    assert set(files(store.root)) == {"README.md", "leaderboard.csv", *figures}
+
+
+def test_other_formats_take_the_place_of_the_last_ones(store: Store, make_record: Any) -> None:
+    for k in (1, 2):
+        store.write(make_record(f"k{k}", "last_k", 50.0 + k, 1000 * k, options={"k": k}))
+    for formats in (("svg",), ("pdf",)):
+        page = compile_leaderboard(store.root, formats).read_text(encoding="utf-8")
+        stems = ("depth-synthetic-test", "pck-synthetic-test")
+        assert {path.name for path in (store.root / "figures").iterdir()} == {
+            f"{stem}.{kind}" for stem in stems for kind in formats
+        }
+        for stem in stems:
+            assert f"](figures/{stem}.{formats[0]})" in page
+        assert page.count("![") == (2 if formats == ("svg",) else 0), "browsers show no PDF as a picture"
 
 
 def test_a_malformed_record_is_named_and_the_page_stays(page: str, store: Store) -> None:
@@ -184,12 +204,13 @@ def test_a_full_disk_keeps_the_page(
     assert files(store.root) == before
 
 
-def test_a_page_written_by_hand_is_not_overwritten(store: Store, make_record: Any) -> None:
+@pytest.mark.parametrize("name", ["README.md", "leaderboard.csv"])
+def test_a_page_written_by_hand_is_not_overwritten(store: Store, make_record: Any, name: str) -> None:
     store.write(make_record("a"))
-    (store.root / "README.md").write_text("# My project\n")
+    (store.root / name).write_text("# My project\n")
     with pytest.raises(PeftCorrError, match="was not generated"):
         compile_leaderboard(store.root)
-    assert (store.root / "README.md").read_text() == "# My project\n"
+    assert files(store.root) == {name: b"# My project\n"}
 
 
 def test_no_records(store: Store, make_record: Any) -> None:

@@ -54,9 +54,9 @@ def test_rows_are_ranked_by_jaccard_and_averaged_over_seeds(make: Any) -> None:
     ]
     rows = tracking_rows(render(build_leaderboard(records), {}))
     assert [row[0] for row in rows] == ["lora", "frozen", "adapter"]
-    assert rows[0][5:] == ["42.00 ± 2.83", "**80.00 ± 0.00**", "**21.00 ± 1.41**", "0.5 (fixed)", "2"]
-    assert rows[1][5:] == ["30.00", "**80.00**", "12.00", "0.5 (fixed)", "-"]
-    assert rows[2][5] == "**50.00**"
+    assert rows[0][3:] == ["42.00 ± 2.83", "**80.00 ± 0.00**", "**21.00 ± 1.41**", "0.5 (fixed)", "2"]
+    assert rows[1][3:] == ["30.00", "**80.00**", "12.00", "0.5 (fixed)", "-"]
+    assert rows[2][3] == "**50.00**"
 
 
 def test_thresholds_of_one_model_are_rows_of_their_own(make: Any) -> None:
@@ -69,7 +69,7 @@ def test_thresholds_of_one_model_are_rows_of_their_own(make: Any) -> None:
     leaderboard = build_leaderboard(records)
     assert len(leaderboard.sections[0].boards[0].rows) == 1
     rows = tracking_rows(render(leaderboard, {}))
-    assert [(row[7], row[8]) for row in rows] == [
+    assert [(row[5], row[6]) for row in rows] == [
         ("**15.00**", "0.6 (chosen on val)"), ("14.00", "0.6 (fixed)"), ("12.00", "0.5 (fixed)"),
     ]  # fmt: skip
 

@@ -34,7 +34,7 @@ def jobs(folder: Path, count: int) -> list[Job]:
         Job(
             recipe={}, run_id=f"{number:016x}", title=f"cell {number}", head=f"[{number}]", overwrite="missing",
             plugins=[], data_roots={}, weights=None, output=folder / "out", cache=folder / "cache", memory=1,
-            keep_features=False, shared=False, cache_limit=None,
+            keep_features=False, shared=False, cache_limit=None, track=(),
         )
         for number in range(count)
     ]  # fmt: skip

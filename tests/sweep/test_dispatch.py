@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from multiprocessing.forkserver import _forkserver
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def test_the_dead_take_nobody_with_them_and_are_done_by_the_same_command(
     doom = commands.folder / "doom"
     doom.touch()
     monkeypatch.setenv(DOOM, str(doom))
+    _forkserver._stop()  # what other tests fork from has not heard of it
     monkeypatch.setenv("COLUMNS", "400")
     assert commands.run(*arguments) == 1
     said = re.findall(r"doomed(?: \(end=(\w+)\))? on small.*?: (done|failed: .*)", capfd.readouterr().out)
@@ -125,7 +127,7 @@ def test_a_job_of_other_data_is_refused(commands: Commands, capsys: pytest.Captu
         recipe=recipe.model_dump(mode="json"), run_id="0" * 16, title="frozen on small", head="[1/1]",
         overwrite="missing", plugins=[], data_roots={"pairs": commands.photographs}, weights=commands.weights,
         output=commands.output, cache=commands.folder / "cache", memory=1 << 30, keep_features=False, shared=False,
-        cache_limit=None,
+        cache_limit=None, track=(),
     )  # fmt: skip
     with pytest.raises(PeftCorrError, match="are not here what they were when the sweep was planned"):
         carry_out(wrong, Progress(None))

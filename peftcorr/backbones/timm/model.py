@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from pydantic import Field, create_model, model_validator
 
 from peftcorr.backbones.base import Backbone
+from peftcorr.backbones.bfloat16 import thinned, without_values
 from peftcorr.backbones.identity import Weights
 from peftcorr.backbones.timm import weights as timm_weights
 from peftcorr.backbones.timm.base import TimmModel, create
@@ -80,7 +81,11 @@ class Timm(Backbone):
         def made(unused: Sequence[str] = ()) -> Any:
             if weights is None:
                 return create(name, size, meta=True, **options)
-            model = create(name, size, **options)
+            if config.dtype != "bf16":
+                model = create(name, size, **options)
+            else:
+                with without_values():
+                    model = thinned(create(name, size, **options))
             timm_weights.load(model, name, weights, unused)
             return model
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from peftcorr.backbones.identity import Weights, file_weights, is_file, tensor_files
@@ -69,7 +70,7 @@ def load(model: nn.Module, name: str, weights: Weights, removed: Collection[str]
     Positions of another image size are resampled as timm does when it loads such a file.
 
     Args:
-        model: as timm creates it, without classifier.
+        model: as timm creates it, without classifier; its parameters may have no values yet.
         name: timm's name of it.
         weights: what `find_weights` gave, or the official ones.
         removed: children of the model that the backbone removes: the file may lack them or hold others.
@@ -85,10 +86,11 @@ def load(model: nn.Module, name: str, weights: Weights, removed: Collection[str]
             "with --weights."
         )
     where = f"--weights {place}" if place.is_file() else f"--weights {place}: {files[0].name}"
-    tensors = {key: tensor for file in files for key, tensor in read_tensors(file).items()}
+    empty = any(parameter.is_meta for parameter in model.parameters())
+    tensors = {key: tensor for file in files for key, tensor in read_tensors(file, mapped=empty).items()}
     try:
         state = _resampled(tensors, model, name)
-        left = model.load_state_dict(state, strict=False)
+        left = _filled(model, state) if empty else model.load_state_dict(state, strict=False)
     except Exception as error:  # truncated files, shapes, and whatever timm's own conversion stumbles over
         raise PeftCorrError(
             f"{where} does not fit timm's {name} ({reason(error)}): fetch the file again, or choose the model that it "
@@ -100,6 +102,19 @@ def load(model: nn.Module, name: str, weights: Weights, removed: Collection[str]
         for keys in (left.missing_keys, left.unexpected_keys)
     )
     check_tensor_names(where, missing, unexpected)
+
+
+def _filled(model: nn.Module, state: dict[str, Tensor]) -> Any:
+    """Put a state into a model whose parameters have no values, each of the type that it has there."""
+    there = model.state_dict()
+    typed = {key: tensor.to(there[key].dtype) if key in there else tensor for key, tensor in state.items()}
+    left = model.load_state_dict(typed, strict=False, assign=True)
+    for name, parameter in list(model.named_parameters()):
+        if parameter.is_meta:  # of a head, which the file may lack and which is taken off
+            owner, _, last = name.rpartition(".")
+            values = torch.zeros(parameter.shape, dtype=parameter.dtype)
+            setattr(model.get_submodule(owner), last, nn.Parameter(values, parameter.requires_grad))
+    return left
 
 
 def _resampled(state: dict[str, Tensor], model: nn.Module, name: str) -> dict[str, Tensor]:

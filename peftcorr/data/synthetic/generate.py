@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -181,7 +182,8 @@ def run_tasks(
 ) -> Iterator[tuple[Any, Any]]:
     """Yield (task, result) as the results come; in this process when ``workers`` is 1.
 
-    Spawned processes inherit no thread and no lock, so this is safe after torch has started its threads.
+    Spawned processes inherit no thread and no lock, so this is safe after torch has started its threads. They do not
+    run the caller's script again, which need not guard itself: `work` is a function of a module.
     """
     workers = workers or processors()
     if workers == 1:
@@ -202,11 +204,14 @@ def run_tasks(
 
 @contextmanager
 def _starting() -> Iterator[None]:
-    """Let processes that start in the block have one linear-algebra thread each, and not hear Ctrl-C.
+    """Let processes that start in the block have one linear-algebra thread each, no script, and not hear Ctrl-C.
 
     More threads would fight over the same processors, and Ctrl-C is for the process that waits for these.
     """
     before = {name: os.environ[name] for name in _THREADS if name in os.environ}
+    script = vars(sys.modules["__main__"])
+    shown: dict[str, Any] = {name: script[name] for name in ("__file__", "__spec__") if name in script}
+    script.update(dict.fromkeys(shown))  # what a new process would import first
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     masked = hasattr(signal, "pthread_sigmask")
     heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
@@ -215,6 +220,7 @@ def _starting() -> Iterator[None]:
     finally:
         if masked:
             signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+        script.update(shown)
         for name in _THREADS:
             del os.environ[name]
         os.environ.update(before)

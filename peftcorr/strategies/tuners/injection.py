@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import peft.tuners.boft.layer
+import torch
 from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners._buffer_dict import BufferDict
@@ -67,6 +68,7 @@ def inject_tuner(backbone: Backbone, config: PeftConfig, tuner: str, names: Sequ
                 "targets or blocks."
             )
     trained = {id(parameter): parameter.requires_grad for parameter in backbone.parameters()}
+    known = {id(tensor) for tensor in (*backbone.parameters(), *backbone.buffers())}
     # Where it has the means, peft compiles a CUDA extension for BOFT, and then gives it other shapes than elsewhere.
     peft.tuners.boft.layer._FBD_CUDA = False
     try:
@@ -82,13 +84,30 @@ def inject_tuner(backbone: Backbone, config: PeftConfig, tuner: str, names: Sequ
     for parameter in backbone.parameters():
         if id(parameter) in trained:
             parameter.requires_grad_(trained[id(parameter)])
+    for tensor in (*backbone.parameters(), *backbone.buffers()):
+        # peft makes them of the type that the layer's weight has, which is held in bfloat16 to save memory alone.
+        if id(tensor) not in known and tensor.dtype == torch.bfloat16:
+            tensor.data = tensor.data.float()
     for name in names:
         layer: Any = backbone.get_submodule(name)
+        if ADAPTER in getattr(layer, "lora_magnitude_vector", ()):
+            _magnitude_in_float32(layer)
         if hasattr(layer, "ranknum"):  # a constant of AdaLoRA's that peft makes a parameter
             layer.ranknum = BufferDict({ADAPTER: layer.ranknum[ADAPTER].detach()})
         for module in layer.modules():
             if type(module) is OFTRotationModule:
                 module.__class__ = TokenRotation
+
+
+def _magnitude_in_float32(layer: Any) -> None:
+    """Measure again how long the rows of a weight are that was rounded while peft measured it, for DoRA."""
+    weight = layer.get_base_layer().weight
+    if weight.dtype != torch.bfloat16:
+        return
+    held = weight.data
+    weight.data = held.float()
+    layer.lora_variant[ADAPTER].init(layer, adapter_name=ADAPTER)
+    weight.data = held
 
 
 def refusal(tuner: str, layer: str, reason: str) -> PeftCorrError:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from peftcorr.errors import PeftCorrError, reason
 from peftcorr.machine.lease import Lease
+from peftcorr.machine.trackers import has_server
 from peftcorr.results.store import Store
 from peftcorr.results.transfer import packed_state, unpack
 from peftcorr.sweep.job import BUSY, Job
@@ -56,6 +57,7 @@ class Ray(Launcher):
 
     def endings(self, jobs: Sequence[Job]) -> Iterator[Ending | None]:
         """See `Launcher.endings`."""
+        _require_servers(jobs)
         self._connect()
         running: dict[Any, tuple[Job, Lease]] = {}
         try:
@@ -140,6 +142,19 @@ class Ray(Launcher):
             raise PeftCorrError(f"A plugin cannot be sent to the nodes ({reason(error)}).") from error
         state = packed_state(Store(job.output), job.run_id)
         return Task(job.model_dump(mode="json"), plugins, state, self.share.processes, self._needs()[0])
+
+
+def _require_servers(jobs: Sequence[Job]) -> None:
+    """Refuse trackers that write beside the run, which here is a node's temporary folder.
+
+    Raises:
+        PeftCorrError: naming the first.
+    """
+    for name in (name for job in jobs for name in job.track if not has_server(name)):
+        raise PeftCorrError(
+            f"--track {name} writes to a disk, and nodes of a Ray cluster have none in common: track with wandb, or "
+            "with mlflow and its server in MLFLOW_TRACKING_URI, there as here."
+        )
 
 
 def _come_home(task: Any, job: Job, claim: Lease) -> Ending:

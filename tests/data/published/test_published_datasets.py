@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from accelerate.state import AcceleratorState, GradientState
 
@@ -30,7 +29,6 @@ def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     GradientState._reset_state()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("PEFTCORR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("peftcorr.machine.launch.use_all_cores", lambda: torch.set_num_threads(1))
 
 
 def run(output: Path, *arguments: str) -> int:

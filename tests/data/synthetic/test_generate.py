@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.data.synthetic import CATEGORIES, SyntheticConfig, generate, object_seed, render_view
 from peftcorr.data.synthetic.generate import run_tasks
 from peftcorr.data.synthetic.pairs import keypoint_names
+from tests.commanding import PROJECT
 
 SMALL = {
     "categories": ("car", "insect"),
@@ -192,3 +195,19 @@ def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
 def test_the_fingerprint_follows_the_settings() -> None:
     assert SyntheticConfig().fingerprint() == SyntheticConfig(seed=0).fingerprint()
     assert SyntheticConfig().fingerprint() != SyntheticConfig(minimum_shared=4).fingerprint()
+
+
+def test_a_script_that_renders_need_not_guard_itself(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from peftcorr.data.synthetic.generate import run_tasks\n"
+        "print(sorted(result for _, result in run_tasks(abs, [-1, -2], workers=2)))\n"
+        "print(sys.modules['__main__'].__file__ == __file__)\n",
+        encoding="utf-8",
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.split("\n"), done.stderr) == (["[1, 2]", "True", ""], "")

@@ -1,0 +1,49 @@
+"""The difference of two runs on one split, from the predictions that both left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from peftcorr.errors import PeftCorrError, shortened
+from peftcorr.metrics.compare import Difference, compare
+from peftcorr.metrics.presets import Preset
+from peftcorr.metrics.rows import groups
+from peftcorr.predictions import read_predictions
+
+_AGGREGATE = "per_keypoint"
+
+
+def paired_difference(
+    first: Path, second: Path, split: str, predictor: str, alpha: str, preset: Preset
+) -> Difference:
+    """Compare two runs by PCK per keypoint, the second minus the first.
+
+    Args:
+        first, second: files of predictions.
+        split: ``<dataset>/<split>``.
+        predictor: of both.
+        alpha: threshold.
+        preset: when a keypoint is correct.
+
+    Raises:
+        PeftCorrError: if a file cannot be read or has none of that, or the two were not scored on the same keypoints.
+    """
+    rows = [rows_of(path, split, predictor) for path in (first, second)]
+    found = compare(rows[0], rows[1], [float(alpha)], [predictor], preset=preset)
+    return next(one for one in found if one.aggregate == _AGGREGATE)
+
+
+def rows_of(path: Path, split: str, predictor: str) -> pa.Table:
+    """The predictions of one split and predictor alone.
+
+    Raises:
+        PeftCorrError: if the file cannot be read or has none of them.
+    """
+    for (dataset, part, name), rows in groups(read_predictions(path)):
+        if (f"{dataset}/{part}", name) == (split, predictor):
+            return rows
+    raise PeftCorrError(
+        f"{path} has no predictions by {shortened(predictor)} on {shortened(split)}: score the run again."
+    )
