@@ -28,7 +28,7 @@ from peftcorr.data.frame import FRAMINGS
 from peftcorr.data.guard import require_open
 from peftcorr.data.images import Frame, ImageStore
 from peftcorr.engine.matcher import Matcher
-from peftcorr.engine.schedule import Queries, Schedule, schedule
+from peftcorr.engine.schedule import Queries, Room, schedule
 from peftcorr.features.encode import Encoder
 from peftcorr.features.kept import Kept, MapCache, MapShelf
 from peftcorr.features.maps import WaitingMaps
@@ -40,7 +40,6 @@ from peftcorr.matching.predictors import Predictor
 _AUTO = 64  # images that `encode_batch: auto` begins with on a device
 _AUTO_ON_CPU = 16  # where more gain nothing, and a system kills what takes too much
 MEMORY = 2 << 30  # bytes of features held at once, by default
-_MATCH_BYTES = 4 << 20  # similarity maps held at once: more would gain no speed
 _CHUNK = 1 << 14  # points moved at once from the input's pixels to the image's
 
 
@@ -248,36 +247,6 @@ def evaluator(
 
 def _take(here: dict[int, Tensor], waiting: WaitingMaps, image: int) -> Tensor:
     return here[image] if image in here else waiting.take(image)
-
-
-@dataclass(frozen=True)
-class Room:
-    """How a budget of bytes is shared out.
-
-    Attributes:
-        budget: all of it.
-        shape: h, w, C of a feature map.
-        batch: images encoded at once.
-        similarity: for similarity maps.
-    """
-
-    budget: int
-    shape: tuple[int, int, int]
-    batch: int
-    similarity: int
-
-    @classmethod
-    def of(cls, budget: int, shape: tuple[int, int, int], batch: int) -> Room:
-        """Give the window under way a quarter at most, and similarity maps another."""
-        fits = budget // 4 // (4 * shape[0] * shape[1] * shape[2])
-        return cls(budget, shape, max(1, min(batch, fits)), min(_MATCH_BYTES, budget // 4))
-
-    def for_waiting(self, plan: Schedule) -> int:
-        """What is left for the maps that wait."""
-        height, width, channels = self.shape
-        under_way = 4 * self.batch * channels * height * width
-        queries = 2 * 4 * channels * plan.queries.most_at_once()  # twice: they move when some are dropped
-        return max(0, self.budget - under_way - queries - self.similarity)
 
 
 @dataclass(frozen=True)

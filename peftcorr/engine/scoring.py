@@ -146,9 +146,7 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
     return found
 
 
-def tested(
-    test: Test, bench: Workbench, own: Evaluator, sharing: Callable[[Split], Split] | None
-) -> Scored:
+def tested(test: Test, bench: Workbench, own: Evaluator, sharing: Callable[[Split], Split] | None) -> Scored:
     """Predict and score test splits.
 
     Args:

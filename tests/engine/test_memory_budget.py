@@ -12,8 +12,9 @@ import torch
 from accelerate import Accelerator
 
 from peftcorr.engine import evaluate
-from peftcorr.engine.evaluate import Evaluator, Room, Split
+from peftcorr.engine.evaluate import Evaluator, Split
 from peftcorr.engine.matcher import Matcher
+from peftcorr.engine.schedule import Room
 from peftcorr.errors import PeftCorrError
 from peftcorr.features.encode import Encoder
 from peftcorr.features.maps import WaitingMaps

@@ -22,8 +22,8 @@ from peftcorr.cli import make_parser
 from peftcorr.commands.demo import _models
 from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.model.matching import Model
-from tests.commanding import PLUGIN, PROJECT, Commands
 from tests.browsing import browsed, unnamed
+from tests.commanding import PLUGIN, PROJECT, Commands
 
 pytestmark = pytest.mark.browser
 
