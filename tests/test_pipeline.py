@@ -17,7 +17,6 @@ from peftcorr.engine.evaluate import Evaluator
 from peftcorr.features.encode import Encoder
 from peftcorr.matching.predictors import Argmax
 from peftcorr.metrics.aggregate import score_predictions
-from peftcorr.metrics.bootstrap import add_intervals
 from peftcorr.metrics.further import add_further
 from peftcorr.metrics.presets import PRESETS
 from peftcorr.predictions import read_predictions
@@ -105,7 +104,6 @@ def test_the_score_follows_from_the_predictions_alone(commands: Commands) -> Non
     record = commands.record()
     predictions = read_predictions(commands.store.predictions_path(record.run_id))
     again = score_predictions(predictions, [0.05, 0.3])
-    add_intervals(again, predictions, [0.05, 0.3])
     add_further(again, predictions, [0.05, 0.3])
     assert again == record.scores
     low, high = (record.scores["photographs/test"]["argmax"].intervals or {})["per_image"]["0.3"]
@@ -120,7 +118,6 @@ def test_a_run_scored_by_another_preset_keeps_its_definition(commands: Commands)
     assert scores(own) != scores(other)
     table = read_predictions(commands.store.predictions_path(own.run_id))
     again = score_predictions(table, other.recipe["alphas"], PRESETS["sd4match"])
-    add_intervals(again, table, other.recipe["alphas"], PRESETS["sd4match"])
     add_further(again, table, other.recipe["alphas"], PRESETS["sd4match"])
     assert again == other.scores
     page = (commands.output / "README.md").read_text(encoding="utf-8")

@@ -29,7 +29,6 @@ from peftcorr.features.kept import MapCache
 from peftcorr.matching.conventions import convention_named
 from peftcorr.matching.predictors import Predictor
 from peftcorr.metrics.aggregate import score_predictions
-from peftcorr.metrics.bootstrap import add_intervals
 from peftcorr.metrics.further import add_further
 from peftcorr.metrics.presets import Preset
 from peftcorr.metrics.scores import Scores, TrackingScores
@@ -180,7 +179,6 @@ def tested(test: Test, bench: Workbench, own: Evaluator, sharing: Callable[[Spli
             found.tracking |= score_tracking(table, chosen, "val" if threshold == "val" else "fixed")
     found.seconds, found.forwards = time.monotonic() - begun, own.encoder.forwards
     for table in found.tables:
-        add_intervals(found.scores, table, test.alphas, test.preset)
         add_further(found.scores, table, test.alphas, test.preset)
     return found
 

@@ -11,18 +11,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.stats import t
+from scipy.special import stdtrit  # what scipy.stats calls, without its start-up
 
 from peftcorr.metrics.aggregate import alpha_key
-from peftcorr.metrics.bootstrap import LEVEL, RESAMPLES
+from peftcorr.metrics.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    columns,
+    from_sums,
+    intervals_from,
+    named_intervals,
+    resampled_sums,
+)
 from peftcorr.metrics.distinct import nearest_is_own
+from peftcorr.metrics.dyadic import FEWEST
 from peftcorr.metrics.geometry import geometry_aware
-from peftcorr.metrics.pair_scores import pair_numbers, pair_scores
+from peftcorr.metrics.pair_scores import PairScores, pair_numbers, pair_scores
 from peftcorr.metrics.presets import PEFTCORR, Preset
 from peftcorr.metrics.ratios import Ratios, ratio_intervals
 from peftcorr.metrics.rows import Floats, dataset_of, frame_sizes, groups, points, visible
@@ -36,6 +46,8 @@ from peftcorr.metrics.scores import (
     Scores,
 )
 
+Key = tuple[str, str, str]  # dataset, split, predictor
+
 FINE = 0.01
 AREA = 0.2
 CONFIDENT = 0.1  # threshold of the coverage
@@ -47,12 +59,26 @@ def add_further(
     table: pa.Table,
     alphas: Sequence[float],
     preset: Preset = PEFTCORR,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> None:
-    """Fill in the further measures of the scores that `score_predictions` gives for a table."""
-    for (dataset, split, predictor), rows in groups(table):
-        found = scores[f"{dataset}/{split}"]
-        measured = further(rows, alphas, preset)
-        found[predictor] = found[predictor].model_copy(update={"further": measured})
+    """Fill in the intervals and the further measures of the scores that `score_predictions` gives for a table.
+
+    Predictors of the same pairs have their resamples, and the work of drawing them, in common.
+    """
+    found = {key: _gathered(rows, alphas, preset) for key, rows in groups(table)}
+    for keys in _of_the_same_pairs({key: sums.pairs for key, (sums, _) in found.items()}):
+        drawn = _drawn([found[key][0] for key in keys], resamples, seed)
+        for (dataset, split, predictor), one in zip(keys, drawn, strict=True):
+            sums, told = found[dataset, split, predictor]
+            ends = None if one is None else intervals_from(sums.pairs, one[0])
+            own = scores[f"{dataset}/{split}"]
+            own[predictor] = own[predictor].model_copy(
+                update={
+                    "intervals": {} if ends is None else named_intervals(ends, alphas),
+                    "further": told(sums.estimated(None if one is None else one[1])),
+                }
+            )
 
 
 def further(
@@ -70,6 +96,48 @@ def further(
         preset: when a keypoint is correct.
         resamples, seed: of the intervals.
     """
+    sums, told = _gathered(rows, alphas, preset)
+    [drawn] = _drawn([sums], resamples, seed)
+    return told(sums.estimated(None if drawn is None else drawn[1]))
+
+
+def _of_the_same_pairs(pairs: Mapping[Key, PairScores]) -> list[list[Key]]:
+    """Predictors whose pairs join the same images."""
+    same: dict[tuple[bytes, ...], list[Key]] = {}
+    for key, one in pairs.items():
+        ends = (one.category.tobytes(), one.source.tobytes(), one.target.tobytes())
+        same.setdefault(ends, []).append(key)
+    return list(same.values())
+
+
+def _drawn(sums: Sequence[_Sums], resamples: int, seed: int) -> list[tuple[Floats, Floats] | None]:
+    """Of each predictor of the same pairs: aggregates (B, 4, A) and ratios (B, K) of every resample.
+
+    None of fewer than four images.
+    """
+    pairs = sums[0].pairs
+    if pairs.images < FEWEST:
+        return [None] * len(sums)
+    ratios = [one.ratios for one in sums]
+    by_category = [columns(one.pairs) for one in sums]
+    pooled = [one.columns() for one in ratios]
+    ends = [np.cumsum([part.shape[1] for part in parts])[:-1] for parts in (by_category, pooled)]
+    found: list[list[tuple[Floats, Floats]]] = [[] for _ in sums]
+    for block in resampled_sums(
+        pairs, np.concatenate(by_category, axis=1), np.concatenate(pooled, axis=1), resamples, seed
+    ):
+        parts = [np.split(total, end, axis=-1) for total, end in zip(block, ends, strict=True)]
+        for number, (own, ratio) in enumerate(zip(*parts, strict=True)):
+            found[number].append((from_sums(own), ratios[number].from_sums(ratio)))
+    return [
+        (np.concatenate([one for one, _ in rows]), np.concatenate([one for _, one in rows])) for rows in found
+    ]
+
+
+def _gathered(
+    rows: pa.Table, alphas: Sequence[float], preset: Preset
+) -> tuple[_Sums, Callable[[_Estimates], Further]]:
+    """The sums that the measures of one predictor are made of, and what makes them of their estimates."""
     rows = visible(rows)
     dataset, sizes = dataset_of(rows), frame_sizes(rows, preset, "this run")
     distance, length = preset.measure(
@@ -80,14 +148,13 @@ def further(
         dataset,
     )
     correct = preset.correct(distance, np.asarray(alphas)[:, None] * length)
-    own, aware, error = (
-        nearest_is_own(rows, preset, sizes), geometry_aware(dataset, rows), 100 * distance / length
-    )  # fmt: skip
-    every = np.ones(len(rows), dtype=bool)
+    own, aware = nearest_is_own(rows, preset, sizes), geometry_aware(dataset, rows)
+    error, every = 100 * distance / length, np.ones(len(rows), dtype=bool)
     sums = _Sums(rows, alphas, preset)
     fine = sums.averages(_percent(preset.correct(distance, FINE * length)), every)
     distinct = [sums.averages(_percent(hit & own), every) for hit in correct]
     subset = [sums.averages(_percent(hit), aware) for hit in correct] if aware.any() else []
+    of_subset = len(np.unique(rows.column("pair").to_numpy()[aware])), int(aware.sum())
     mean = sums.averages(error, every)
     area = sums.averages(100.0 * np.maximum(0, 1 - error / (100 * AREA)), every)
     median = float(np.median(error))
@@ -95,34 +162,36 @@ def further(
     limits, kept = _coverage(rows)
     confident = _percent(preset.correct(distance, CONFIDENT * length))
     coverage = [sums.pooled(confident, chosen) for chosen in kept]
+    shares = [100 * float(chosen.mean()) for chosen in kept]
     curve = sums.mean_of(coverage) if coverage else -1
-    found = sums.estimated(resamples, seed)
     keys = [alpha_key(alpha) for alpha in alphas]
-    return Further(
-        fine=found.averages(fine, 100.0),
-        distinct={key: found.averages(at, 100.0) for key, at in zip(keys, distinct, strict=True)},
-        geometry_aware=GeometryAware(
-            pck={key: found.averages(at, 100.0) for key, at in zip(keys, subset, strict=True)},
-            n_pairs=len(np.unique(rows.column("pair").to_numpy()[aware])),
-            n_keypoints=int(aware.sum()),
+
+    def told(found: _Estimates) -> Further:
+        return Further(
+            fine=found.averages(fine, 100.0),
+            distinct={key: found.averages(at, 100.0) for key, at in zip(keys, distinct, strict=True)},
+            geometry_aware=GeometryAware(
+                pck={key: found.averages(at, 100.0) for key, at in zip(keys, subset, strict=True)},
+                n_pairs=of_subset[0],
+                n_keypoints=of_subset[1],
+            )
+            if subset
+            else None,
+            mean_error=found.averages(mean, None),
+            median_error=Estimate(value=median, interval=found.quantiles(error, smaller)),
+            area=found.averages(area, 100.0),
+            confidence=Confidence(
+                coverage=[
+                    CoveragePoint(share=share, similarity=limit, pck=found.estimate(at, 100.0))
+                    for limit, share, at in zip(limits, shares, coverage, strict=True)
+                ],
+                mean=found.estimate(curve, 100.0),
+            )
+            if coverage
+            else None,
         )
-        if subset
-        else None,
-        mean_error=found.averages(mean, None),
-        median_error=Estimate(value=median, interval=found.quantiles(error, smaller)),
-        area=found.averages(area, 100.0),
-        confidence=Confidence(
-            coverage=[
-                CoveragePoint(
-                    share=100 * float(chosen.mean()), similarity=limit, pck=found.estimate(at, 100.0)
-                )
-                for limit, chosen, at in zip(limits, kept, coverage, strict=True)
-            ],
-            mean=found.estimate(curve, 100.0),
-        )
-        if coverage
-        else None,
-    )
+
+    return sums, told
 
 
 def _percent(flags: NDArray[np.bool_]) -> Floats:
@@ -141,10 +210,14 @@ def _coverage(rows: pa.Table) -> tuple[list[float], list[NDArray[np.bool_]]]:
 
 
 class _Sums:
-    """Collects ratios of sums over pairs; each is known by its number."""
+    """Collects ratios of sums over pairs; each is known by its number.
+
+    Attributes:
+        pairs: over which.
+    """
 
     def __init__(self, rows: pa.Table, alphas: Sequence[float], preset: Preset):
-        self._pairs = pair_scores(rows, alphas, preset)
+        self.pairs = pair_scores(rows, alphas, preset)
         self._pair = pair_numbers(rows)[1]
         self._over: list[Floats] = []
         self._under: list[Floats] = []
@@ -166,7 +239,7 @@ class _Sums:
         return -len(self._mixed)
 
     def _of_pairs(self, values: Floats, chosen: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        count = len(self._pairs)
+        count = len(self.pairs)
         return (
             np.bincount(self._pair, np.where(chosen, values, 0.0), count).astype(np.float64),
             np.bincount(self._pair, chosen, count).astype(np.float64),
@@ -177,16 +250,20 @@ class _Sums:
         self._under.append(under)
         return len(self._over) - 1
 
-    def estimated(self, resamples: int, seed: int) -> _Estimates:
-        """All of them with their intervals."""
-        ratios = Ratios(self._pairs, np.stack(self._over), np.stack(self._under))
+    @cached_property
+    def ratios(self) -> Ratios:
+        """All that were collected."""
+        return Ratios(self.pairs, np.stack(self._over), np.stack(self._under))
+
+    def estimated(self, drawn: Floats | None) -> _Estimates:
+        """All of them with their intervals, from their resamples (B, K)."""
         mixed = np.eye(len(self._over))
         for parts in reversed(self._mixed.values()):  # the first one's number is -1
             row = np.zeros(len(self._over))
             row[parts] = 1 / len(parts)
             mixed = np.concatenate([mixed, row[None]])
-        ends, error, freedom = ratio_intervals(ratios, mixed, resamples, seed)
-        return _Estimates(mixed @ ratios.estimates(), ends, error, freedom)
+        ends, error, freedom = ratio_intervals(self.ratios, mixed, drawn)
+        return _Estimates(mixed @ self.ratios.estimates(), ends, error, freedom)
 
 
 class _Estimates:
@@ -208,7 +285,7 @@ class _Estimates:
 
     def quantiles(self, values: Floats, number: int) -> tuple[float, float] | None:
         """Woodruff's interval of the median of values, given the share of smaller ones."""
-        half = self._error[number] * t.ppf(0.5 + LEVEL / 2, self._freedom[number])
+        half = self._error[number] * stdtrit(self._freedom[number], 0.5 + LEVEL / 2)
         if np.isnan(half):
             return None
         low, high = np.quantile(values, np.clip([0.5 - half, 0.5 + half], 0, 1))

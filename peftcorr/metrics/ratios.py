@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from peftcorr.metrics.bootstrap import LEVEL, RESAMPLES, resampled_counts, rescaled, spread
+from peftcorr.metrics.bootstrap import limits, rescaled, spread
 from peftcorr.metrics.dyadic import FEWEST
 from peftcorr.metrics.pair_scores import PairScores
 from peftcorr.metrics.rows import Floats
-
-_PAIRS = 1 << 14  # at once: a block's weights take 32 MB at most
 
 
 @dataclass(frozen=True)
@@ -43,21 +41,17 @@ class Ratios:
         )
         return found
 
-    def replicates(self, resamples: int, seed: int) -> Floats:
-        """Each ratio in each resample, (B, K); NaN where it has nothing below the line."""
-        columns = np.concatenate([self.over, self.under]).T
-        parts = []
-        for counts in resampled_counts(self.pairs, resamples, seed):
-            by_image = np.ascontiguousarray(counts.T)
-            total = np.zeros((len(counts), columns.shape[1]))
-            for start in range(0, len(self.pairs), _PAIRS):
-                part = slice(start, start + _PAIRS)
-                weights = by_image[self.pairs.source[part]] * by_image[self.pairs.target[part]]
-                total += weights.T @ columns[part]
-            over, under = np.split(total, 2, axis=1)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                parts.append(over / under)
-        return np.concatenate(parts)
+    def columns(self) -> Floats:
+        """What each pair adds to the sums that `from_sums` takes, (P, 2K)."""
+        found: Floats = np.concatenate([self.over, self.under]).T
+        return found
+
+    def from_sums(self, total: Floats) -> Floats:
+        """Each ratio in each of b resamples, from their sums of the columns (b, 2K): (b, K); NaN of nothing."""
+        over, under = np.split(total, 2, axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found: Floats = over / under
+        return found
 
     def images(self) -> Floats:
         """How many images have a part in each ratio, (K,)."""
@@ -69,27 +63,23 @@ class Ratios:
         return images
 
 
-def ratio_intervals(
-    ratios: Ratios, mixed: Floats, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[Floats, Floats, Floats]:
+def ratio_intervals(ratios: Ratios, mixed: Floats, drawn: Floats | None) -> tuple[Floats, Floats, Floats]:
     """95 % intervals of sums of ratios, and what they were made with.
 
     Args:
         ratios: K of them, at least one pair below the line of each.
         mixed: how much of each ratio is in each of L statistics, (L, K).
-        resamples, seed: of the images.
+        drawn: each ratio in each of B resamples, (B, K); None of fewer than four images.
 
     Returns:
         low and high (L, 2), standard error (L,) and degrees of freedom (L,); NaN where fewer than four images have a
         part.
     """
     none = np.full(len(mixed), np.nan)
-    if ratios.pairs.images < FEWEST:
+    if drawn is None:
         return np.stack([none, none], axis=1), none, none
     error, freedom = spread(ratios.pairs, mixed @ ratios.influences())
-    drawn = ratios.replicates(resamples, seed) @ mixed.T
-    moved = rescaled(drawn, mixed @ ratios.estimates(), error, freedom)
-    ends = np.nanquantile(moved, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0).T
+    ends = limits(rescaled(drawn @ mixed.T, mixed @ ratios.estimates(), error, freedom))
     few = ((mixed != 0) & (ratios.images() < FEWEST)).any(axis=1)
     ends[few] = np.nan
     return ends, np.where(few, np.nan, error), freedom
