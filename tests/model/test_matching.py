@@ -19,7 +19,7 @@ from peftcorr.backbones import BACKBONES
 from peftcorr.errors import PeftCorrError
 from peftcorr.model import Model
 from peftcorr.predictions import read_predictions
-from tests.commanding import Commands
+from tests.commanding import QUICK, Commands
 from tests.small_models import SIZE, Small, save_weights
 
 
@@ -83,11 +83,18 @@ def test_matches_and_scores_are_the_runs_own(commands: Commands) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "predictor"), [("geoaware", "argmax"), ("sd4match", "argmax"), ("dift", "upsampled_argmax")]
+    ("name", "strategy", "predictor"),
+    [
+        ("geoaware", "frozen", "argmax"),
+        ("sd4match", "lora", "argmax"),
+        ("dift", "frozen", "upsampled_argmax"),
+    ],
 )
-def test_a_convention_holds_in_the_library_too(commands: Commands, name: str, predictor: str) -> None:
+def test_a_convention_holds_in_the_library_too(
+    commands: Commands, name: str, strategy: str, predictor: str
+) -> None:
     """Padding on both sides, pixels as floats, and predictions in the original's own pixels."""
-    assert commands.run("--strategy", "frozen", assignments=[f"convention={name}"]) == 0
+    assert commands.run("--strategy", strategy, assignments=[*QUICK, f"convention={name}"]) == 0
     root, (pairs, model) = commands.photographs / "JPEGImages", of_pairs(commands, predictor)
     for pair in pairs:
         both = root / pair["source"], root / pair["target"]
