@@ -44,7 +44,9 @@ def main(arguments: Sequence[str]) -> int:
     path: Path = parsed.predictions
     page: Path = parsed.output / "protocols.md"
     try:
-        scored = score_by_presets(path, list(PRESETS.values()), sorted(set(parsed.alphas)))
+        # A run's predictions go one way round.
+        presets = [preset for preset in PRESETS.values() if preset.direction == "forwards"]
+        scored = score_by_presets(path, presets, sorted(set(parsed.alphas)))
         record = record_beside(path)
         with atomic_path(page) as temporary:
             temporary.write_text(render(scored, path.stem, record), encoding="utf-8", newline="\n")
@@ -76,6 +78,7 @@ def render(
             f"| `{preset.name}` | {preset.frame} | distance {preset.comparator.replace('<', '&lt;')} alpha · s "
             f"| {preset.normaliser} | {preset.source} |"
             for preset in PRESETS.values()
+            if preset.direction == "forwards"
         ),
         "",
     ]

@@ -150,7 +150,7 @@ def train(
     own = PrefixStore(kept_as) if kept_as is not None else None
 
     def opened(split: str) -> Split:
-        found = bench.split(plan.dataset, split, plan.model.options)
+        found = bench.split(plan.dataset, split, plan.model.options, None, plan.framing)
         kept = shared_prefixes(plan, bench, encoder, found, kept_as) if kept_as is not None else None
         return Split(found.dataset, found.data, found.store, kept or own)
 
@@ -167,7 +167,9 @@ def train(
         opened("val") if validated else None,
         plan.predictors[0],
     )
-    validator = evaluator(encoder, accelerator, recipe.encode_batch, bench.progress)
+    validator = evaluator(
+        encoder, accelerator, recipe.encode_batch, bench.progress, convention=plan.convention
+    )
     state = bench.store.state_path(plan.run_id)
     trackers = None
     if bench.track:

@@ -38,7 +38,10 @@ PREDICTION_SCHEMA = pa.schema(
         ("reference_width", pa.float64()),
         ("reference_height", pa.float64()),
         ("target_occluded", pa.bool_()),  # null where the dataset does not tell
-        ("similarity", pa.float32()),  # cosine, the highest of the map that the prediction was made from
+        # The highest of the map that the prediction was made from: a cosine, but with the convention marco.
+        ("similarity", pa.float32()),
+        # Whether source and target have changed places: the dataset's target is looked at for keypoints of its source.
+        ("backwards", pa.bool_()),
         # Of the pair, as SPair-71k grades it; null where a dataset does not.
         ("viewpoint_variation", pa.int8()),
         ("scale_variation", pa.int8()),

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from peftcorr.backbones import BACKBONES
 from peftcorr.config import Section, complete, explain, merge
@@ -20,6 +20,7 @@ from peftcorr.errors import PeftCorrError, did_you_mean, shortened
 from peftcorr.files import digest
 from peftcorr.files.reading import NoYaml, parse_yaml, read_text
 from peftcorr.matching import PREDICTORS
+from peftcorr.matching.conventions import convention_named, filled_in
 from peftcorr.matching.loss import LossConfig
 from peftcorr.metrics.presets import preset_named
 from peftcorr.strategies import STRATEGIES
@@ -110,6 +111,18 @@ class Recipe(BaseModel):
         description="a finished run in the output folder, or how its id begins: its adapter is where training starts",
     )
     eval_on: list[Section] = []
+    convention: str = Field(
+        default="peftcorr",
+        exclude_if=lambda value: value == "peftcorr",
+        description="how images, keypoints, features and points come together (peftcorr/matching/conventions.py); it "
+        "sets the preset, and the predictors where a recipe names none",
+    )
+    flip: Literal["none", "adaptive"] = Field(
+        default="none",
+        exclude_if=lambda value: value == "none",
+        description="adaptive: when tested, each pair is matched from the mirrored source too, and the way round that "
+        "fits better is kept (GeoAware-SC); every source is encoded twice",
+    )
     predictors: list[Section] = Field(
         default=[{"name": "argmax"}, {"name": "window_softargmax"}], min_length=1, validate_default=True
     )
@@ -135,6 +148,11 @@ class Recipe(BaseModel):
     limit_pairs: int | None = Field(
         default=None, gt=0, description="score this many evenly spaced pairs a split"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_convention(cls, values: Any) -> Any:
+        return filled_in(values) if isinstance(values, dict) else values
 
     @field_validator("strategy", mode="before")
     @classmethod
@@ -165,6 +183,11 @@ class Recipe(BaseModel):
     @classmethod
     def _predictors(cls, value: object) -> list[Section]:
         return [complete(PREDICTORS, item) for item in _as_list(value)]
+
+    @field_validator("convention", mode="before")
+    @classmethod
+    def _convention(cls, value: object) -> str:
+        return convention_named(value).name
 
     @field_validator("preset", mode="before")
     @classmethod

@@ -18,7 +18,7 @@ from rich.console import Console
 from peftcorr.backbones.identity import local_weights
 from peftcorr.cli import main
 from peftcorr.console.progress import Progress
-from peftcorr.data.images import stored_size
+from peftcorr.data.decode import stored_size
 from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.errors import PeftCorrError
 from peftcorr.predictions import PREDICTION_SCHEMA, write_predictions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import peft
@@ -16,7 +17,7 @@ from peftcorr.engine.evaluate import Evaluator
 from peftcorr.features.encode import Encoder
 from peftcorr.matching.predictors import Argmax
 from peftcorr.metrics.aggregate import score_predictions
-from peftcorr.metrics.bootstrap import add_intervals
+from peftcorr.metrics.further import add_further
 from peftcorr.metrics.presets import PRESETS
 from peftcorr.predictions import read_predictions
 from tests.commanding import QUICK, Commands, scores
@@ -103,7 +104,7 @@ def test_the_score_follows_from_the_predictions_alone(commands: Commands) -> Non
     record = commands.record()
     predictions = read_predictions(commands.store.predictions_path(record.run_id))
     again = score_predictions(predictions, [0.05, 0.3])
-    add_intervals(again, predictions, [0.05, 0.3])
+    add_further(again, predictions, [0.05, 0.3])
     assert again == record.scores
     low, high = (record.scores["photographs/test"]["argmax"].intervals or {})["per_image"]["0.3"]
     assert low < record.scores["photographs/test"]["argmax"].per_image["0.3"] < high
@@ -117,10 +118,28 @@ def test_a_run_scored_by_another_preset_keeps_its_definition(commands: Commands)
     assert scores(own) != scores(other)
     table = read_predictions(commands.store.predictions_path(own.run_id))
     again = score_predictions(table, other.recipe["alphas"], PRESETS["sd4match"])
-    add_intervals(again, table, other.recipe["alphas"], PRESETS["sd4match"])
+    add_further(again, table, other.recipe["alphas"], PRESETS["sd4match"])
     assert again == other.scores
     page = (commands.output / "README.md").read_text(encoding="utf-8")
     assert "## photographs/test, preset sd4match" in page
+
+
+def test_a_convention_a_flip_and_the_other_way_round(commands: Commands) -> None:
+    runs: dict[str, Any] = dict.fromkeys(("convention=geoaware", "flip=adaptive", "preset=cats"))
+    for setting in runs:
+        before = {record.run_id for record in commands.records()}
+        assert commands.run("--strategy", "frozen", assignments=[setting, "predictors=argmax"]) == 0
+        [runs[setting]] = [record for record in commands.records() if record.run_id not in before]
+    fed, flipped, turned = runs.values()
+    assert fed.protocol == PRESETS["geoaware"]
+    assert flipped.cost.encoder_forwards == 2 * turned.cost.encoder_forwards  # every image is a source
+    table = read_predictions(commands.store.predictions_path(turned.run_id))
+    assert set(table.column("backwards").to_pylist()) == {True}
+    assert score_predictions(table, [0.1], PRESETS["cats"])
+    page = (commands.output / "README.md").read_text(encoding="utf-8")
+    assert "## photographs/test, convention geoaware" in page
+    assert "## photographs/test, preset cats" in page
+    assert "PCK†@0.1" in page
 
 
 def test_a_saved_adapter_gives_the_predictions_of_its_record(commands: Commands, tmp_path: Path) -> None:

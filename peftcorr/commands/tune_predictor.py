@@ -129,8 +129,8 @@ def _model(parsed: argparse.Namespace, bench: Workbench) -> tuple[Recipe, Model,
                     f"--run takes the run's own recipe: leave out --{name.replace('_', '-')}, or leave out --run."
                 )
         finished = load_finished(finished_run(parsed.run_id, bench.store), bench.store, bench.weights)
-        return finished.recipe, finished.model, finished.backbone, finished.record.run_id
-    recipe = resolve(_command_line(parsed), parsed.set, parsed.recipe)
+        return _own_convention(finished.recipe), finished.model, finished.backbone, finished.record.run_id
+    recipe = _own_convention(resolve(_command_line(parsed), parsed.set, parsed.recipe))
     model = Model.of(recipe, bench.weights_of)
     if model.strategy().trains():
         raise PeftCorrError(
@@ -138,6 +138,15 @@ def _model(parsed: argparse.Namespace, bench: Workbench) -> tuple[Recipe, Model,
             "--run, or tune the backbone as it comes with --strategy frozen."
         )
     return recipe, model, model.build()[0], None
+
+
+def _own_convention(recipe: Recipe) -> Recipe:
+    """The recipe, unless its convention has a predictor of its own."""
+    if recipe.convention != "peftcorr":
+        raise PeftCorrError(
+            f"The convention {recipe.convention} comes with its predictor's constants: leave it out to tune one."
+        )
+    return recipe
 
 
 def _command_line(parsed: argparse.Namespace) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from peftcorr.data.base import FACTORS, PairDataset
+from peftcorr.data.frame import HALF_PIXEL, RESIZINGS, Placing
 from peftcorr.data.images import Frame, ImageStore
 from peftcorr.errors import PeftCorrError
 
@@ -95,28 +96,48 @@ class Geometry:
     """Where the pixels of a split's I images lie in the square input; `Frame` for many images at once.
 
     It is filled in image by image as they are decoded, so that nobody has to decode an image for its size alone.
+
+    Args:
+        images: I.
+        placing: how keypoints are moved.
+
+    Attributes:
+        sizes: W, H of the originals, (I, 2); NaN of those that are not known yet.
     """
 
-    def __init__(self, images: int):
+    def __init__(self, images: int, placing: Placing = HALF_PIXEL):
+        self._placing = placing
+        self.sizes = np.full((images, 2), np.nan)
         self._scale = np.full((images, 2), np.nan)
+        self._offset = np.zeros((images, 2))
+        self._last = np.full((images, 2), np.nan)  # centres of the last pixels that the image covers
         self._limit = np.full((images, 2), np.nan)
 
     def learn(self, numbers: Ints, frames: Sequence[Frame]) -> None:
         """Enter the frames of the images `numbers`."""
         if len(numbers):
-            self._scale[numbers] = [frame.scale for frame in frames]
+            self.sizes[numbers] = [(frame.width, frame.height) for frame in frames]
+            self._scale[numbers] = [frame.placed(self._placing) for frame in frames]
+            self._offset[numbers] = [frame.offset for frame in frames]
+            self._last[numbers] = np.array([frame.extent for frame in frames]) - 1.0
             self._limit[numbers] = [
-                (frame.width, frame.height) if frame.mode == "pad" else (np.inf, np.inf) for frame in frames
+                (frame.width, frame.height) if self._clips(frame) else (np.inf, np.inf) for frame in frames
             ]
+
+    def _clips(self, frame: Frame) -> bool:
+        """Whether predictions are clipped to the image: they may lie in the padding. Published systems leave them."""
+        return self._placing == HALF_PIXEL and RESIZINGS[frame.mode].padding != "none"
 
     def to_input(self, points: Floats, image: Ints) -> Floats:
         """Map points (..., N, 2), each in the original frame of its image (N,), to pixels of the input."""
-        moved: Floats = (points + 0.5) * self._scale[image] - 0.5
-        return moved
+        centre, edge = self._placing.centre, self._placing.edge
+        moved: Floats = (points + centre) * self._scale[image] - centre + self._offset[image]
+        return moved if edge is None else np.clip(moved, edge, self._last[image] - edge)
 
     def to_original(self, points: Floats, image: Ints) -> Floats:
         """Inverse of `to_input`; with padding, clipped to the image."""
-        original = (points + 0.5) / self._scale[image] - 0.5
+        centre = self._placing.centre
+        original = (points - self._offset[image] + centre) / self._scale[image] - centre
         limit = self._limit[image] - 0.5
         # Without padding every position is one of the image's own, a little beyond its edge included.
         clipped: Floats = np.clip(original, np.where(np.isinf(limit), -np.inf, -0.5), limit)

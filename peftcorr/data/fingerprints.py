@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -61,10 +62,12 @@ def fingerprints(
     for start in range(0, len(new), _CHUNK):
         part = new[start : start + _CHUNK]
         of_part = [() if sizes is None else sizes[index] for index in part]
-        pixels = store.get([paths[index] for index in part], of_part).numpy()
+        pixels = store.get([paths[index] for index in part], of_part).round().to(torch.uint8).numpy()
         for index, size, image in zip(part, of_part, pixels, strict=True):
-            width, height = store.frame(paths[index], size).extent  # padding is no part of the picture
-            known[paths[index]] = fingerprint(image[:, :height, :width].transpose(1, 2, 0))
+            frame = store.frame(paths[index], size)  # padding is no part of the picture
+            (left, top), (width, height) = frame.offset, frame.extent
+            own = image[:, top : top + height, left : left + width]
+            known[paths[index]] = fingerprint(own.transpose(1, 2, 0))
     return np.stack([known[path] for path in paths]) if paths else np.empty((0, BYTES), np.uint8)
 
 

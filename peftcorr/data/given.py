@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
+from peftcorr.data.decode import MAX_PIXELS, decode_shown, rgb
 from peftcorr.data.exif import STORED, orientation, turned
 from peftcorr.data.frame import ResizeMode
-from peftcorr.data.images import MAX_PIXELS, ImageStore, decode_shown, rgb
+from peftcorr.data.images import ImageStore
 from peftcorr.errors import PeftCorrError, reason, shown
 
 Given = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]

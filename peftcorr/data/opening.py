@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from peftcorr.data.decode import read_header
 from peftcorr.data.exif import Header
-from peftcorr.data.images import read_header
 from peftcorr.data.keypoint_frame import Place, inside, oriented
 from peftcorr.data.pair_dataset import Exif, PairDataset
 from peftcorr.data.per_file import image_names, per_file

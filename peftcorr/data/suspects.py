@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from peftcorr.data.base import PairDataset
 from peftcorr.data.correspondences import Correspondences, correspondences
-from peftcorr.data.images import stored_size
+from peftcorr.data.decode import stored_size
 from peftcorr.data.objects import objects
 from peftcorr.errors import PeftCorrError
 
@@ -36,7 +36,7 @@ class AnnotatedImage:
 
     Attributes:
         split, category, image: where it is from.
-        size: annotated [W, H], with what `peftcorr.data.images.decode` takes beside it; empty where there is none.
+        size: annotated [W, H], with what `peftcorr.data.decode.decode` takes beside it; empty where there is none.
         names: its keypoints.
         points: x, y of each in original pixels, (K, 2).
         suspicion: the higher, the earlier it is to be looked at.

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO
 
-import torch
 from accelerate import PartialState
 
 from peftcorr.data.correspondences import Correspondences
+from peftcorr.data.frame import RESIZINGS
 from peftcorr.data.images import ImageStore
 from peftcorr.data.scratch import PREFIX, ScratchRows
 from peftcorr.machine.agreement import everyones, neighbours
@@ -48,9 +48,8 @@ def decode(data: Correspondences, store: ImageStore) -> None:
     rows, slots, mine = None, dict[str, int](), dict[str, int]()
     if len(here) > 1 and file is not None and all(seen[process] for process in here):
         slots, owners = _shared_out(list(sizes), [known[process] for process in here])
-        rows = ScratchRows.common(
-            "decoded images", file, len(slots), (3, store.size, store.size), torch.uint8
-        )
+        row, dtype = (3, store.size, store.size), RESIZINGS[store.mode].dtype
+        rows = ScratchRows.common("decoded images", file, len(slots), row, dtype)
         mine = {path: slots[path] for path, place in owners.items() if here[place] == own}
     else:
         data.decode(store)

@@ -24,33 +24,34 @@ from torch import Tensor
 from peftcorr.console.progress import Progress
 from peftcorr.data.base import PairDataset
 from peftcorr.data.correspondences import Correspondences, Floats, Geometry, Ints
+from peftcorr.data.frame import FRAMINGS
 from peftcorr.data.guard import require_open
 from peftcorr.data.images import Frame, ImageStore
 from peftcorr.engine.matcher import Matcher
-from peftcorr.engine.schedule import Queries, Schedule, schedule
+from peftcorr.engine.schedule import Queries, Room, schedule
 from peftcorr.features.encode import Encoder
 from peftcorr.features.kept import Kept, MapCache, MapShelf
 from peftcorr.features.maps import WaitingMaps
 from peftcorr.features.prefix import Prefixes
 from peftcorr.machine.halving import Halving
+from peftcorr.matching.conventions import PEFTCORR, Convention
 from peftcorr.matching.predictors import Predictor
-from peftcorr.matching.similarity import normalise, sample_at
 
 _AUTO = 64  # images that `encode_batch: auto` begins with on a device
 _AUTO_ON_CPU = 16  # where more gain nothing, and a system kills what takes too much
 MEMORY = 2 << 30  # bytes of features held at once, by default
-_MATCH_BYTES = 4 << 20  # similarity maps held at once: more would gain no speed
 _CHUNK = 1 << 14  # points moved at once from the input's pixels to the image's
 
 
 @dataclass(frozen=True)
 class Split:
-    """A split ready to be scored: its arrays and its images."""
+    """A split ready to be scored: its arrays and its images; `backwards` if they go from target to source."""
 
     dataset: PairDataset
     data: Correspondences
     store: ImageStore
     prefixes: Prefixes | None = None
+    backwards: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class Predicted:
     Attributes:
         points: x, y in the target's original frame, (P, N, 2), in the order of the predictors, each of which gives its
             `Predictor.points`.
-        peaks: highest cosine similarity of each correspondence's map, (N,).
+        peaks: highest similarity of each correspondence's map, (N,): a cosine, but where a convention multiplies
+            features as they are.
     """
 
     points: Floats
@@ -80,6 +82,7 @@ class Evaluator:
             and similarity maps. Maps beyond it wait on disk. What the encoder needs inside does not count, and one
             image's map fits always.
         cache: where features of earlier runs are, and where new ones are kept.
+        convention: how keypoints, features and points come together.
     """
 
     encoder: Encoder
@@ -88,9 +91,20 @@ class Evaluator:
     progress: Progress
     memory: int = MEMORY
     cache: MapCache | None = None
+    convention: Convention = PEFTCORR
 
-    def predict(self, split: Split, predictors: Sequence[Predictor]) -> Predicted:
+    def predict(
+        self,
+        split: Split,
+        predictors: Sequence[Predictor],
+        keep: Callable[[Ints, Tensor], None] | None = None,
+    ) -> Predicted:
         """Predict every correspondence of a split with every predictor, each from the same similarity maps.
+
+        Args:
+            split: the split.
+            predictors: each has its rows of the points.
+            keep: is given the images of each window and their maps (B, h, w, C), for what comes later.
 
         Raises:
             PeftCorrError: if an image cannot be decoded, a disk has no room for the maps beyond `memory` or for the
@@ -102,7 +116,9 @@ class Evaluator:
             # What is kept for later processes must not come from pixels decoded long ago.
             store = ImageStore(store.image_root, store.size, store.mode)
         title = f"score {split.dataset.name}/{split.dataset.split}"
-        return self.matched(split.data, store, predictors, title, split.prefixes)
+        return self.matched(
+            split.data, store, predictors, title, split.prefixes, dataset=split.dataset.name, keep=keep
+        )
 
     def matched(
         self,
@@ -111,6 +127,8 @@ class Evaluator:
         predictors: Sequence[Predictor],
         title: str,
         prefixes: Prefixes | None = None,
+        dataset: str = "",
+        keep: Callable[[Ints, Tensor], None] | None = None,
     ) -> Predicted:
         """As `predict`, for images and points of any origin.
 
@@ -120,6 +138,8 @@ class Evaluator:
             predictors: as in `predict`.
             title: of the bar that shows how far it is.
             prefixes: what frozen blocks make of the images.
+            dataset: name of the dataset whose points they are: a convention may round those of some.
+            keep: as in `predict`.
 
         Raises:
             PeftCorrError: as `predict`.
@@ -132,19 +152,35 @@ class Evaluator:
         room = Room.of(self.memory, shape, self.batch)
         plan = schedule(data, room.batch, accelerator.process_index, accelerator.num_processes)
         waiting = WaitingMaps(shape, plan.most_waiting, room.for_waiting(plan), encoder.device)
-        matcher = Matcher(plan, len(data), predictors, stride, shape, room.similarity, encoder.device)
-        geometry = Geometry(len(data.images))
+        convention = self.convention
+        geometry = Geometry(len(data.images), FRAMINGS[convention.name].placing)
+        matcher = Matcher(
+            plan,
+            len(data),
+            predictors,
+            stride,
+            shape,
+            room.similarity,
+            encoder.device,
+            convention,
+            geometry.sizes,
+        )
         shelf = None
         if self.cache is not None:
             every = np.concatenate(plan.windows)
-            shelf = self.cache.shelf(data, store, encoder, every, shape, self.progress.say)
+            form = None if convention.before == PEFTCORR.before else f"{convention.before}"
+            shelf = self.cache.shelf(data, store, encoder, every, shape, self.progress.say, form=form)
         encoder.backbone.eval()
         with torch.inference_mode(), self.progress.track(title, len(data.images), "images") as bar:
             load = partial(_load, images, encoder, shelf)
             for window, loaded in enumerate(_ahead(plan.windows, load)):
                 geometry.learn(loaded.images, loaded.frames)
-                maps = _encode(images, encoder, shelf, loaded, shape)
-                queries = _sample(plan.queries, window, loaded.images, maps, geometry, stride)
+                maps = _encode(images, encoder, shelf, loaded, shape, convention)
+                if keep is not None:
+                    keep(loaded.images, maps)
+                queries = self._sample(
+                    plan.queries, window, loaded.images, maps, geometry, store.size, dataset
+                )
                 matcher.add(self._summed(queries))
                 here = dict(zip(loaded.images.tolist(), maps, strict=True))
                 for image in loaded.images[plan.waits[loaded.images]].tolist():
@@ -154,10 +190,36 @@ class Evaluator:
         points: Floats = matcher.predicted.cpu().numpy()
         for start in range(0, len(plan.rows), _CHUNK):  # in place: what this takes stays small
             rows = plan.rows[start : start + _CHUNK]
-            points[:, rows] = geometry.to_original(points[:, rows], data.target[data.pair[rows]])
+            if not convention.enlarged:  # else they are the original's already
+                placed = convention.to_frame(points[:, rows], store.size, stride)
+                points[:, rows] = geometry.to_original(placed, data.target[data.pair[rows]])
         if accelerator.num_processes > 1:  # else they stay here: not every device has float64
             points = self._summed(torch.from_numpy(points).to(encoder.device)).cpu().numpy()
         return Predicted(points, self._summed(matcher.peaks).cpu().numpy())
+
+    def _sample(
+        self,
+        queries: Queries,
+        window: int,
+        images: Ints,
+        maps: Tensor,
+        geometry: Geometry,
+        size: int,
+        dataset: str,
+    ) -> Tensor:
+        """Queries (U', C) of a window from maps (B, h, w, C), zero where another process has the image."""
+        image = queries.image[queries.start[window] : queries.start[window + 1]]
+        points = queries.points[queries.start[window] : queries.start[window + 1]]
+        own = np.flatnonzero(np.isin(image, images))
+        order = np.argsort(images)
+        slot = order[np.searchsorted(images[order], image[own])]
+        rounded = FRAMINGS[self.convention.name].rounded(points[own], dataset)
+        placed = geometry.to_input(rounded, image[own])
+        sampled = maps.new_zeros((len(image), maps.shape[-1]))
+        sampled[torch.from_numpy(own).to(maps.device)] = self.convention.queries(
+            maps, torch.from_numpy(slot), placed, size, self.encoder.backbone.stride
+        )
+        return sampled
 
     def _summed(self, tensor: Tensor) -> Tensor:
         """Sum over the processes, each of which has zeros where the others have values."""
@@ -174,46 +236,17 @@ def evaluator(
     progress: Progress,
     memory: int = MEMORY,
     cache: MapCache | None = None,
+    convention: Convention = PEFTCORR,
 ) -> Evaluator:
     """An `Evaluator` for a recipe's ``encode_batch``; with ``auto`` it encodes fewer where memory ends."""
     if batch == "auto":
         encoder.halving = Halving("encoding {} images at once", progress.say)
         batch = _AUTO_ON_CPU if encoder.device.type == "cpu" else _AUTO
-    return Evaluator(encoder, accelerator, batch, progress, memory, cache)
+    return Evaluator(encoder, accelerator, batch, progress, memory, cache, convention)
 
 
 def _take(here: dict[int, Tensor], waiting: WaitingMaps, image: int) -> Tensor:
     return here[image] if image in here else waiting.take(image)
-
-
-@dataclass(frozen=True)
-class Room:
-    """How a budget of bytes is shared out.
-
-    Attributes:
-        budget: all of it.
-        shape: h, w, C of a feature map.
-        batch: images encoded at once.
-        similarity: for similarity maps.
-    """
-
-    budget: int
-    shape: tuple[int, int, int]
-    batch: int
-    similarity: int
-
-    @classmethod
-    def of(cls, budget: int, shape: tuple[int, int, int], batch: int) -> Room:
-        """Give the window under way a quarter at most, and similarity maps another."""
-        fits = budget // 4 // (4 * shape[0] * shape[1] * shape[2])
-        return cls(budget, shape, max(1, min(batch, fits)), min(_MATCH_BYTES, budget // 4))
-
-    def for_waiting(self, plan: Schedule) -> int:
-        """What is left for the maps that wait."""
-        height, width, channels = self.shape
-        under_way = 4 * self.batch * channels * height * width
-        queries = 2 * 4 * channels * plan.queries.most_at_once()  # twice: they move when some are dropped
-        return max(0, self.budget - under_way - queries - self.similarity)
 
 
 @dataclass(frozen=True)
@@ -270,9 +303,14 @@ def _ahead(windows: Sequence[Ints], load: Callable[[Ints], Loaded]) -> Iterator[
 
 
 def _encode(
-    source: _Images, encoder: Encoder, shelf: MapShelf | None, loaded: Loaded, shape: tuple[int, int, int]
+    source: _Images,
+    encoder: Encoder,
+    shelf: MapShelf | None,
+    loaded: Loaded,
+    shape: tuple[int, int, int],
+    convention: Convention,
 ) -> Tensor:
-    """Normalised maps (len(loaded.images), h, w, C), float32: channels last, as tokens come out of a transformer."""
+    """Maps (len(loaded.images), h, w, C) as the convention keeps them, float32, channels last as tokens come."""
     maps = torch.empty((0, *shape), device=encoder.device)
     if len(loaded.fresh):
         with encoder.autocast():
@@ -280,7 +318,7 @@ def _encode(
                 source.data, source.store, loaded.fresh, source.prefixes, loaded.pixels
             )
         # One layout, whether maps come from here, from disk or cache: products then agree to the last bit.
-        maps = normalise(features.float()).permute(0, 2, 3, 1).contiguous()
+        maps = convention.kept(features.float()).permute(0, 2, 3, 1).contiguous()
         if shelf is not None:
             frames = dict(zip(loaded.images.tolist(), loaded.frames, strict=True))
             shelf.put(loaded.fresh, maps, [frames[image] for image in loaded.fresh.tolist()])
@@ -289,22 +327,3 @@ def _encode(
     every = {image: feature.to(encoder.device) for image, feature in loaded.cached.items()}
     every |= dict(zip(loaded.fresh.tolist(), maps, strict=True))
     return torch.stack([every[image] for image in loaded.images.tolist()])
-
-
-def _sample(
-    queries: Queries, window: int, images: Ints, maps: Tensor, geometry: Geometry, stride: int
-) -> Tensor:
-    """Queries (U', C) of a window from maps (B, h, w, C), zero where another process has the image."""
-    image = queries.image[queries.start[window] : queries.start[window + 1]]
-    points = queries.points[queries.start[window] : queries.start[window + 1]]
-    own = np.flatnonzero(np.isin(image, images))
-    order = np.argsort(images)
-    slot = order[np.searchsorted(images[order], image[own])]
-    sampled = maps.new_zeros((len(image), maps.shape[-1]))
-    sampled[torch.from_numpy(own).to(maps.device)] = sample_at(
-        maps.permute(0, 3, 1, 2),
-        torch.from_numpy(slot),
-        torch.from_numpy(geometry.to_input(points[own], image[own])),
-        stride,
-    )
-    return sampled

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from peftcorr.engine.schedule import Schedule
 from peftcorr.machine.devices import has_float64
+from peftcorr.matching.conventions import PEFTCORR, Convention
 from peftcorr.matching.predictors import Predictor, TargetPredictor
+from peftcorr.matching.upsampled import UpsampledArgmax
+
+_EPSILON = 1e-12
 
 
 class Matcher:
@@ -23,11 +29,13 @@ class Matcher:
         shape: h, w, C of a feature map.
         match_bytes: memory for similarity maps; one map is held at least.
         device: where the maps are. Points are float64, so that they are predicted on the host where it has none.
+        convention: how queries and maps are multiplied, and what predictors look at.
+        sizes: W, H of the original images, (I, 2), filled in as they are decoded; what enlarged maps are enlarged to.
 
     Attributes:
         predicted: x, y in pixels of the input, (P, N, 2), float64; zero but in `plan.rows`. P is the number of
             predictors, of which a grid counts as many as it has settings.
-        peaks: highest cosine similarity of each correspondence's map, (N,), float32; zero but in `plan.rows`.
+        peaks: highest similarity of each correspondence's map, (N,), float32; zero but in `plan.rows`.
     """
 
     def __init__(
@@ -39,8 +47,11 @@ class Matcher:
         shape: tuple[int, int, int],
         match_bytes: int,
         device: torch.device,
+        convention: Convention = PEFTCORR,
+        sizes: NDArray[np.float64] | None = None,
     ):
         self._plan, self._stride = plan, stride
+        self._convention, self._sizes = convention, sizes
         self._predictors: list[tuple[slice, Predictor]] = []
         self._of_targets: list[tuple[slice, TargetPredictor]] = []
         points = 0
@@ -77,11 +88,8 @@ class Matcher:
         """
         first = filled = 0
         for target in self._plan.targets[window]:
-            taken = take(target)
-            own = [
-                (place, predictor.for_target(taken.to(self._predicts_on)))
-                for place, predictor in self._of_targets
-            ]
+            taken = self._convention.target(take(target))
+            own = [(place, self._for(predictor, target, taken)) for place, predictor in self._of_targets]
             feature = taken.flatten(0, 1).T
             row = int(self._plan.first_row[target])
             end = row + int(self._plan.count[target])
@@ -97,12 +105,24 @@ class Matcher:
                 maps = self._maps[filled : filled + count]
                 torch.mm(queries, feature, out=maps.flatten(1))
                 self._enter(own, maps, row)
+                if self._convention.enlarged:  # features are raw until they are interpolated
+                    maps /= taken.norm(dim=-1).clamp_min(_EPSILON)
                 row, filled = row + count, filled + count
         if filled:
             self._predict(first, filled)
         needless = int(self._plan.queries.needless[window])
         self._queries = self._queries[needless - self._needless :]
         self._needless = needless
+
+    def _for(self, predictor: TargetPredictor, target: int, feature: Tensor) -> Predictor:
+        """The predictor for one target."""
+        feature = feature.to(self._predicts_on)
+        if not self._convention.enlarged:
+            return predictor.for_target(feature)
+        assert isinstance(predictor, UpsampledArgmax)
+        assert self._sizes is not None
+        width, height = self._sizes[target].astype(int).tolist()
+        return predictor.enlarged(feature, height, width)
 
     def _predict(self, first: int, count: int) -> None:
         maps = self._maps[:count]

@@ -245,6 +245,8 @@ class _Drawn:
     def __call__(self, image: Tensor, number: int) -> Tensor:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_seed(self._seed, self._draw, 1, number))
+            if image.is_floating_point():  # from 0 to 255; of floats the transform takes 0 to 1
+                return 255 * self._jitter(image / 255)
             return self._jitter(image)
 
 

@@ -15,11 +15,13 @@ from peftcorr.backbones import BACKBONES, Backbone, Weights
 from peftcorr.backbones.bfloat16 import narrowed
 from peftcorr.config import Section, make, options
 from peftcorr.data.base import DatasetSource
+from peftcorr.data.frame import FRAMINGS, Framing
 from peftcorr.engine.ingredients import ingredients
 from peftcorr.engine.initial import Initial, initial
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError, RecipeFails, shortened, shown
 from peftcorr.matching import PREDICTORS
+from peftcorr.matching.conventions import PEFTCORR, Convention, convention_named
 from peftcorr.matching.predictors import Predictor, label
 from peftcorr.metrics.presets import Preset, preset_named
 from peftcorr.recipe import Recipe, Training, WeightsIdentity
@@ -120,6 +122,7 @@ class Plan:
         predictors: in the recipe's order; the first one selects the best step.
         labels: name of each predictor in the scores.
         preset: when a keypoint is correct.
+        convention: how images, keypoints, features and points come together.
         initial: what training starts from; None for the pretrained backbone.
     """
 
@@ -133,7 +136,13 @@ class Plan:
     predictors: tuple[Predictor, ...]
     labels: tuple[str, ...]
     preset: Preset
+    convention: Convention
     initial: Initial | None = None
+
+    @property
+    def framing(self) -> Framing:
+        """What the convention does with images and keypoints."""
+        return FRAMINGS[self.convention.name]
 
     @property
     def tested(self) -> tuple[DatasetSource, ...]:
@@ -219,9 +228,21 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
         tuple(source for _, source in eval_on),
         tuple(predictors),
         tuple(label(s["name"], p.config) for s, p in zip(whole.predictors, predictors, strict=True)),
-        preset_named(whole.preset),
+        scored_by(whole, model.options.image_size),
+        convention_named(whole.convention),
         start,
     )
+
+
+def scored_by(recipe: Recipe, size: int) -> Preset:
+    """The preset of a recipe; a convention measures in the very square that the backbone sees.
+
+    Args:
+        recipe: names both.
+        size: side of the backbone's square input.
+    """
+    preset, edge = preset_named(recipe.preset), FRAMINGS[recipe.convention].placing.edge
+    return preset if recipe.convention == PEFTCORR.name else preset.as_fed(size, edge)
 
 
 def _require(source: DatasetSource, section: Section, split: str, mend: str) -> None:

@@ -26,7 +26,7 @@ def prediction_table(split: Split, predicted: Predicted, labels: Sequence[str]) 
     category, category_code = np.unique(data.categories, return_inverse=True)
     source, target = data.source[data.pair], data.target[data.pair]
     sizes = split.store.sizes(data.images, data.sizes)
-    sides = reference_sides(split.dataset.table, data, sizes)[data.pair]
+    sides = reference_sides(data, sizes)[data.pair]
     shared = {
         "dataset": _coded(np.zeros(rows), [split.dataset.name]),
         "split": _coded(np.zeros(rows), [split.dataset.split]),
@@ -46,6 +46,7 @@ def prediction_table(split: Split, predicted: Predicted, labels: Sequence[str]) 
         "reference_width": sides[:, 0],
         "reference_height": sides[:, 1],
         "target_occluded": data.occluded,
+        "backwards": np.full(rows, split.backwards),
         "similarity": predicted.peaks,
     }
     shared = {name: _column(name, column, rows) for name, column in shared.items()}

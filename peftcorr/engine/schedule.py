@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 from peftcorr.data.correspondences import Codes, Correspondences, Floats, Ints
 
 _CHUNK = 1 << 14  # correspondences looked at together: what a plan takes while it is made stays small
+_MATCH_BYTES = 4 << 20  # similarity maps held at once: more would gain no speed
 
 
 @dataclass(frozen=True)
@@ -173,3 +174,33 @@ def _most_waiting(begin: Ints, end: Ints, windows: int) -> int:
     """Maps that wait at once: each from its own window until another one's products are done."""
     change = np.bincount(begin, minlength=windows + 1) - np.bincount(end + 1, minlength=windows + 2)[:-1]
     return int(np.cumsum(change).max(initial=0))
+
+
+@dataclass(frozen=True)
+class Room:
+    """How a budget of bytes is shared out.
+
+    Attributes:
+        budget: all of it.
+        shape: h, w, C of a feature map.
+        batch: images encoded at once.
+        similarity: for similarity maps.
+    """
+
+    budget: int
+    shape: tuple[int, int, int]
+    batch: int
+    similarity: int
+
+    @classmethod
+    def of(cls, budget: int, shape: tuple[int, int, int], batch: int) -> Room:
+        """Give the window under way a quarter at most, and similarity maps another."""
+        fits = budget // 4 // (4 * shape[0] * shape[1] * shape[2])
+        return cls(budget, shape, max(1, min(batch, fits)), min(_MATCH_BYTES, budget // 4))
+
+    def for_waiting(self, plan: Schedule) -> int:
+        """What is left for the maps that wait."""
+        height, width, channels = self.shape
+        under_way = 4 * self.batch * channels * height * width
+        queries = 2 * 4 * channels * plan.queries.most_at_once()  # twice: they move when some are dropped
+        return max(0, self.budget - under_way - queries - self.similarity)

@@ -12,10 +12,12 @@ from accelerate import Accelerator
 
 from peftcorr.backbones import Backbone
 from peftcorr.data.base import DatasetSource
+from peftcorr.data.frame import Framing
 from peftcorr.data.guard import selecting
 from peftcorr.data.leakage import Leakage, warnings
 from peftcorr.data.without import keypoint_names
 from peftcorr.engine.evaluate import Evaluator, Split, evaluator
+from peftcorr.engine.flip import predict_with_flip
 from peftcorr.engine.leakage import leakage
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.prediction_table import prediction_table
@@ -25,16 +27,15 @@ from peftcorr.engine.workbench import Workbench
 from peftcorr.features.cache import FeatureCache
 from peftcorr.features.encode import Encoder, autocast
 from peftcorr.features.kept import MapCache
+from peftcorr.matching.conventions import convention_named
 from peftcorr.matching.predictors import Predictor
 from peftcorr.metrics.aggregate import score_predictions
-from peftcorr.metrics.bootstrap import add_intervals
+from peftcorr.metrics.further import add_further
 from peftcorr.metrics.generalisation import generalisation
 from peftcorr.metrics.presets import Preset
 from peftcorr.metrics.scores import Generalisation, Scores, TrackingScores
 from peftcorr.metrics.tapvid import choose_on, score_tracking
 from peftcorr.recipe import Recipe
-
-Opening = Callable[[DatasetSource, str, int | None], Split]
 
 
 @dataclass
@@ -75,7 +76,10 @@ def scorer(
     encoder = Encoder(
         backbone.to(device), None, device, autocast(recipe.score_precision, device), first_trainable
     )
-    return evaluator(encoder, accelerator, recipe.encode_batch, bench.progress, bench.memory, cache)
+    convention = convention_named(recipe.convention)
+    return evaluator(
+        encoder, accelerator, recipe.encode_batch, bench.progress, bench.memory, cache, convention
+    )
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ class Test:
         alphas: thresholds of PCK.
         preset: when a keypoint is correct.
         limit: how many evenly spaced pairs of each split; None for all.
+        framing: what a convention does with images and keypoints.
+        flip: whether the better of the source and its mirror image is matched.
     """
 
     sources: tuple[DatasetSource, ...]
@@ -99,6 +105,8 @@ class Test:
     alphas: Sequence[float]
     preset: Preset
     limit: int | None
+    framing: Framing
+    flip: bool
 
 
 def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Accelerator) -> Scored:
@@ -121,29 +129,34 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
     first = scored_from(plan) if plan.run_id in bench.shared else 0
     own = scorer(recipe, backbone, bench, accelerator, cache, first)
 
-    def opening(source: DatasetSource, split: str, limit: int | None) -> Split:
-        opened = bench.split(source, split, plan.model.options, limit)
-        if not first:
-            return opened
+    def sharing(opened: Split) -> Split:
         return replace(opened, prefixes=shared_prefixes(plan, bench, own.encoder, opened, torch.float32))
 
     test = Test(
-        plan.tested, plan.model.options, plan.predictors, plan.labels, recipe.alphas, plan.preset, recipe.limit_pairs
-    )  # fmt: skip
-    found = tested(test, bench, own, opening)
+        plan.tested,
+        plan.model.options,
+        plan.predictors,
+        plan.labels,
+        recipe.alphas,
+        plan.preset,
+        recipe.limit_pairs,
+        plan.framing,
+        recipe.flip == "adaptive",
+    )
+    found = tested(test, bench, own, sharing if first else None)
     if plan.trains:
         found.leakage = _leakage(plan, bench, accelerator)
     return found
 
 
-def tested(test: Test, bench: Workbench, own: Evaluator, opening: Opening | None) -> Scored:
+def tested(test: Test, bench: Workbench, own: Evaluator, sharing: Callable[[Split], Split] | None) -> Scored:
     """Predict and score test splits.
 
     Args:
         test: which, and how.
         bench: opens them.
         own: predicts.
-        opening: opens a split of a dataset, or so many pairs of it, instead of `bench`, if it is given.
+        sharing: gives a split what frozen blocks make of its images; None where runs share nothing.
 
     Raises:
         PeftCorrError: if a split cannot be read or scored.
@@ -152,8 +165,11 @@ def tested(test: Test, bench: Workbench, own: Evaluator, opening: Opening | None
     found = Scored()
 
     def predictions(source: DatasetSource, split: str, limit: int | None) -> pa.Table:
-        opened = opening(source, split, limit) if opening else bench.split(source, split, test.shape, limit)
-        return prediction_table(opened, own.predict(opened, test.predictors), test.labels)
+        backwards = test.preset.direction == "backwards"
+        opened = bench.split(source, split, test.shape, limit, test.framing, backwards)
+        opened = sharing(opened) if sharing else opened
+        predict = predict_with_flip if test.flip else Evaluator.predict
+        return prediction_table(opened, predict(own, opened, test.predictors), test.labels)
 
     for source in test.sources:
         chosen = threshold = getattr(source.config, "occlusion_threshold", None)  # where points are tracked
@@ -167,7 +183,7 @@ def tested(test: Test, bench: Workbench, own: Evaluator, opening: Opening | None
             found.tracking |= score_tracking(table, chosen, "val" if threshold == "val" else "fixed")
     found.seconds, found.forwards = time.monotonic() - begun, own.encoder.forwards
     for source, table in zip(test.sources, found.tables, strict=True):
-        add_intervals(found.scores, table, test.alphas, test.preset)
+        add_further(found.scores, table, test.alphas, test.preset)
         if source.held_out is not None:
             unseen = source.held_out.unseen_of(keypoint_names(bench.opened(source, "test")))
             found.generalisation |= generalisation(table, *unseen, test.alphas, test.preset)
@@ -176,10 +192,10 @@ def tested(test: Test, bench: Workbench, own: Evaluator, opening: Opening | None
 
 def _leakage(plan: Plan, bench: Workbench, accelerator: Accelerator) -> dict[str, Leakage]:
     """Compare the images trained on with those of every test split, and say what was found."""
-    trn = bench.split(plan.dataset, "trn", plan.model.options)
+    trn = bench.split(plan.dataset, "trn", plan.model.options, None, plan.framing)
     found = {}
     for source in plan.tested:
-        test = bench.split(source, "test", plan.model.options, plan.recipe.limit_pairs)
+        test = bench.split(source, "test", plan.model.options, plan.recipe.limit_pairs, plan.framing)
         found[f"{test.dataset.name}/{test.dataset.split}"] = leakage(trn, test, accelerator)
     for line in warnings(found):
         bench.progress.say(line)

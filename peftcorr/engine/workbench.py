@@ -12,9 +12,11 @@ from peftcorr.console.progress import Progress
 from peftcorr.data import DATASETS
 from peftcorr.data.base import DatasetSource, PairDataset
 from peftcorr.data.correspondences import correspondences
+from peftcorr.data.frame import FRAMINGS, Framing
 from peftcorr.data.guard import require_open
 from peftcorr.data.images import ImageStore
 from peftcorr.data.published.catalogue import CATALOGUE, prepared_folder
+from peftcorr.data.reference import reversed_pairs
 from peftcorr.engine.evaluate import MEMORY, Split
 from peftcorr.errors import PeftCorrError, shown
 from peftcorr.results.store import Store
@@ -97,7 +99,13 @@ class Workbench:
         return self._opened[key]
 
     def split(
-        self, source: DatasetSource, split: str, shape: Backbone.Config, limit: int | None = None
+        self,
+        source: DatasetSource,
+        split: str,
+        shape: Backbone.Config,
+        limit: int | None = None,
+        framing: Framing = FRAMINGS["peftcorr"],
+        backwards: bool = False,
     ) -> Split:
         """A split with its images at a backbone's size, loaded once a process.
 
@@ -106,20 +114,25 @@ class Workbench:
             split: ``trn``, ``val`` or ``test``.
             shape: options of the backbone: how large its images are and how they are resized.
             limit: how many evenly spaced pairs; None for all.
+            framing: may resize images in a way of its own.
+            backwards: look for the target's keypoints in the source, whose reference length then counts.
 
         Raises:
             PeftCorrError: if it cannot be loaded, or is the test split while a run still trains or selects.
         """
         require_open(split)
-        size, mode = shape.image_size, shape.resize
-        key = (*_which(source), split, size, mode, limit)
+        size, mode = shape.image_size, framing.resized(source.name, shape.resize)
+        key = (*_which(source), split, size, mode, limit, backwards)
         if key not in self._splits:
             dataset = self.opened(source, split).limited(limit)
             place = (dataset.image_root, size, mode)
             stores = [s.store for s in self._splits.values()]
             same = [store for store in stores if (store.image_root, store.size, store.mode) == place]
             store = same[0] if same else ImageStore(*place)
-            self._splits[key] = Split(dataset, correspondences(dataset), store)
+            data = correspondences(dataset)
+            if backwards:
+                data = reversed_pairs(data, store.sizes(data.images, data.sizes))
+            self._splits[key] = Split(dataset, data, store, backwards=backwards)
         return self._splits[key]
 
     def weights_of(self, backbone: type[Backbone], config: Backbone.Config) -> Weights:

@@ -68,6 +68,7 @@ class FeatureCache:
         say: Callable[[str], None],
         before: int | None = None,
         dtype: torch.dtype = torch.float32,
+        form: str | None = None,
     ) -> Shelf:
         """Open what is kept for an encoder, and say how much will be written for `images`.
 
@@ -80,12 +81,14 @@ class FeatureCache:
             say: is told.
             before: block whose input is kept; None for features.
             dtype: in which it is kept.
+            form: what was done to features before they are kept, where it is not what the protocol does.
 
         Raises:
             PeftCorrError: if the disk, or the limit, has no room for that, or an image is missing.
         """
         kind = FEATURES if before is None else PREFIXES
         identity = encoder_identity(encoder, store, before) | ({} if before is None else {"kept": str(dtype)})
+        identity |= {} if form is None else {"form": form}
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         about = {"backbone": type(encoder.backbone).__name__, "weights": self._weights_id, **identity}
         keys = image_keys(data, store, images)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, TokenState
 from peftcorr.data.correspondences import Correspondences, Ints
+from peftcorr.data.frame import RESIZINGS
 from peftcorr.data.images import ImageStore
 from peftcorr.features.prefix import Prefixes
 from peftcorr.machine.devices import rounding
@@ -82,7 +83,8 @@ class Encoder:
         if self.augment is not None:
             raw = torch.stack([self.augment(image, int(n)) for image, n in zip(raw, numbers, strict=True)])
         raw = raw.to(self.device, non_blocking=True)
-        if store.mode != "pad" or not self.backbone.pads_normalised:
+        padding = RESIZINGS[store.mode].padding
+        if padding != "zero" and not (padding == "backbone" and self.backbone.pads_normalised):
             return self.backbone.preprocess(raw)
         extents = [store.frame(data.images[n], data.sizes[n]).extent for n in numbers]
         return self.backbone.preprocess(raw, extents)

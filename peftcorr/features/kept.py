@@ -42,6 +42,8 @@ class MapCache(Protocol):
         images: Ints,
         shape: tuple[int, ...],
         say: Callable[[str], None],
+        *,
+        form: str | None = None,
     ) -> MapShelf:
         """What is kept for an encoder.
 
@@ -52,4 +54,5 @@ class MapCache(Protocol):
             images: numbers of those that will be asked for.
             shape: of a map, h, w, C.
             say: is told what will be written.
+            form: what was done to features before they are kept, where it is not what the protocol does.
         """

@@ -41,8 +41,10 @@ class RecentMaps:
         images: Ints,
         shape: tuple[int, ...],
         say: Callable[[str], None],
+        *,
+        form: str | None = None,
     ) -> _Shelf:
-        """See `MapCache.shelf`."""
+        """See `MapCache.shelf`; one encoder has one form."""
         return _Shelf(self, {int(number): encoder.key(data, int(number)) for number in images})
 
     def find(self, key: str) -> Kept | None:

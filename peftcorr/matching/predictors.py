@@ -79,12 +79,31 @@ class WindowSoftargmax(Predictor):
 
         radius: int = Field(default=2, ge=0, description="cells on each side of the peak")
         temperature: float = Field(default=10.0, gt=0, description="tau: the map is multiplied by it")
+        outside: Literal["minus_infinity", "zero"] = Field(
+            default="minus_infinity",
+            exclude_if=lambda value: value == "minus_infinity",
+            description="what similarities outside the window become: no weight, or 0, which keeps the weight exp(0)",
+        )
 
     config: Config
 
     def predict(self, similarity: Tensor, stride: int) -> Tensor:
-        """See `Predictor.predict`."""
+        """See `Predictor.predict`.
+
+        ``zero`` is what the code of GeoAware-SC (Zhang et al., CVPR 2024) does: every cell outside the window pulls the
+        point a little towards the middle of the image.
+        """
+        if self.config.outside == "zero":
+            return self._over_the_whole_map(similarity, stride)
         return window_round_peak(similarity, self.config.radius).mean(self.config.temperature, stride)
+
+    def _over_the_whole_map(self, similarity: Tensor, stride: int) -> Tensor:
+        height, width = similarity.shape[-2:]
+        peak, radius = _peak(similarity), self.config.radius
+        rows = torch.arange(height, device=similarity.device) - (peak // width).unsqueeze(-1)
+        columns = torch.arange(width, device=similarity.device) - (peak % width).unsqueeze(-1)
+        inside = (rows.abs() <= radius).unsqueeze(-1) & (columns.abs() <= radius).unsqueeze(-2)
+        return expected_point(similarity.masked_fill(~inside, 0) * self.config.temperature, stride)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ features: with at most four cells round a pixel there are five of them a cell, c
 
 from __future__ import annotations
 
+import math
+
 import torch
 from pydantic import BaseModel
 from torch import Tensor
@@ -28,37 +30,53 @@ class UpsampledArgmax(TargetPredictor):
     then normalised, which is not the interpolation of the similarity map. As in the rest of the protocol, features are
     normalised once before, so that a pixel of the target is sampled exactly as a query is; the paper's code
     interpolates raw features, which differs where neighbours differ in length, and to the original's pixels, where
-    this has those of the input. Of equal pixels (as there are half a patch from the border, where interpolation is
-    clamped) the first in reading order is taken.
+    this has those of the input: the convention ``dift`` does as the code. Of equal pixels (as there are half a patch
+    from the border, where interpolation is clamped) the first in reading order is taken.
     """
 
     def for_target(self, feature: Tensor) -> Predictor:
         """See `TargetPredictor.for_target`."""
         return _OfTarget(self.config, neighbour_products(feature))
 
+    def enlarged(self, feature: Tensor, height: int, width: int) -> Predictor:
+        """The predictor for the maps of one target that is enlarged to `height` x `width` pixels, which it predicts.
+
+        Args:
+            feature: the target's map (h, w, C), of unit length in each cell or not.
+            height, width: of the original image.
+        """
+        return _OfTarget(self.config, neighbour_products(feature), (height, width))
+
 
 class _OfTarget(Predictor):
-    def __init__(self, config: BaseModel, products: list[Tensor]):
+    """Predicts pixels of one target, enlarged to H x W pixels: the input's without `size`."""
+
+    def __init__(self, config: BaseModel, products: list[Tensor], size: tuple[int, int] | None = None):
         super().__init__(config)
-        self._products = products
+        self._products, self._size = products, size
 
     def predict(self, similarity: Tensor, stride: int) -> Tensor:
         """See `Predictor.predict`."""
         height, width = similarity.shape[-2:]
+        pixels_down, pixels_across = self._size or (height * stride, width * stride)
         maps = similarity.reshape(-1, height, width).float()
-        down, across = (interpolation(count, stride, maps.device) for count in (height, width))
+        down = interpolation(height, pixels_down, maps.device)
+        across = interpolation(width, pixels_across, maps.device)
         best = maps.new_full((len(maps),), -torch.inf)
         where = torch.zeros(len(maps), dtype=torch.int64, device=maps.device)
-        chunk = max(1, _CHUNK_BYTES // (4 * stride * width * stride))
         for row in range(height):  # the pixels of a row of cells depend on that row and its neighbours
             near = slice(max(0, row - 1), row + 2)
-            band = down[row * stride : (row + 1) * stride]
+            first, end = (max(0, math.ceil(r * pixels_down / height - 0.5)) for r in (row, row + 1))
+            band = down[first:end]
+            if not len(band):  # of an image with fewer pixels than cells
+                continue
             inverse = 1 / squared_length(self._products, band, across).clamp_min(_EPSILON**2).sqrt()
+            chunk = max(1, _CHUNK_BYTES // (4 * len(band) * pixels_across))
             for start in range(0, len(maps), chunk):
                 part = slice(start, start + chunk)
                 found = (band[:, near] @ (maps[part, near] @ across.T)).mul_(inverse).flatten(1)
                 top = found.amax(1)
-                better, offset = top > best[part], row * stride * width * stride
+                better, offset = top > best[part], first * pixels_across
                 if maps.is_cpu:  # a device would wait here until it is known how many there are
                     better = torch.nonzero(better).squeeze(1)
                     best[start + better] = top[better]
@@ -66,18 +84,18 @@ class _OfTarget(Predictor):
                 else:
                     best[part] = torch.where(better, top, best[part])
                     where[part] = torch.where(better, found.argmax(1) + offset, where[part])
-        pixels = torch.stack((where % (width * stride), where // (width * stride)), -1)
+        pixels = torch.stack((where % pixels_across, where // pixels_across), -1)
         return pixels.double().view(*similarity.shape[:-2], 2)
 
 
-def interpolation(count: int, stride: int, device: torch.device | None = None) -> Tensor:
-    """Weights (count stride, count), float32, that bring cells to pixels along one axis.
+def interpolation(count: int, pixels: int, device: torch.device | None = None) -> Tensor:
+    """Weights (pixels, count), float32, that bring cells to pixels along one axis.
 
-    Cell j is centred at (j + 0.5) stride - 0.5, pixel centres on integers; beyond the outermost centres the border's
-    cell counts alone (torch's ``align_corners=False``).
+    Pixel x lies at (x + 0.5) count / pixels - 0.5 on the grid; beyond the outermost cells the border's counts alone
+    (torch's ``align_corners=False``).
     """
-    pixels = torch.arange(count * stride, device=device, dtype=torch.float64)
-    place = ((pixels + 0.5) / stride - 0.5).clamp(0, count - 1)
+    numbers = torch.arange(pixels, device=device, dtype=torch.float64)
+    place = ((numbers + 0.5) / (pixels / count) - 0.5).clamp(0, count - 1)
     cells = torch.arange(count, device=device, dtype=torch.float64)
     return (1 - (place.unsqueeze(1) - cells).abs()).clamp_min(0).float()
 

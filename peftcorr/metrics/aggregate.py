@@ -31,6 +31,7 @@ def aggregate(
     pair_names: Sequence[Any] | NDArray[Any] | None = None,
     preset: Preset = PEFTCORR,
     sizes: ArrayLike | None = None,
+    dataset: str = "",
 ) -> Scores:
     """Score N keypoints of one predictor on one split.
 
@@ -48,6 +49,7 @@ def aggregate(
         preset: when a keypoint is correct.
         sizes: (N, 4) W, H of the original target image, then width and height of the rectangle whose longer side the
             reference length is; for presets that need sizes.
+        dataset: name of the dataset, by which a preset may differ.
 
     Raises:
         PeftCorrError: if there is nothing to score, a number is not finite, a reference length or a size is not
@@ -80,7 +82,7 @@ def aggregate(
         good = (sides >= 0).all(axis=1) & (sides > 0).any(axis=1)
         _check_values(good, "reference rectangle has no size", names)
 
-    correct = within(predicted, truth, lengths, alphas, preset, frame)
+    correct = within(predicted, truth, lengths, alphas, preset, frame, dataset)
 
     pair_index = _codes(pair_of)[1]
     n_pairs, n_categories = int(pair_index.max()) + 1, len(category_names)
@@ -125,6 +127,7 @@ def within(
     alphas: Sequence[float],
     preset: Preset = PEFTCORR,
     sizes: Floats | None = None,
+    dataset: str = "",
 ) -> NDArray[np.bool_]:
     """Which keypoints (N, 2) are correct at each threshold, (A, N): the one place where PCK compares.
 
@@ -134,8 +137,9 @@ def within(
         alphas: thresholds, A of them.
         preset: the definition of correct.
         sizes: (N, 4), where the preset needs them, as `Preset.measure` takes them.
+        dataset: name of the dataset.
     """
-    distance, lengths = preset.measure(predicted - truth, lengths, sizes)
+    distance, lengths = preset.measure(predicted, truth, lengths, sizes, dataset)
     return preset.correct(distance, np.asarray(alphas, dtype=np.float64)[:, None] * lengths)
 
 
@@ -170,6 +174,7 @@ def score_predictions(
             pair_names=rows.column("pair_id"),
             preset=preset,
             sizes=frame_sizes(rows, preset, f"{dataset}/{split}"),
+            dataset=dataset,
         )
     return scores
 

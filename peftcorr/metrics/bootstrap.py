@@ -41,7 +41,7 @@ _PAIRS = 1 << 14  # pairs at once: a block's weights take 32 MB at most
 
 def estimates(pairs: PairScores) -> Floats:
     """Every aggregate at every threshold in percent, (4, A): those of `aggregate`, in the order of `AGGREGATES`."""
-    found: Floats = _from_sums(_weighted(pairs, np.ones((1, pairs.images))))[0]
+    found: Floats = from_sums(_weighted(pairs, np.ones((1, pairs.images)), columns(pairs), _no(pairs))[0])[0]
     return found
 
 
@@ -50,9 +50,26 @@ def replicates(pairs: PairScores, resamples: int = RESAMPLES, seed: int = 0) -> 
 
     Runs over the same pairs get the same resamples from the same seed.
     """
-    return np.concatenate(
-        [_from_sums(_weighted(pairs, counts)) for counts in resampled_counts(pairs, resamples, seed)]
-    )
+    blocks = resampled_sums(pairs, columns(pairs), _no(pairs), resamples, seed)
+    return np.concatenate([from_sums(by_category) for by_category, _ in blocks])
+
+
+def resampled_sums(
+    pairs: PairScores, by_category: Floats, pooled: Floats, resamples: int, seed: int
+) -> Iterator[tuple[Floats, Floats]]:
+    """Sums over the pairs of each resample. Whatever is asked of the same pairs is best asked at once.
+
+    Args:
+        pairs: which images they join.
+        by_category: what each pair adds to the sums over its category, (P, K).
+        pooled: what it adds to those over all pairs, (P, L).
+        resamples, seed: of the images.
+
+    Returns:
+        blocks (b, C, K) and (b, L) that make up `resamples` rows.
+    """
+    for counts in resampled_counts(pairs, resamples, seed):
+        yield _weighted(pairs, counts, by_category, pooled)
 
 
 def resampled_counts(pairs: PairScores, resamples: int, seed: int) -> Iterator[Floats]:
@@ -120,11 +137,18 @@ def intervals_from(pairs: PairScores, drawn: Floats) -> Floats:
     value = estimates(pairs)
     error, freedom = spread(pairs, influences(pairs).reshape(value.size, -1))
     flat = drawn.reshape(len(drawn), -1)
-    limits = np.array([0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
-    ends = np.nanquantile(rescaled(flat, value.reshape(-1), error, freedom), limits, axis=0)
-    found: Floats = np.clip(ends.T, 0.0, 100.0).reshape(*value.shape, 2)
+    ends = limits(rescaled(flat, value.reshape(-1), error, freedom))
+    found: Floats = np.clip(ends, 0.0, 100.0).reshape(*value.shape, 2)
     if not category_means_known(pairs):
         found[2:] = np.nan
+    return found
+
+
+def limits(drawn: Floats) -> Floats:
+    """Ends (K, 2) of the middle `LEVEL` of each column of resamples (B, K), without those that are NaN."""
+    rows = np.ascontiguousarray(drawn.T)  # sorted much faster than columns
+    quantile = np.nanquantile if np.isnan(rows).any() else np.quantile
+    found: Floats = quantile(rows, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=1).T
     return found
 
 
@@ -145,11 +169,11 @@ def add_intervals(
     for (dataset, split, predictor), rows in groups(table):
         ends = intervals(pair_scores(rows, alphas, preset), resamples, seed)
         found = scores[f"{dataset}/{split}"]
-        named = {} if ends is None else _named(ends, alphas)
+        named = {} if ends is None else named_intervals(ends, alphas)
         found[predictor] = found[predictor].model_copy(update={"intervals": named})
 
 
-def _named(ends: Floats, alphas: Sequence[float]) -> dict[Aggregate, dict[str, tuple[float, float]]]:
+def named_intervals(ends: Floats, alphas: Sequence[float]) -> dict[Aggregate, dict[str, tuple[float, float]]]:
     """Intervals (4, A, 2) by aggregate and threshold, to four decimals: the rest depends on the machine's sums."""
     return {
         aggregate: {
@@ -177,26 +201,42 @@ def influences(pairs: PairScores) -> Floats:
     return 100.0 * np.stack(rows)
 
 
-def _weighted(pairs: PairScores, counts: Floats) -> Floats:
-    """Sums over the pairs of each category, weighted by products of counts (b, images): (b, C, 2A + 2).
+def columns(pairs: PairScores) -> Floats:
+    """What each pair adds to the aggregates' sums, (P, 2A + 2).
 
-    The columns are correct keypoints at each threshold, share of correct keypoints at each, keypoints, pairs.
+    Correct keypoints at each threshold, share of correct keypoints at each, keypoints, pairs.
     """
-    columns = np.concatenate(
+    found: Floats = np.concatenate(
         [pairs.correct, pairs.correct / pairs.keypoints, pairs.keypoints[None], np.ones((1, len(pairs)))]
     ).T
-    total = np.zeros((len(counts), len(pairs.categories), columns.shape[1]))
+    return found
+
+
+def _no(pairs: PairScores) -> Floats:
+    return np.empty((len(pairs), 0))
+
+
+def _weighted(
+    pairs: PairScores, counts: Floats, by_category: Floats, pooled: Floats
+) -> tuple[Floats, Floats]:
+    """The sums of `resampled_sums`, weighted by products of counts (b, images)."""
+    own = by_category.shape[1]
+    added = np.concatenate([by_category, pooled], axis=1)
+    total = np.zeros((len(counts), len(pairs.categories), own))
+    whole = np.zeros((len(counts), pooled.shape[1]))
     by_image = np.ascontiguousarray(counts.T)  # rows of it are taken faster than columns
     for category, (begin, end) in enumerate(pairwise(pairs.first.tolist())):
         for start in range(begin, end, _PAIRS):
             part = slice(start, min(start + _PAIRS, end))
             weights = by_image[pairs.source[part]] * by_image[pairs.target[part]]
-            total[:, category] += weights.T @ columns[part]
-    return total
+            found = weights.T @ added[part]
+            total[:, category] += found[:, :own]
+            whole += found[:, own:]
+    return total, whole
 
 
-def _from_sums(total: Floats) -> Floats:
-    """Aggregates (b, 4, A) in percent from what `_weighted` gives."""
+def from_sums(total: Floats) -> Floats:
+    """Aggregates (b, 4, A) in percent from sums (b, C, 2A + 2) of the `columns`."""
     thresholds = (total.shape[2] - 2) // 2
     correct, share = total[..., :thresholds], total[..., thresholds : 2 * thresholds]
     keypoints, number = total[..., -2:-1], total[..., -1:]

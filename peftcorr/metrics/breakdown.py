@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from peftcorr.metrics.bootstrap import estimates, intervals
 from peftcorr.metrics.confusion import confusions
+from peftcorr.metrics.further import further
 from peftcorr.metrics.generalisation import parted
 from peftcorr.metrics.pair_scores import PairScores, pair_numbers, pair_scores
 from peftcorr.metrics.rows import coded, visible
-from peftcorr.metrics.scores import Generalisation
+from peftcorr.metrics.scores import Further, Generalisation
 
 Floats = NDArray[np.float64]
 
@@ -78,6 +79,7 @@ class Breakdown:
         sides: by category, after that of all; empty where no keypoint is known to have a mirror image.
         curve: PCK in percent per keypoint and per image at each threshold of `CURVE`, (2, 30).
         curve_intervals: (2, 30, 2), or None.
+        further: what else is measured.
     """
 
     alphas: tuple[float, ...]
@@ -86,6 +88,7 @@ class Breakdown:
     sides: list[Sides]
     curve: Floats
     curve_intervals: Floats | None
+    further: Further
 
 
 def breakdown(
@@ -116,6 +119,7 @@ def breakdown(
         _sides(dataset, rows),
         estimates(curve)[:2],
         None if ends is None else ends[:2],
+        further(rows, alphas),
     )
 
 

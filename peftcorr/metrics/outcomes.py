@@ -57,9 +57,10 @@ def outcomes(dataset: str, rows: pa.Table, alpha: float, preset: Preset = PEFTCO
     truth, prediction = points(shown, "truth"), points(shown, "prediction")
     lengths = shown.column("reference_length").to_numpy()
 
-    right = within(prediction, truth, lengths, [alpha], preset, sizes)[0]
-    distance, limit = preset.measure(prediction - truth, lengths, sizes)
-    steps = [preset.measure(np.tile(axis, (len(seen), 1)), lengths, sizes)[0] for axis in np.eye(2)]
+    right = within(prediction, truth, lengths, [alpha], preset, sizes, dataset)[0]
+    distance, limit = preset.measure(prediction, truth, lengths, sizes, dataset)
+    axes = [np.tile(axis, (len(seen), 1)) for axis in np.eye(2)]
+    steps = [np.hypot(*preset.positions(axis, truth, sizes, dataset)[0].T) for axis in axes]
     mirrored = confusions(dataset, shown)[1] if len(seen) else right
 
     kind = np.full(len(rows), HIDDEN)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from peftcorr.metrics.aggregate import within
 from peftcorr.metrics.presets import PEFTCORR, Preset
-from peftcorr.metrics.rows import Floats, Integers, coded, frame_sizes, points, sums, visible
+from peftcorr.metrics.rows import Floats, Integers, coded, dataset_of, frame_sizes, points, sums, visible
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ def pair_scores(rows: pa.Table, alphas: Sequence[float], preset: Preset = PEFTCO
         alphas,
         preset,
         frame_sizes(rows, preset, "this run"),
+        dataset_of(rows),
     )
     first, pair = pair_numbers(rows)
     one = rows.take(pa.array(first))

@@ -49,12 +49,23 @@ def visible(rows: pa.Table) -> pa.Table:
     return rows.filter(pc.invert(pc.fill_null(occluded, False)))
 
 
+def dataset_of(rows: pa.Table) -> str:
+    """Name of the dataset of rows of one, or nothing where there are none."""
+    return str(rows.column("dataset")[0]) if len(rows) else ""
+
+
 def frame_sizes(rows: pa.Table, preset: Preset, where: str) -> Floats | None:
     """Return what `Preset.measure` calls sizes, (N, 4), where the preset needs them.
 
     Raises:
-        PeftCorrError: if it does and the rows do not have them; `where` names the rows.
+        PeftCorrError: if it does and the rows do not have them, or were predicted the other way round; `where` names
+            the rows.
     """
+    if preset.direction == "backwards" and not _backwards(rows):
+        raise PeftCorrError(
+            f"The preset {shown(preset.name)} looks for keypoints of the target in the source, but the predictions of "
+            f"{where} were made from source to target: run with --set preset={preset.name} to write such ones."
+        )
     if not preset.needs_sizes:
         return None
     for kind, reason in (
@@ -69,7 +80,27 @@ def frame_sizes(rows: pa.Table, preset: Preset, where: str) -> Floats | None:
                 f"{reason}: score them with {', '.join(others)}"
                 + (", or run again to write them." if kind == "target" else ".")
             )
-    return np.stack([rows.column(name).to_numpy() for name in SIZE_COLUMNS], axis=1).astype(np.float64)
+    sizes = np.stack([rows.column(name).to_numpy() for name in SIZE_COLUMNS], axis=1).astype(np.float64)
+    return _rounded_boxes(rows, sizes) if preset.rounds(dataset_of(rows)) else sizes
+
+
+def _backwards(rows: pa.Table) -> bool:
+    """Whether all rows were predicted from target to source."""
+    return "backwards" in rows.column_names and bool(
+        pc.all(pc.fill_null(rows.column("backwards"), False)).as_py()
+    )
+
+
+def _rounded_boxes(rows: pa.Table, sizes: Floats) -> Floats:
+    """Sizes whose rectangle, where it is the box round the pair's keypoints, is that round their whole pixels."""
+    _, pair = np.unique(rows.column("pair").to_numpy(), return_inverse=True)
+    truth = points(rows, "truth")
+    low, high = (np.full((int(pair.max(initial=-1)) + 1, 2), end) for end in (np.inf, -np.inf))
+    np.minimum.at(low, pair, truth)
+    np.maximum.at(high, pair, truth)
+    own = np.isclose((high - low)[pair], sizes[:, 2:], rtol=1e-9, atol=0).all(axis=1)
+    sizes[own, 2:] = (np.floor(high) - np.floor(low))[pair][own]
+    return sizes
 
 
 def points(rows: pa.Table, kind: str) -> Floats:

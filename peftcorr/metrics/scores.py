@@ -22,13 +22,67 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+class Estimate(Strict):
+    """A value with its 95 % interval, which is missing where there are too few images."""
+
+    value: Amount
+    interval: tuple[Amount, Amount] | None = Field(default=None, exclude_if=lambda value: value is None)
+
+
+class Averages(Strict):
+    """One measure over all keypoints, and as the mean over pairs of each pair's own mean."""
+
+    per_keypoint: Estimate
+    per_image: Estimate
+
+
+class GeometryAware(Strict):
+    """PCK in percent of the keypoints that another keypoint of the object looks like, by threshold."""
+
+    pck: dict[Threshold, Averages]
+    n_pairs: Count
+    n_keypoints: Count
+
+
+class CoveragePoint(Strict):
+    """PCK@0.1 of the `share` of all keypoints (percent) whose similarity is at least `similarity`."""
+
+    share: Percent
+    similarity: float
+    pck: Estimate
+
+
+class Confidence(Strict):
+    """What similarity tells of being right: PCK@0.1 by coverage, from a tenth to all, and its mean over these."""
+
+    coverage: list[CoveragePoint]
+    mean: Estimate
+
+
+class Further(Strict):
+    """Further measures of one predictor on one split, as `peftcorr.metrics.further` defines them.
+
+    `fine` is PCK@0.01, `distinct` PCK† by threshold, both in percent; errors are in percent of the reference length;
+    `area` is that under the PCK curve, in percent of the whole. `geometry_aware` is null where the subset is not known
+    or empty, `confidence` where predictions have no similarity.
+    """
+
+    fine: Averages
+    distinct: dict[Threshold, Averages]
+    geometry_aware: GeometryAware | None = Field(default=None, exclude_if=lambda value: value is None)
+    mean_error: Averages
+    median_error: Estimate
+    area: Averages
+    confidence: Confidence | None = Field(default=None, exclude_if=lambda value: value is None)
+
+
 class Scores(Strict):
     """PCK in percent of one predictor on one split; the keys of the dictionaries are thresholds ("0.1").
 
     `per_keypoint` pools all keypoints, `per_image` is the mean over pairs of each pair's share,
     `per_category` holds both for every category and their plain mean over categories. `intervals` are the 95 %
     intervals [low, high] of `peftcorr.metrics.bootstrap`, without the aggregates that have none; None in records
-    from before there were any.
+    from before there were any, as `further` is.
     """
 
     per_keypoint: dict[Threshold, Percent]
@@ -40,6 +94,7 @@ class Scores(Strict):
     intervals: dict[Aggregate, dict[Threshold, tuple[Percent, Percent]]] | None = Field(
         default=None, exclude_if=lambda value: value is None
     )
+    further: Further | None = Field(default=None, exclude_if=lambda value: value is None)
 
     def aggregates(self) -> dict[Aggregate, dict[str, float]]:
         """Every aggregate over the whole split, each by threshold."""

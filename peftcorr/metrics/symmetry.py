@@ -62,8 +62,7 @@ def mirrors(dataset: str, category: str, keypoints: Iterable[str]) -> dict[str, 
     if known:
         both = {str(a): str(b) for a, b in known} | {str(b): str(a) for a, b in known}
         return {name: both[name] for name in keypoints if both.get(name) in keypoints}
-    landmarks = _landmarks(dataset, category)
-    words = {name: tuple(re.split(r"[\W_]+", landmarks.get(name, name).lower())) for name in keypoints}
+    words = _words(dataset, category, keypoints)
     names = {spelling: name for name, spelling in words.items()}
     found = {}
     for name, spelling in words.items():
@@ -71,6 +70,24 @@ def mirrors(dataset: str, category: str, keypoints: Iterable[str]) -> dict[str, 
         if mirrored != spelling and mirrored in names:
             found[name] = names[mirrored]
     return found
+
+
+def sided(dataset: str, category: str, keypoints: Iterable[str]) -> set[str]:
+    """Return the keypoints that have a mirror image, among `keypoints` or not.
+
+    Args:
+        dataset, category, keypoints: as `mirrors` takes them.
+    """
+    known = _known(dataset, category)
+    if known:
+        return set(keypoints) & {str(number) for pair in known for number in pair}
+    words = _words(dataset, category, keypoints)
+    return {name for name, spelling in words.items() if _SIDES.keys() & set(spelling)}
+
+
+def _words(dataset: str, category: str, keypoints: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    landmarks = _landmarks(dataset, category)
+    return {name: tuple(re.split(r"[\W_]+", landmarks.get(name, name).lower())) for name in keypoints}
 
 
 def _landmarks(dataset: str, category: str) -> dict[str, str]:

@@ -9,13 +9,14 @@ from typing import Any
 from peftcorr.backbones import Backbone
 from peftcorr.console import numbers
 from peftcorr.console.numbers import Spread
+from peftcorr.data.frame import FRAMINGS, RESIZINGS, ResizeMode
 from peftcorr.data.leakage import warnings
 from peftcorr.data.published.catalogue import CATALOGUE
 from peftcorr.engine.plan import Model
 from peftcorr.errors import shortened
 from peftcorr.metrics.scores import Scores
 from peftcorr.recipe import validate
-from peftcorr.report.configuration import backbone_label, description, image_size, method, part
+from peftcorr.report.configuration import backbone_label, convention, description, image_size, method, part
 from peftcorr.report.labels import flatten
 from peftcorr.report.pipes import escaped, table
 from peftcorr.results.record import Record
@@ -37,28 +38,33 @@ def preprocessing(record: Record) -> dict[str, Any]:
     Raises:
         PeftCorrError: if the record's recipe is none of this version.
     """
-    model = _model(record)
-    return _preprocessing(model.backbone, model.options)
+    model, name = _model(record), convention(record)
+    mode = FRAMINGS[name].resized(record.dataset, model.options.resize)
+    return _preprocessing(model.backbone, model.options, mode)
 
 
 def _model(record: Record) -> Model:
     return Model.of(validate(record.recipe, f"The record {record.run_id}"), lambda *_: None)
 
 
-def _preprocessing(cls: type[Backbone], config: Backbone.Config) -> dict[str, Any]:
-    backbone = cls.build(config, None)
+def _preprocessing(cls: type[Backbone], config: Backbone.Config, mode: ResizeMode) -> dict[str, Any]:
+    backbone, resizing = cls.build(config, None), RESIZINGS[mode]
+    zero = resizing.padding == "zero" or (resizing.padding != "black" and backbone.pads_normalised)
+    chosen = resizing.filter
     facts = {
         "image_size": [config.image_size, config.image_size],
-        "resize": config.resize,
-        "padding": "0 after normalising" if backbone.pads_normalised else "black",
-        "filter": "bicubic, antialiased",
+        "resize": mode,
+        "padding": "0 after normalising" if zero else "black",
+        "filter": "bilinear, of floats" if chosen is None else f"{chosen.name.lower()}, antialiased",
         "rescale": "1/255",
         "mean": list(backbone.mean),
         "std": list(backbone.std),
         "stride": backbone.stride,
         "channels": backbone.channels,
     }
-    parts = [{"backbone": part.__name__, **_preprocessing(part, own)} for part, own in cls.members(config)]
+    parts = [
+        {"backbone": part.__name__, **_preprocessing(part, own, mode)} for part, own in cls.members(config)
+    ]
     return {**facts, "parts": parts} if parts else facts
 
 
@@ -224,6 +230,8 @@ def _tested(record: Record) -> Iterator[tuple[str, str, Scores]]:
 
 
 def _scores(record: Record) -> Iterator[str]:
+    if convention(record) != "peftcorr":
+        yield f"Matched by the convention {escaped(convention(record))}.\n"
     if record.protocol.name != "peftcorr":
         yield f"Correct as the preset {escaped(record.protocol.name)} defines it ({escaped(record.protocol.source)}).\n"
     if record.unselected:

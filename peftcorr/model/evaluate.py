@@ -13,9 +13,10 @@ from rich.console import Console
 from peftcorr.config import complete
 from peftcorr.console.progress import Progress
 from peftcorr.data import DATASETS
+from peftcorr.data.frame import FRAMINGS
+from peftcorr.engine.plan import scored_by
 from peftcorr.engine.scoring import Test, tested
 from peftcorr.matching.predictors import label
-from peftcorr.metrics.presets import preset_named
 from peftcorr.metrics.scores import Scores
 from peftcorr.model.matching import Model
 from peftcorr.recipe import validate
@@ -64,8 +65,10 @@ def evaluate(
         model.predictors,
         tuple(label(s["name"], p.config) for s, p in zip(recipe.predictors, model.predictors, strict=True)),
         recipe.alphas,
-        preset_named(recipe.preset),
+        scored_by(recipe, model.parts.options.image_size),
         recipe.limit_pairs,
+        FRAMINGS[recipe.convention],
+        recipe.flip == "adaptive",
     )
     # What was matched last stays: a split's thousands of maps would drive it out.
     own = replace(model.evaluator, cache=None, progress=shown)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from peftcorr.backbones import Backbone
+from peftcorr.data.frame import FRAMINGS, ResizeMode
 from peftcorr.data.given import Given, GivenImages, Picture, picture, pictures
 from peftcorr.data.images import Frame
 from peftcorr.engine.evaluate import Evaluator, Predicted
@@ -75,7 +76,8 @@ class Model:
     ) -> tuple[Floats, Similarities]:
         """Find points of one image in another, or in many.
 
-        Every image is encoded once: the maps of the last ones are kept by their content.
+        Every image is encoded once: the maps of the last ones are kept by their content. A run's convention holds here
+        too; its adaptive flip does not, as that needs the names of the points.
 
         Args:
             image_a: path, PIL image, or uint8 array (H, W, 3) or (H, W). Files and PIL images are turned as viewers
@@ -122,8 +124,7 @@ class Model:
         first, second = picture(image_a, "image_a"), picture(image_b, "image_b")
         one = np.ndim(point) == 1
         points = checked_points(cast(ArrayLike, [point]) if one else point, first, "point")
-        shape = self.backbone.config
-        frame = Frame(*second.size, shape.image_size, shape.resize)
+        frame = Frame(*second.size, self.backbone.config.image_size, self._resize)
         found = []
         for each in points:  # one at a time, as rows of the split's maps come in an order of their own
             maps = Maps()
@@ -173,11 +174,22 @@ class Model:
         [name] = self._categories(None if category is None else [category], 1)
         data = paired(first, others, points, name)
         with self.alone():
-            return self.evaluator.matched(data, self._store([first, *others]), [predictor], "match")
+            return self.evaluator.matched(
+                data, self._store([first, *others]), [predictor], "match", dataset=self._dataset
+            )
 
     def _store(self, pictures: Sequence[Picture]) -> GivenImages:
-        shape = self.backbone.config
-        return GivenImages({one.key: one for one in pictures}, shape.image_size, shape.resize)
+        return GivenImages({one.key: one for one in pictures}, self.backbone.config.image_size, self._resize)
+
+    @property
+    def _dataset(self) -> str:
+        """Name of what the run was trained on: a convention may treat the images of some in a way of their own."""
+        return "" if self.record is None else self.record.dataset
+
+    @property
+    def _resize(self) -> ResizeMode:
+        """How images become square."""
+        return FRAMINGS[self.recipe.convention].resized(self._dataset, self.backbone.config.resize)
 
     def _categories(self, given: Sequence[str] | None, count: int) -> list[str]:
         """A category for each image, where the backbone asks for one.

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from peftcorr.console import numbers
 from peftcorr.console.numbers import Spread
 from peftcorr.data.correspondences import correspondences
-from peftcorr.engine.evaluate import Split
+from peftcorr.data.reference import reversed_pairs
+from peftcorr.engine.evaluate import Evaluator, Split
+from peftcorr.engine.flip import predict_with_flip
 from peftcorr.engine.plan import Plan, finalise
 from peftcorr.engine.prediction_table import prediction_table
 from peftcorr.engine.scoring import scorer
@@ -119,12 +121,16 @@ def remade(record: Record, bench: Workbench, accelerator: Accelerator) -> Sample
         )
     saved = read_predictions(bench.store.predictions_path(record.run_id))
     evaluator = scorer(finished.recipe, finished.backbone, bench, accelerator)
+    predict = predict_with_flip if plan.recipe.flip == "adaptive" else Evaluator.predict
     tables, distances = [], []
     for whole in _tested(plan, bench):
         rows = _chosen(len(whole.dataset))
         dataset = replace(whole.dataset, table=whole.dataset.table.select(rows.tolist()))
-        split = Split(dataset, correspondences(dataset), whole.store)
-        again = prediction_table(split, evaluator.predict(split, plan.predictors), plan.labels)
+        data = correspondences(dataset)
+        if whole.backwards:
+            data = reversed_pairs(data, whole.store.sizes(data.images, data.sizes))
+        split = Split(dataset, data, whole.store, backwards=whole.backwards)
+        again = prediction_table(split, predict(evaluator, split, plan.predictors), plan.labels)
         tables.append(again.set_column(*_column("pair", rows[again["pair"].to_numpy()])))
         distances.append(_distances(_of(saved, whole, rows), again, record))
     found = np.concatenate(distances) if distances else np.zeros(0)
@@ -137,8 +143,11 @@ def remade(record: Record, bench: Workbench, accelerator: Accelerator) -> Sample
 
 
 def _tested(plan: Plan, bench: Workbench) -> list[Split]:
-    limit = plan.recipe.limit_pairs
-    return [bench.split(source, "test", plan.model.options, limit) for source in plan.tested]
+    limit, backwards = plan.recipe.limit_pairs, plan.preset.direction == "backwards"
+    return [
+        bench.split(source, "test", plan.model.options, limit, plan.framing, backwards)
+        for source in plan.tested
+    ]
 
 
 def _chosen(pairs: int) -> NDArray[np.int64]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from peftcorr.console import numbers
 from peftcorr.metrics.aggregate import alpha_key
 from peftcorr.metrics.breakdown import CURVE, Breakdown, Floats, Group
+from peftcorr.metrics.scores import Estimate, Further
+from peftcorr.report.further import measures
 from peftcorr.report.pipes import escaped, table
 
 _WIDE = 0.1  # the threshold that has its interval beside it, and the score per image
@@ -39,7 +41,31 @@ def sheets(found: Breakdown) -> list[Sheet]:
         )
         heading = ("category", "keypoints", "nearer to the mirrored keypoint", "share")
         tables.append(Sheet("left and right", heading, rows))
-    return tables
+    return [*tables, *further_sheets(found.further)]
+
+
+def further_sheets(found: Further) -> list[Sheet]:
+    """Return the tables of what else is measured: one row a measure, and PCK by coverage."""
+    rows = [
+        (m.name, *(_estimate(one, m.unit) for one in (m.per_keypoint, m.per_image))) for m in measures(found)
+    ]
+    sheets = [Sheet("further measures", ("measure", "per keypoint", "per image"), tuple(rows))]
+    if found.confidence is not None:
+        cells = tuple(
+            (f"{point.share:.1f} %", f"{point.similarity:.3f}", _estimate(point.pck, ""))
+            for point in found.confidence.coverage
+        )
+        last = ("mean", "", _estimate(found.confidence.mean, ""))
+        header = ("surest keypoints", "similarity at least", "PCK@0.1 per keypoint")
+        sheets.append(Sheet("coverage", header, (*cells, last)))
+    return sheets
+
+
+def _estimate(found: Estimate | None, unit: str) -> str:
+    if found is None:
+        return numbers.MISSING
+    value = f"{found.value:.2f}{unit}"
+    return value if found.interval is None else f"{value} {numbers.limits(found.interval)}"
 
 
 def brief(found: Breakdown) -> tuple[Breakdown, int]:

@@ -42,6 +42,11 @@ def backbone_label(record: Record) -> str:
     return record.weights_id if record.weights_id != record.backbone else f"{record.backbone} (other weights)"
 
 
+def convention(record: Record) -> str:
+    """Name of the convention that a run was matched by."""
+    return str(record.recipe.get("convention", "peftcorr"))
+
+
 def image_size(record: Record) -> int | None:
     """Side of the backbone's square input in pixels, if the recipe tells."""
     size = part(record, "backbone").get("image_size")
@@ -89,9 +94,12 @@ def held_out(record: Record) -> str:
 
 
 def untrained_input(record: Record) -> str:
-    """What decides the features of an untrained backbone: options, image size among them, weights, precision."""
+    """What decides the points that an untrained backbone gives: its options, weights, precision, and how it matches."""
     parts = [record.recipe.get("backbone"), record.recipe.get("score_precision")]
-    return json.dumps([*parts, record.backbone, record.weights_id, record.weights_sha256], sort_keys=True)
+    matched = [convention(record), record.recipe.get("flip", "none")]
+    return json.dumps(
+        [*parts, *matched, record.backbone, record.weights_id, record.weights_sha256], sort_keys=True
+    )
 
 
 def pair_limit(record: Record) -> int | None:

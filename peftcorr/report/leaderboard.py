@@ -9,12 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from peftcorr.console.numbers import MISSING, Spread
+from peftcorr.data.frame import FRAMINGS
+from peftcorr.matching.conventions import CONVENTIONS
+from peftcorr.matching.conventions import PEFTCORR as PEFTCORR_CONVENTION
 from peftcorr.metrics.presets import PEFTCORR, PRESETS, Aggregate, Preset
 from peftcorr.metrics.scores import Scores
 from peftcorr.report.configuration import (
     Configuration,
     backbone_label,
     configurations_of,
+    convention,
     image_size,
     is_trained,
     method,
@@ -22,6 +26,7 @@ from peftcorr.report.configuration import (
     trained_on,
     untrained_input,
 )
+from peftcorr.report.further import further_of
 from peftcorr.report.pareto import pareto_front
 from peftcorr.report.parts import part_spreads
 from peftcorr.report.tracking import Tracked, tracked, tracking_of
@@ -63,6 +68,9 @@ class Row:
     dataset: str = ""
     parts: Mapping[str, Mapping[str, Spread]] = field(default_factory=dict)
     tracking: tuple[Tracked, ...] = ()
+    further: Mapping[str, Spread] = field(
+        default_factory=dict
+    )  # per keypoint, by name, at the threshold that ranks
     on_front: bool = False
     gain: float | None = None
 
@@ -84,11 +92,13 @@ class Board:
 
 @dataclass(frozen=True)
 class Pairs:
-    """What was scored, and how; equal for the same pairs and the same definition alone.
+    """What was scored, and how; equal for the same pairs, the same definition and the same convention alone.
 
-    So a subset is never ranked with its whole, nor what one preset calls correct with what another does.
+    So a subset is never ranked with its whole, nor what one preset calls correct with what another does, nor what was
+    matched in one system's way with what was in another's.
     """
 
+    convention: str
     protocol: Preset
     dataset: str
     n_pairs: int
@@ -159,7 +169,7 @@ def _sections(rows: dict[Pairs, dict[str, list[Row]]], whole: dict[Pairs, bool])
             full[pairs.dataset] = max(full.get(pairs.dataset, 0), pairs.n_pairs)
 
     def order(pairs: Pairs) -> tuple[str, str, int, int]:
-        return (pairs.dataset, protocol_label(pairs.protocol), -pairs.n_pairs, -pairs.n_keypoints)
+        return (pairs.dataset, definition_label(pairs), -pairs.n_pairs, -pairs.n_keypoints)
 
     sections = []
     for pairs in sorted(rows, key=order):
@@ -193,6 +203,27 @@ def protocol_label(protocol: Preset) -> str:
         return f"preset {protocol.name}"
     digest = hashlib.sha256(protocol.model_dump_json().encode()).hexdigest()[:8]
     return f"preset {protocol.name} [{digest}]"
+
+
+def definition_label(pairs: Pairs) -> str:
+    """What a title says of how pairs were matched and scored; nothing of the protocol's own way.
+
+    A convention brings its preset, measured in the square that the backbone saw.
+    """
+    known = CONVENTIONS.get(pairs.convention)
+    if known is PEFTCORR_CONVENTION:
+        return protocol_label(pairs.protocol)
+    frame = pairs.protocol.frame
+    if known is not None and pairs.protocol == _fed(
+        known.preset, frame.size, FRAMINGS[known.name].placing.edge
+    ):
+        size = f" at {frame.size} px" if pairs.protocol.needs_sizes else ""
+        return f"convention {pairs.convention}{size}"
+    return ", ".join(filter(None, (f"convention {pairs.convention}", protocol_label(pairs.protocol))))
+
+
+def _fed(preset: str, size: int | None, edge: float | None) -> Preset:
+    return PRESETS[preset] if size is None else PRESETS[preset].as_fed(size, edge)
 
 
 def ranking_alpha(alphas: Sequence[str]) -> str:
@@ -233,7 +264,9 @@ def _samples(configuration: Configuration) -> dict[tuple[Pairs, str], list[tuple
         seed = record.seed if is_trained(record) else None
         for dataset, predictors in record.scores.items():
             for predictor, scores in predictors.items():
-                pairs = Pairs(record.protocol, dataset, scores.n_pairs, scores.n_keypoints)
+                pairs = Pairs(
+                    convention(record), record.protocol, dataset, scores.n_pairs, scores.n_keypoints
+                )
                 per_seed = found[pairs, predictor]
                 kept = per_seed.get(seed)
                 if kept is None or _told(scores) > _told(kept[1]):
@@ -278,6 +311,7 @@ def _row(
             predictor,
         ),
         tracking=tracked(configuration.records, dataset, predictor, samples[0][1]),
+        further=further_of(by_seed, ranking_alpha(list(samples[0][1].per_keypoint))),
     )
 
 

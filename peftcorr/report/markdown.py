@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from peftcorr.console import numbers
-from peftcorr.metrics.presets import Preset
+from peftcorr.matching.conventions import CONVENTIONS
+from peftcorr.matching.conventions import PEFTCORR as CONVENTION
 from peftcorr.report.board_tables import (
     BUDGETS,
     BoardTable,
@@ -18,7 +19,7 @@ from peftcorr.report.board_tables import (
     strategy_name,
 )
 from peftcorr.report.configuration import backbone_label, image_size, is_trained, method, part, trained_on
-from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, protocol_label, shown_board
+from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, definition_label, shown_board
 from peftcorr.report.pipes import escaped as _text
 from peftcorr.report.pipes import table as _table
 from peftcorr.report.published import Published, published_section
@@ -55,6 +56,12 @@ _INTERVALS = """
 same categories would put it. It says nothing of other seeds of the training, and two rows whose intervals overlap may
 still differ: `peftcorr compare` has the paired difference.
 """
+
+_FURTHER = """\
+More of the same predictions, per keypoint: PCK† asks besides that no other annotated keypoint is nearer to the
+prediction than its own; the geometry-aware subset has the keypoints that another one of the object looks like; errors
+are in percent of the reference length, the area is that under the PCK curve in percent of the whole, and the coverages
+are the surest tenth of the keypoints by similarity, the surest two tenths, and so on to all."""
 
 _TRACKING = """\
 The same predictions as tracks, by TAP-Vid's metrics at 256 x 256 pixels in percent, mean over videos: δ_avg^x (visible
@@ -121,8 +128,8 @@ def _intervals(leaderboard: Leaderboard) -> str:
 def _section(section: Section, figures: Sequence[Shown]) -> str:
     lines = [f"## {_text(section.title)}", ""]
     lines += [f"{section.n_pairs:,} image pairs, {section.n_keypoints:,} keypoints.", ""]
-    if protocol_label(section.protocol):
-        lines += [f"**{_text(_protocol(section.protocol))}**: not comparable with another definition.", ""]
+    if definition_label(section):
+        lines += [f"**{_text(_protocol(section))}**: not comparable with another definition.", ""]
     if section.subset:
         lines += ["**A subset of the split**: not comparable with results on all of it.", ""]
     for figure in figures:
@@ -133,13 +140,18 @@ def _section(section: Section, figures: Sequence[Shown]) -> str:
         lines += [f"### {_text(section.title)}, {_text(board.predictor)}", ""]
         for one in board_tables(board):
             lines += [f"#### {_text(one.title)}", "", _board(one, board), ""]
+        if any(row.further for row in board.rows):
+            lines += [_FURTHER, "", _further(board), ""]
         if any(row.tracking for row in board.rows):
             lines += [_TRACKING, "", _tracking(board), ""]
     return "\n".join(lines)
 
 
-def _protocol(protocol: Preset) -> str:
-    return (
+def _protocol(section: Section) -> str:
+    protocol, known = section.protocol, CONVENTIONS.get(section.convention)
+    of = f" of {known.source}" if known is not None else ""
+    matched = "" if known is CONVENTION else f"Matched by the convention {section.convention}{of}. "
+    return matched + (
         f"Correct as the preset {protocol.name} defines it ({protocol.source}): distance {protocol.comparator} "
         f"a times s in the frame: {protocol.frame}; s is {protocol.normaliser}"
     )
@@ -196,6 +208,19 @@ def _board(one: BoardTable, board: Board) -> str:
     names = [f"PCK@{alpha}" for alpha in alphas]
     header = ["Strategy", "Trainable parameters", *names, "Gain", "Training time", "Peak memory"]
     return _table(header, rows, left=(0,))
+
+
+def _further(board: Board) -> str:
+    rows = [row for row in board.rows if row.further]
+    names = list(dict.fromkeys(name for row in rows for name in row.further))
+    cells = [
+        [
+            *_model(row.label, row.backbone, row.image_size, row.trained_on),
+            *(numbers.with_interval(row.further.get(name)) for name in names),
+        ]
+        for row in rows
+    ]
+    return _table([*_MODEL, *names], cells, left=(0, 1, 3))
 
 
 def _tracking(board: Board) -> str:

@@ -18,13 +18,14 @@ from peftcorr.metrics.scores import Part
 from peftcorr.report.configuration import (
     backbone_label,
     configurations_of,
+    convention,
     description,
     image_size,
     is_trained,
     trained_on,
     untrained_input,
 )
-from peftcorr.report.leaderboard import Pairs, protocol_label, ranking_alpha
+from peftcorr.report.leaderboard import Pairs, definition_label, ranking_alpha
 from peftcorr.report.paired import paired_difference
 from peftcorr.report.parts import parts_of
 from peftcorr.results.record import Record
@@ -45,7 +46,7 @@ class _Split(Pairs):
 
     def title(self) -> str:
         backbone = f"{self.backbone} {self.image_size} px" if self.image_size else self.backbone
-        pairs, definition = f"{self.n_pairs:,} pairs", protocol_label(self.protocol)
+        pairs, definition = f"{self.n_pairs:,} pairs", definition_label(self)
         return ", ".join(filter(None, (self.dataset, pairs, backbone, self.predictor, definition)))
 
 
@@ -123,7 +124,7 @@ def print_summary(root: Path, console: Console, run_ids: Sequence[str]) -> None:
 
 def _split(record: Record, dataset: str, predictor: str) -> _Split:
     scores = record.scores[dataset][predictor]
-    pairs = (record.protocol, dataset, scores.n_pairs, scores.n_keypoints)
+    pairs = (convention(record), record.protocol, dataset, scores.n_pairs, scores.n_keypoints)
     return _Split(*pairs, predictor, backbone_label(record), image_size(record))
 
 

@@ -70,6 +70,7 @@ def leaderboard(output: str | os.PathLike[str] = "runs") -> Table:
 def _plain(section: Section, board: Board, row: Row) -> dict[str, Any]:
     return {
         "scored_on": section.dataset,
+        "convention": section.convention,
         "protocol": section.protocol.name,
         "predictor": board.predictor,
         "strategy": row.strategy,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftcorr.console import numbers
-from peftcorr.report.leaderboard import Leaderboard, Section, protocol_label, shown_board
+from peftcorr.report.leaderboard import Leaderboard, Section, definition_label, shown_board
 from peftcorr.report.pipes import escaped, table
 
 _INTRODUCTION = """\
@@ -57,7 +57,7 @@ def transfer_matrices(leaderboard: Leaderboard) -> tuple[TransferMatrix, ...]:
     """Return a matrix for each backbone with a run that was tested on something it was not trained on."""
     groups: dict[tuple[str, str, int], list[Section]] = defaultdict(list)
     for section in leaderboard.sections:
-        protocol = protocol_label(section.protocol)
+        protocol = definition_label(section)
         for backbone, size in {(row.backbone, row.image_size or 0) for row in shown_board(section).rows}:
             groups[protocol, backbone, size].append(section)
     found = []

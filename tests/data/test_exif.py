@@ -14,9 +14,10 @@ from scipy.io import savemat
 from peftcorr.cli import main
 from peftcorr.data.base import PairDataset
 from peftcorr.data.correspondences import correspondences
+from peftcorr.data.decode import read_header
 from peftcorr.data.exif import Header
 from peftcorr.data.identity import annotation_digest
-from peftcorr.data.images import ImageStore, decode, read_header
+from peftcorr.data.images import ImageStore, decode
 from peftcorr.data.layouts.coco import Coco
 from peftcorr.data.layouts.pf_pascal import PfPascal
 from peftcorr.data.layouts.pf_willow import PfWillow

@@ -37,7 +37,7 @@ def photographs(photograph: Callable[..., Image.Image]) -> list[Image.Image]:
     return [photograph(200 + 10 * seed, 150, seed) for seed in range(12)]
 
 
-@pytest.mark.parametrize("mode", ["stretch", "pad"])
+@pytest.mark.parametrize("mode", ["stretch", "pad", "stretch_tensor"])
 def test_copies_are_found_and_others_are_not(
     folders: tuple[Path, Path], photographs: list[Image.Image], mode: ResizeMode
 ) -> None:
@@ -56,6 +56,17 @@ def test_copies_are_found_and_others_are_not(
         ["2.png", "saved-again.jpg"],
         ["3.png", "smaller.jpg"],
     ]
+
+
+def test_padding_is_no_part_of_the_picture(
+    folders: tuple[Path, Path], photographs: list[Image.Image]
+) -> None:
+    photographs[0].save(folders[0] / "a.png")
+    below, round_it = (
+        fingerprints(ImageStore(folders[0], SIZE, mode), ["a.png"])[0][16:].astype(int)
+        for mode in ("pad", "centre_lanczos")
+    )
+    assert np.abs(below - round_it).max() < 8
 
 
 def test_alike_is_not_the_same(folders: tuple[Path, Path]) -> None:

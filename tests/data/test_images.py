@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from peftcorr.data import decode as decoding
 from peftcorr.data import images
 from peftcorr.data.images import Frame, ImageStore, decode, resize
 from peftcorr.errors import PeftCorrError
@@ -134,9 +135,9 @@ def test_limit_is_ours_not_twice_ours(
     photograph: Photograph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photograph(60, 40).save(tmp_path / "photo.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 60 * 40)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 60 * 40)
     decode(tmp_path / "photo.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 60 * 40 - 1)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 60 * 40 - 1)
     with pytest.raises(PeftCorrError, match="too large"):
         decode(tmp_path / "photo.png")
 

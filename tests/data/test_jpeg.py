@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from peftcorr.data.images import decode, stored_size
+from peftcorr.data.decode import decode, stored_size
 from peftcorr.data.jpeg import without_end
 from peftcorr.errors import PeftCorrError
 

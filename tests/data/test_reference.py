@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from peftcorr.data.columns import PAIR_FEATURES
 from peftcorr.data.correspondences import correspondences
 from peftcorr.data.layouts.pf_willow import PfWillow
 from peftcorr.data.layouts.spair import SpairFolder
-from peftcorr.data.reference import reference_sides
+from peftcorr.data.reference import reference_sides, reversed_pairs
+from peftcorr.errors import PeftCorrError
 
 
 def table_of(*pairs: dict[str, Any]) -> PairDataset:
@@ -35,7 +37,7 @@ def table_of(*pairs: dict[str, Any]) -> PairDataset:
 def sides(dataset: PairDataset, width: int = 100, height: int = 60) -> list[list[float]]:
     data = correspondences(dataset)
     sizes = np.tile(np.array([[width, height]], dtype=np.int32), (len(data.images), 1))
-    return reference_sides(dataset.table, data, sizes).tolist()
+    return reference_sides(data, sizes).tolist()
 
 
 def test_box_image_and_keypoints() -> None:
@@ -50,6 +52,37 @@ def test_box_image_and_keypoints() -> None:
     )
     assert found[:3] == [[20.0, 31.5], [100.0, 60.0], [30.0, 5.0]]
     assert np.isnan(found[3:]).all()
+
+
+def test_reversed_pairs_have_the_sources_length_by_the_same_rule() -> None:
+    boxes = {"source_box": [1.0, 1.0, 41.0, 21.0], "target_box": [5.0, 6.0, 25.0, 37.5]}
+    data = correspondences(
+        table_of(
+            {"reference_length": 31.5, **boxes},
+            {"reference_length": 100.0, **boxes},  # the image
+            {
+                "reference_length": 30.0,
+                **boxes,
+                "source_keypoints": [[1.0, 2.0], [3.0, 12.0]],
+            },  # the keypoints
+        )
+    )
+    sizes = np.array([[80, 90] if image % 2 == 0 else [100, 60] for image in range(6)], dtype=np.int32)
+    found = reversed_pairs(data, sizes)
+    assert found.reference_length.tolist() == [40.0, 90.0, 10.0]
+    np.testing.assert_array_equal(found.source_points, data.target_points)
+    np.testing.assert_array_equal(found.target, data.source)
+    assert reference_sides(found, sizes).tolist() == [[40.0, 20.0], [80.0, 90.0], [2.0, 10.0]]
+
+
+def test_pairs_that_cannot_be_reversed_say_why() -> None:
+    sizes = np.array([[100, 60]] * 2, dtype=np.int32)
+    data = correspondences(table_of({"reference_length": 31.5, "target_box": [5, 6, 25, 37.5]}))
+    with pytest.raises(PeftCorrError, match="Pair 0 cannot be scored from target to source"):
+        reversed_pairs(data, sizes)
+    hidden = replace(data, occluded=np.zeros(len(data), dtype=bool))
+    with pytest.raises(PeftCorrError, match="hides keypoints"):
+        reversed_pairs(hidden, sizes)
 
 
 def test_an_annotated_box_goes_before_another_rectangle_as_long() -> None:

@@ -110,7 +110,7 @@ def test_many_queries_are_matched_in_parts(
 ) -> None:
     split, backbone = load_split(photographs, tmp_path, "test"), build(Small, small_weights)
     expected, _ = evaluate(split, backbone)
-    monkeypatch.setattr("peftcorr.engine.evaluate._MATCH_BYTES", 3 * 8 * CELLS * CELLS)
+    monkeypatch.setattr("peftcorr.engine.schedule._MATCH_BYTES", 3 * 8 * CELLS * CELLS)
     found, _ = evaluate(split, backbone)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from peftcorr.backbones import Backbone
 from peftcorr.console.progress import Progress
+from peftcorr.data.frame import FRAMINGS
 from peftcorr.data.leakage import Leakage
 from peftcorr.engine.scoring import _leakage
 from peftcorr.engine.workbench import Workbench
@@ -28,6 +29,7 @@ def test_tested_pairs_beyond_the_limit_are_not_compared(
         tested=(source,),
         model=SimpleNamespace(options=Backbone.Config(image_size=32)),
         recipe=SimpleNamespace(limit_pairs=limit),
+        framing=FRAMINGS["peftcorr"],
     )
     table = source.load("test").limited(limit).table
     tested = {*table["source_image"], *table["target_image"]}

@@ -37,7 +37,7 @@ def test_each_predictor_has_its_own_rows(
 ) -> None:
     """Three similarity maps at a time: the keypoints of most targets are matched in several parts."""
     split, backbone = load_split(photographs, tmp_path, "test"), build(Small, small_weights)
-    monkeypatch.setattr("peftcorr.engine.evaluate._MATCH_BYTES", 3 * 4 * CELLS * CELLS)
+    monkeypatch.setattr("peftcorr.engine.schedule._MATCH_BYTES", 3 * 4 * CELLS * CELLS)
     together = (
         Evaluator(Encoder(backbone), Accelerator(cpu=True), 3, SILENT).predict(split, all_predictors()).points
     )

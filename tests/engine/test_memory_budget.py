@@ -11,9 +11,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from peftcorr.engine import evaluate
-from peftcorr.engine.evaluate import Evaluator, Room, Split
+from peftcorr.engine import evaluate, schedule
+from peftcorr.engine.evaluate import Evaluator, Split
 from peftcorr.engine.matcher import Matcher
+from peftcorr.engine.schedule import Room
 from peftcorr.errors import PeftCorrError
 from peftcorr.features.encode import Encoder
 from peftcorr.features.maps import WaitingMaps
@@ -119,7 +120,7 @@ def test_three_times_the_pairs_hold_no_more(
     )
     ledger = Ledger(monkeypatch)
     monkeypatch.setattr(
-        evaluate, "_MATCH_BYTES", 64 * 50
+        schedule, "_MATCH_BYTES", 64 * 50
     )  # fifty similarity maps, fewer than there are either way
     once, _ = score(split, small_weights, 1 << 30)
     most, ledger.held = max(ledger.held), []

@@ -59,6 +59,10 @@ def close(found: Any, expected: Any) -> None:
         assert found.keys() == expected.keys()
         for key, value in expected.items():
             close(found[key], value)
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, value in zip(found, expected, strict=True):
+            close(one, value)
     else:
         assert found == pytest.approx(expected, abs=1e-6)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from peftcorr.data.images import decode, stored_size
+from peftcorr.data.decode import decode, stored_size
 from peftcorr.data.layouts.coco_annotation import read_annotation
 from peftcorr.data.layouts.csv_file import read_rows
 from peftcorr.data.layouts.mat_file import read_numbers

@@ -86,7 +86,7 @@ def test_a_pixel_is_sampled_as_a_query_is() -> None:
 def test_the_length_of_an_interpolated_feature_follows_from_the_products() -> None:
     target, stride = features(4, 6), 5
     pixels = functional.interpolate(target[None], size=(20, 30), mode="bilinear", align_corners=False)[0]
-    down, across = (interpolation(count, stride).double() for count in (4, 6))
+    down, across = (interpolation(count, count * stride).double() for count in (4, 6))
     found = squared_length(neighbour_products(target.permute(1, 2, 0)), down, across)
     assert (found - pixels.norm(dim=0) ** 2).abs().max() < 1e-6
 

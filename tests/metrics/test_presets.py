@@ -20,8 +20,8 @@ ALPHAS = [0.01, 0.05, 0.1, 0.2]
 # name -> categories, pairs, keypoints a pair, what s belongs to: as datasets differ
 DATASETS = {
     "spair-like": (["cat", "train", "tvmonitor"], 70, (1, 20), "box"),
-    "willow-like": (["car(G)", "duck(S)"], 40, (10, 10), "keypoints"),
-    "pascal-like": (["boat"], 30, (2, 8), "image"),
+    "pf_willow-like": (["car(G)", "duck(S)"], 40, (10, 10), "keypoints"),
+    "pf_pascal-like": (["boat"], 30, (2, 8), "image"),
 }
 
 
@@ -31,13 +31,15 @@ def random_rows(seed: int) -> list[dict[str, Any]]:
     for dataset, (categories, pairs, (fewest, most), what) in DATASETS.items():
         for pair in range(pairs):
             width, height = draw.randint(80, 900), draw.randint(80, 900)
+            whole = [0, 0]
             category, count = draw.choice(categories), max(fewest, draw.randint(fewest, most))
-            truths = [(draw.uniform(0, width), draw.uniform(0, height)) for _ in range(count)]
+            truths = [(draw.uniform(-9, width), draw.uniform(0, height)) for _ in range(count)]
             if what == "box":
                 sides = draw.uniform(0.2, 1) * width, draw.uniform(0.2, 1) * height
             elif what == "keypoints":
                 xs, ys = zip(*truths, strict=True)
                 sides = max(xs) - min(xs), max(ys) - min(ys)
+                whole = [math.floor(max(axis)) - math.floor(min(axis)) for axis in (xs, ys)]
             else:
                 sides = float(width), float(height)
             for number, (x, y) in enumerate(truths):
@@ -52,7 +54,8 @@ def random_rows(seed: int) -> list[dict[str, Any]]:
                             "prediction_x": x + shift * math.cos(angle),
                             "prediction_y": y + shift * math.sin(angle),
                             "reference_length": max(sides), "target_width": width, "target_height": height,
-                            "reference_width": sides[0], "reference_height": sides[1],
+                            "reference_width": sides[0], "reference_height": sides[1], "backwards": True,
+                            "whole_sides": whole,
                         }
                     )  # fmt: skip
     draw.shuffle(rows)
@@ -70,14 +73,44 @@ def is_correct(row: dict[str, Any], preset: str, alpha: float) -> bool:
         left, top = (840 - width * scale) / 2, (840 - height * scale) / 2
         move = lambda x, y: (x * scale + left, y * scale + top)  # noqa: E731
         length = row["reference_length"] * scale
+    elif preset in ("sd4match", "cats"):
+        size = {"sd4match": 768, "cats": 256}[preset]
+        move = lambda x, y: ((x + 0.5) * size / width - 0.5, (y + 0.5) * size / height - 0.5)  # noqa: E731
+        length = max(row["reference_width"] * size / width, row["reference_height"] * size / height)
+    elif preset == "visual_ai":
+        return is_correct_corner_to_corner(row, alpha)
     else:
-        assert preset == "sd4match"
-        move = lambda x, y: ((x + 0.5) * 768 / width - 0.5, (y + 0.5) * 768 / height - 0.5)  # noqa: E731
-        length = max(row["reference_width"] * 768 / width, row["reference_height"] * 768 / height)
+        assert preset == "marco"
+        longest, last = max(width, height), (770, 770)
+        if row["dataset"].startswith("pf_pascal"):
+            last = (round(width * 770 / longest), round(height * 770 / longest))
+        move = lambda x, y: (x * last[0] / width, y * last[1] / height)  # noqa: E731
+        length = max(row["reference_width"] * 770 / width, row["reference_height"] * 770 / height)
+        if row["dataset"].startswith("pf_pascal"):
+            length = row["reference_length"] * 770 / longest
     x1, y1 = move(row["prediction_x"], row["prediction_y"])
     x2, y2 = move(row["truth_x"], row["truth_y"])
+    if preset == "marco":
+        x2, y2 = (min(max(v, 1e-4), side - 1 - 1e-4) for v, side in zip((x2, y2), last, strict=True))
     distance = math.sqrt((x1 - x2) ** 2 + (y1 - y2) ** 2)
     return distance < alpha * length if preset == "geoaware" else distance <= alpha * length
+
+
+def is_correct_corner_to_corner(row: dict[str, Any], alpha: float) -> bool:
+    """Visual-AI: the corner pixels' centres meet, and two datasets' keypoints are whole."""
+    x, y = row["truth_x"], row["truth_y"]
+    scale = 839 / (row["target_width"] - 1), 839 / (row["target_height"] - 1)
+    sides = row["reference_width"], row["reference_height"]
+    if row["dataset"].startswith("pf_"):
+        x, y = math.floor(x), math.floor(y)
+    if row["dataset"].startswith("pf_willow"):
+        sides = row["whole_sides"]
+    length = max(side * s for side, s in zip(sides, scale, strict=True))
+    if row["dataset"].startswith("pf_pascal"):
+        length = 840
+    truth = [min(max(v * s, 1e-4), 839 - 1e-4) for v, s in zip((x, y), scale, strict=True)]
+    found = [row[f"prediction_{axis}"] * s for axis, s in zip("xy", scale, strict=True)]
+    return math.dist(truth, found) <= alpha * length
 
 
 def mean(values: list[float]) -> float:
@@ -219,6 +252,14 @@ def test_predictions_without_sizes_say_what_to_do(column: str, how: str) -> None
         score_predictions(table, ALPHAS, PRESETS[name])
 
 
+def test_cats_wants_predictions_from_target_to_source() -> None:
+    rows = [row for row in random_rows(1) if row["dataset"] == "spair-like"]
+    for made in (False, None):
+        table = pa.Table.from_pylist([{**row, "backwards": made} for row in rows], schema=PREDICTION_SCHEMA)
+        with pytest.raises(PeftCorrError, match=r"'cats' looks for .* run with --set preset=cats"):
+            score_predictions(table, ALPHAS, PRESETS["cats"])
+
+
 def test_an_unknown_preset_names_the_nearest() -> None:
     with pytest.raises(PeftCorrError, match=r"Unknown preset 'sd4mach'\. Did you mean 'sd4match'\?"):
         preset_named("sd4mach")
@@ -233,6 +274,9 @@ def test_definitions_are_what_records_keep() -> None:
         "dift": ("original image", "<="),
         "geoaware": ("longer side scaled to 840 px, then padded", "<"),
         "sd4match": ("stretched to 768 x 768 px", "<="),
+        "visual_ai": ("stretched to 840 x 840 px, corner to corner", "<="),
+        "marco": ("stretched to 770 x 770 px", "<="),
+        "cats": ("stretched to 256 x 256 px", "<="),
     }
     for preset in PRESETS.values():
         assert Preset.model_validate_json(preset.model_dump_json()) == preset

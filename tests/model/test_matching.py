@@ -19,7 +19,7 @@ from peftcorr.backbones import BACKBONES
 from peftcorr.errors import PeftCorrError
 from peftcorr.model import Model
 from peftcorr.predictions import read_predictions
-from tests.commanding import Commands
+from tests.commanding import QUICK, Commands
 from tests.small_models import SIZE, Small, save_weights
 
 
@@ -80,6 +80,34 @@ def test_matches_and_scores_are_the_runs_own(commands: Commands) -> None:
     assert all(list(scores.per_keypoint) == ["0.3"] for scores in by_predictor.values())
     with pytest.raises(PeftCorrError, match="needs its folder"):
         peftcorr.evaluate(model, "pairs")
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy", "predictor"),
+    [
+        ("geoaware", "frozen", "argmax"),
+        ("sd4match", "lora", "argmax"),
+        ("dift", "frozen", "upsampled_argmax"),
+    ],
+)
+def test_a_convention_holds_in_the_library_too(
+    commands: Commands, name: str, strategy: str, predictor: str
+) -> None:
+    """Padding on both sides, pixels as floats, and predictions in the original's own pixels."""
+    assert commands.run("--strategy", strategy, assignments=[*QUICK, f"convention={name}"]) == 0
+    root, (pairs, model) = commands.photographs / "JPEGImages", of_pairs(commands, predictor)
+    for pair in pairs:
+        both = root / pair["source"], root / pair["target"]
+        points, similarity = model.match(*both, pair["points"])
+        np.testing.assert_array_equal(points, pair["found"])
+        np.testing.assert_allclose(similarity, pair["similarity"], atol=1e-6)
+    heat = model.heatmap(*both, pair["points"][0])
+    y, x = np.unravel_index(int(heat.argmax()), heat.shape)
+    cell = model.backbone.stride * max(heat.shape) / SIZE
+    assert predictor != "argmax" or np.abs(points[0] - (x, y)).max() < 1.5 * cell
+    record = commands.record()
+    model = peftcorr.load(record.run_id, output=commands.output, weights=commands.weights, device="cpu")
+    assert peftcorr.evaluate(model, root=commands.photographs) == record.scores
 
 
 def test_200_keypoints_of_willow_are_the_records(

@@ -22,4 +22,8 @@ def test_groups_of_one_pair_and_tables_of_one_group_are_left_out() -> None:
         "viewpoint": ["easy", "hard"],  # medium is one pair
     }
     assert left_out == 1
-    assert [sheet.title for sheet in sheets(whole)][-2:] == ["by truncation", "by number of keypoints"]
+    assert [sheet.title for sheet in sheets(whole)][-3:] == [
+        "by truncation",
+        "by number of keypoints",
+        "further measures",
+    ]

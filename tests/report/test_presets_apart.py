@@ -1,4 +1,4 @@
-"""Runs that were scored by different definitions never share a table."""
+"""Runs that were scored by different definitions, or matched by different conventions, never share a table."""
 
 from __future__ import annotations
 
@@ -31,6 +31,44 @@ def test_each_preset_has_sections_of_its_own(make_record: Any) -> None:
     ]
     assert [row.run_ids for row in sections[0].boards[0].rows] == [("c",), ("a",)]
     assert not any(section.subset for section in sections)
+
+
+def test_each_convention_has_sections_of_its_own(make_record: Any) -> None:
+    def fed(size: int) -> dict[str, Any]:
+        return {
+            "recipe": {"convention": "sd4match", "preset": "sd4match"},
+            "protocol": PRESETS["sd4match"].as_fed(size, 1e-4),
+        }
+
+    leaderboard = build_leaderboard(
+        [
+            make_record("a", pck=60.0),
+            make_record("b", pck=61.0, **by("sd4match")),
+            make_record("c", pck=62.0, **fed(224)),
+            make_record("d", pck=63.0, **fed(448)),
+            make_record(
+                "e",
+                pck=64.0,
+                recipe={"convention": "sd_dino", "preset": "geoaware"},
+                protocol=PRESETS["geoaware"],
+            ),
+            make_record("f", pck=65.0, **by("geoaware")),
+            make_record("g", pck=66.0, recipe={"convention": "of a later version"}),
+        ]
+    )
+    titles = [
+        section.title.removeprefix("synthetic/test").removeprefix(", ") for section in leaderboard.sections
+    ]
+    assert titles == [
+        "",
+        "convention of a later version",
+        "convention sd4match at 224 px",
+        "convention sd4match at 448 px",
+        "convention sd_dino",
+        "preset geoaware",
+        "preset sd4match",
+    ]
+    assert all(len(section.boards[0].rows) == 1 for section in leaderboard.sections)
 
 
 def test_another_content_under_the_same_name_is_another_definition(make_record: Any) -> None:

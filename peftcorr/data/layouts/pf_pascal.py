@@ -18,9 +18,9 @@ from pydantic import BaseModel, Field
 
 from peftcorr.data.arrow import Row, cached_table, scan, stamp, told
 from peftcorr.data.base import DatasetSource, PairDataset, Progress, given_folder
+from peftcorr.data.decode import read_header
 from peftcorr.data.exif import STORED
 from peftcorr.data.image_files import ImageFiles
-from peftcorr.data.images import read_header
 from peftcorr.data.layouts.fields import LARGEST
 from peftcorr.data.layouts.mat_file import read_numbers, shape_of
 from peftcorr.data.layouts.pf_pascal_list import COORDINATES, ListedPair, find_list, read_list

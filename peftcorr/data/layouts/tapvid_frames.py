@@ -17,7 +17,7 @@ from PIL import Image
 
 from peftcorr.data.arrow import only_folder, stamp, told
 from peftcorr.data.base import Progress
-from peftcorr.data.images import MAX_PIXELS
+from peftcorr.data.decode import MAX_PIXELS
 from peftcorr.data.layouts.fields import LARGEST, single_name
 from peftcorr.data.layouts.restricted_pickle import load_arrays
 from peftcorr.errors import PeftCorrError, reason, shown

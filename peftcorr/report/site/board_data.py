@@ -8,8 +8,9 @@ from typing import Any
 
 from peftcorr.console.numbers import Spread
 from peftcorr.errors import visible
+from peftcorr.matching.conventions import PEFTCORR
 from peftcorr.report.board_tables import model_name
-from peftcorr.report.leaderboard import Board, Row, Section, protocol_label
+from peftcorr.report.leaderboard import Board, Row, Section, definition_label
 from peftcorr.results.record import Record
 
 _DECIMALS = 4
@@ -48,9 +49,12 @@ def board_data(section: Section, board: Board, records: Mapping[str, Record]) ->
 
 def _note(section: Section) -> str:
     parts = [f"{section.n_pairs:,} image pairs, {section.n_keypoints:,} keypoints."]
-    if protocol_label(section.protocol):
+    if definition_label(section):
+        matched = (
+            "" if section.convention == PEFTCORR.name else f"Matched by the convention {section.convention}. "
+        )
         parts.append(
-            f"Correct as the preset {section.protocol.name} defines it: not comparable with another."
+            f"{matched}Correct as the preset {section.protocol.name} defines it: not comparable with another."
         )
     if section.subset:
         parts.append("A subset of the split: not comparable with results on all of it.")

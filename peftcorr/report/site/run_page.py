@@ -16,7 +16,7 @@ from peftcorr.metrics.breakdown import CURVE, Breakdown, breakdown
 from peftcorr.metrics.presets import AGGREGATES
 from peftcorr.metrics.scores import Scores
 from peftcorr.report.breakdown import Sheet, sheets
-from peftcorr.report.configuration import description, is_trained, method, trained_on
+from peftcorr.report.configuration import convention, description, is_trained, method, trained_on
 from peftcorr.report.labels import flatten
 from peftcorr.report.paired import rows_of
 from peftcorr.results.record import Record
@@ -123,6 +123,7 @@ def _facts(record: Record, label: str) -> Facts:
         ("evaluation time", numbers.duration(cost.eval_seconds if cost else None)),
         ("peak memory", numbers.memory(cost.peak_memory_bytes if cost else None)),
         ("adapter", numbers.memory(record.adapter_bytes)),
+        ("matched by the convention", convention(record)),
         ("correct as defined by", f"{record.protocol.name}: {record.protocol.source}"),
     ]
 
