@@ -164,7 +164,7 @@ def test_eight_cells_come_home(commands: Commands, cluster: Cluster) -> None:
         *PLUGINS, "--strategy", "doomed", "lora", "ln_tuning", "frozen", "--seed", "0", "1", assignments=QUICK
     )
     driver = started(commands, cluster, arguments)
-    said, _ = driver.communicate(timeout=400)
+    said, _ = driver.communicate(timeout=900)
     assert driver.returncode == 0, said
     assert said.count(": done\n") == 8
     store = commands.store
@@ -187,11 +187,11 @@ def test_a_node_is_killed(commands: Commands, cluster: Cluster) -> None:
     )
     driver = started(commands, cluster, arguments)
     kept, lost = cluster.nodes
-    wait_for(lambda: begun(lost), 200, driver)
+    wait_for(lambda: begun(lost), 600, driver)
     [run_id] = begun(lost)
     lost.kill()
     doom.unlink()
-    said, _ = driver.communicate(timeout=400)
+    said, _ = driver.communicate(timeout=900)
     assert driver.returncode == 0, said
     assert said.count(": done\n") == 4
     assert begun(kept) == set()
@@ -217,9 +217,9 @@ def test_a_sweep_is_left_and_goes_on(commands: Commands, cluster: Cluster) -> No
         workers = [store.worker(run_id) for run_id in set().union(*found)]
         return len(workers) == 2 and all(worker is not None and "node " in worker.note for worker in workers)
 
-    wait_for(told, 200, driver)
+    wait_for(told, 600, driver)
     driver.send_signal(signal.SIGINT)
-    said, _ = driver.communicate(timeout=200)
+    said, _ = driver.communicate(timeout=600)
     assert driver.returncode == 130, said
     assert "the same command goes on from the last saved state (0 of 3 cells are done)" in said
     kept = [path.name for path in (store.root / "state").glob("[!.]*")]
@@ -229,7 +229,7 @@ def test_a_sweep_is_left_and_goes_on(commands: Commands, cluster: Cluster) -> No
 
     doom.unlink()
     driver = started(commands, cluster, arguments)
-    said, _ = driver.communicate(timeout=400)
+    said, _ = driver.communicate(timeout=900)
     assert driver.returncode == 0, said
     assert all(
         re.search(r"going on from step \d+ of 20", store.log_path(run_id).read_text()) for run_id in kept

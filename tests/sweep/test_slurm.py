@@ -144,7 +144,7 @@ def test_requeued_by_a_signal_and_by_a_time_limit(slurm: None, commands: Command
     wait_for(both, 400, driver)
     sweep.doom.unlink()
     wait_for(lambda: len(list((commands.output / "records").glob("*.json"))) == 8, 400, driver)
-    said, _ = driver.communicate(timeout=120)
+    said, _ = driver.communicate(timeout=600)
     assert driver.returncode == 0, said
     assert said.count(": done\n") == 8, said
 
@@ -176,7 +176,7 @@ def test_cancelled_for_good_and_left(slurm: None, commands: Commands) -> None:
     wait_for(lambda: sweep.late(4), 200, driver)
     [(run_id, job)] = sweep.late(0)
     asked("scancel", job)
-    said, _ = driver.communicate(timeout=200)
+    said, _ = driver.communicate(timeout=600)
     assert driver.returncode == 1, said
     assert "failed: its SLURM job" in said
     assert "is cancelled, and the cell is not done" in said
@@ -186,7 +186,7 @@ def test_cancelled_for_good_and_left(slurm: None, commands: Commands) -> None:
     wait_for(lambda: sweep.late(4), 200, driver)
     before = sorted(commands.store.state_path(run_id).glob("step-*"))
     driver.send_signal(signal.SIGINT)
-    said, _ = driver.communicate(timeout=200)
+    said, _ = driver.communicate(timeout=600)
     assert driver.returncode == 130, said
     assert "the same command goes on from the last saved state (1 of 2 cells are done)" in said
     assert sorted(commands.store.state_path(run_id).glob("step-*")) > before
