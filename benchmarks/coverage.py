@@ -109,6 +109,14 @@ class Benchmark:
     def draw(self, rng: np.random.Generator) -> PairScores:
         """Predictions for all keypoints of all pairs, scored."""
         of = self.scenario
+        distance = self.pairs_part(rng)
+        pair = np.repeat(np.arange(len(self.source)), self.keypoints)
+        rest = math.sqrt(1 - of.source - of.target - of.dyad)
+        return self.scored(pair, distance[pair] + rest * rng.standard_normal(len(pair)))
+
+    def pairs_part(self, rng: np.random.Generator) -> Floats:
+        """What categories, images and dyads bring to the logarithm of each pair's distances, (P,)."""
+        of = self.scenario
         image = rng.standard_normal((2, of.categories * of.images))
         image[1] = of.agreement * image[0] + math.sqrt(1 - of.agreement**2) * image[1]
         distance = (
@@ -117,9 +125,11 @@ class Benchmark:
         distance += (
             math.sqrt(of.source) * image[0, self.source] + math.sqrt(of.target) * image[1, self.target]
         )
-        pair = np.repeat(np.arange(len(self.source)), self.keypoints)
-        rest = math.sqrt(1 - of.source - of.target - of.dyad)
-        each = distance[pair] + rest * rng.standard_normal(len(pair))
+        return distance
+
+    def scored(self, pair: Integers, each: Floats) -> PairScores:
+        """The logarithms of all keypoints' distances, with the pair of each, as scores."""
+        of = self.scenario
         return PairScores(
             ALPHAS,
             np.stack([np.bincount(pair, each <= math.log(alpha)) for alpha in ALPHAS]).astype(np.float64),
@@ -182,14 +192,14 @@ def coverage(scenario: Scenario, draws: int, resamples: int, seed: int) -> dict[
     return {
         "scenario": asdict(scenario),
         "pairs": len(benchmark.source),
-        "truth": _named(truth),
-        "coverage": {method: _named(100 * held[method] / draws) for method in METHODS},
-        "width": {method: _named(width[method] / draws) for method in METHODS},
+        "truth": named(truth),
+        "coverage": {method: named(100 * held[method] / draws) for method in METHODS},
+        "width": {method: named(width[method] / draws) for method in METHODS},
         "cpu_seconds_an_interval": round(own / draws, 4),
     }
 
 
-def _named(values: Floats) -> dict[str, dict[str, float]]:
+def named(values: Floats) -> dict[str, dict[str, float]]:
     """Values (4, A) by aggregate and threshold."""
     return {
         aggregate: {f"{alpha:g}": round(float(value), 3) for alpha, value in zip(ALPHAS, row, strict=True)}

@@ -31,7 +31,7 @@ def paired_difference(
         PeftCorrError: if a file cannot be read or has none of that, or the two were not scored on the same keypoints.
     """
     rows = [rows_of(path, split, predictor) for path in (first, second)]
-    found = compare(rows[0], rows[1], [float(alpha)], [predictor], preset=preset)
+    found = compare(rows[:1], rows[1:], [float(alpha)], [predictor], preset=preset)
     return next(one for one in found if one.aggregate == _AGGREGATE)
 
 

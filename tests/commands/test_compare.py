@@ -42,7 +42,9 @@ def test_compare_prints_difference_interval_and_p_value(
     line = next(line for line in text.splitlines() if "category mean per image" in line)
     assert "@0.1" in line
     assert "[+" in line
-    assert 0 < float(line.split()[-1]) < 0.05
+    *_, p_value, corrected, mark = line.split()
+    assert 0 < float(p_value) < float(corrected) < 0.05
+    assert mark == "*"
 
 
 def test_compare_two_predictors_of_one_run(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
