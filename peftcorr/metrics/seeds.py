@@ -15,8 +15,9 @@ least as often as they say (Robinson, "Properties of Student's t and of the Behr
 problem", Annals of Statistics 1976): with two seeds in up to 99 %. Student's t with Satterthwaite's degrees of freedom
 for the sum of the variances ("An approximate distribution of estimates of variance components", Biometrics 1946) errs
 the other way, down to 88 % with two seeds that vary far more than images do, where by chance they agree. The width that
-is taken lies between, a quarter of the way to the wider: with three seeds and more it then holds 93 to 96 % whatever
-varies most. `benchmarks/coverage_seeds.py` measures it for 2, 3 and 5 seeds.
+is taken lies between, nearer to the narrower: with three seeds and more it then holds 93 to 96 %, whatever varies most;
+with two 90 to 97 %, the least where the seeds' part is ten times that of the images. `benchmarks/coverage_seeds.py`
+measures it for 2, 3 and 5 seeds.
 
 A single run has no such part: its interval is that of `peftcorr.metrics.bootstrap`, and says nothing of other seeds.
 """
@@ -44,7 +45,7 @@ from peftcorr.metrics.dyadic import FEWEST
 from peftcorr.metrics.pair_scores import PairScores
 from peftcorr.metrics.rows import Floats
 
-_WIDER = 0.25  # share of the wider of the two widths
+_WIDER = 0.15  # share of the wider of the two widths
 
 
 @dataclass(frozen=True)
