@@ -76,7 +76,7 @@ def seeds_of(runs: Sequence[PairScores]) -> Seeds:
         PeftCorrError: if the pairs of two runs are not the same.
     """
     first = runs[0]
-    if any(not _same_pairs(first, other) for other in runs[1:]):
+    if any(not same_pairs(first, other) for other in runs[1:]):
         raise PeftCorrError(
             "The runs of one method were not scored on the same pairs: score them on the same data."
         )
@@ -190,7 +190,33 @@ def p_values(drawn: Floats) -> Floats:
     return found
 
 
-def _same_pairs(one: PairScores, other: PairScores) -> bool:
+def interval_from_records(
+    values: Sequence[float], intervals: Sequence[tuple[float, float]]
+) -> tuple[float, float]:
+    """A 95 % interval of the mean over two or more runs, from what each run's record has alone.
+
+    The mean square of the runs' own half-widths, and Student's half-width over the runs, added in quadrature (Banerjee,
+    "Approximate confidence interval for linear functions of means of k populations when the population variances are
+    not equal", Sankhya 1960). What a run does on these images alone is in both, so it is wider than `method_intervals`.
+
+    Args:
+        values: of each run, percent.
+        intervals: of each run, percent.
+    """
+    mean = sum(values) / len(values)
+    half = stdtrit(len(values) - 1, 0.5 + LEVEL / 2) * np.std(values, ddof=1) / np.sqrt(len(values))
+    low, high = (
+        np.sqrt(
+            np.mean([(end[side] - value) ** 2 for value, end in zip(values, intervals, strict=True)])
+            + half**2
+        )
+        for side in (0, 1)
+    )
+    return round(max(mean - float(low), 0.0), 4), round(min(mean + float(high), 100.0), 4)
+
+
+def same_pairs(one: PairScores, other: PairScores) -> bool:
+    """Whether two runs were scored on the same pairs, with as many keypoints of each."""
     return one.categories == other.categories and all(
         np.array_equal(getattr(one, name), getattr(other, name))
         for name in ("keypoints", "category", "source", "target")
