@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from coverage import ALPHAS, SCENARIOS, Benchmark, Floats, Scenario, named
 from findings import write_json
+from scenarios import ALPHAS, SCENARIOS, Benchmark, Floats, Scenario, named
 
 from peftcorr.files import atomic_path
 from peftcorr.metrics.bootstrap import RESAMPLES, estimates, intervals_from, replicates
@@ -80,8 +80,8 @@ def draw(benchmark: Benchmark, scenario: Seeded, rng: np.random.Generator) -> li
     images = of.categories * of.images
     runs = []
     for _ in range(scenario.seeds):
-        by_image = math.sqrt(scenario.seed) * rng.standard_normal()
-        by_image = by_image + math.sqrt(scenario.target) * rng.standard_normal(images)
+        by_seed = math.sqrt(scenario.seed) * rng.standard_normal()
+        by_image = by_seed + math.sqrt(scenario.target) * rng.standard_normal(images)
         own = math.sqrt(OWN * rest) * rng.standard_normal(len(pair))
         runs.append(benchmark.scored(pair, shared_each + by_image[benchmark.target][pair] + own))
     return runs

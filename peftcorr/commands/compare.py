@@ -96,7 +96,9 @@ def run(parsed: argparse.Namespace) -> int:
             alphas = parsed.alphas or agreed_alphas(both, of) or alphas
     assert preset is not None
     tables = [[checked_predictions(path) for path in runs] for runs in sets]
-    found = compare(*tables, alphas or ALPHAS, parsed.predictor, preset=preset, names=(names[0], names[1]))
+    found = compare(
+        tables[0], tables[1], alphas or ALPHAS, parsed.predictor, preset=preset, names=(names[0], names[1])
+    )
     console = Console()
     for letter, called in zip("AB", names, strict=True):
         print_line(console, f"{letter}: {', '.join(called)}")
@@ -122,8 +124,8 @@ def _two_sets(parsed: argparse.Namespace) -> tuple[list[str], list[str]]:
         return parsed.runs, parsed.others
     if len(parsed.runs) != 2:
         raise PeftCorrError(
-            f"Two runs are compared, and {len(parsed.runs)} are named: name two, or the seeds of each method as in "
-            "A1 A2 A3 --with B1 B2 B3."
+            f"Two runs are compared, and the command names {len(parsed.runs)}: name two, or the seeds of each method "
+            "as in A1 A2 A3 --with B1 B2 B3."
         )
     return parsed.runs[:1], parsed.runs[1:]
 

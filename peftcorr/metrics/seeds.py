@@ -93,8 +93,8 @@ def seeds_of(runs: Sequence[PairScores]) -> Seeds:
 
 def combined(pairs: Sequence[PairScores], weights: Sequence[float]) -> PairScores:
     """The same pairs with a weighted sum of the numbers of correct keypoints, negative ones perhaps."""
-    correct = sum(weight * one.correct for one, weight in zip(pairs, weights, strict=True))
-    return replace(pairs[0], correct=correct)
+    parts = [weight * one.correct for one, weight in zip(pairs, weights, strict=True)]
+    return replace(pairs[0], correct=np.sum(parts, axis=0))
 
 
 def draws(
@@ -124,7 +124,8 @@ def draws(
     wide = np.diff(limits(moved))[..., 0] / 2
     ratio = np.divide(narrow, wide, out=np.ones_like(wide), where=(wide > 0) & (total > error**2))
     factor = _WIDER + (1 - _WIDER) * ratio
-    return value + factor * (moved - value)
+    found: Floats = value + factor * (moved - value)
+    return found
 
 
 def image_error(methods: Sequence[Seeds], weights: Sequence[float]) -> tuple[Floats, Floats, Floats]:

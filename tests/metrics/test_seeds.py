@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from coverage import SCENARIOS, Benchmark
 from coverage_seeds import Seeded, draw
+from scenarios import SCENARIOS, Benchmark
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.bootstrap import estimates, influences, intervals, spread
