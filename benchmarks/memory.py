@@ -46,8 +46,7 @@ class Cell:
     @classmethod
     def parse(cls, text: str) -> Cell:
         """``BACKBONE:SIZE[:STRATEGY[:IMAGES]]``."""
-        name, size, *more = text.split(":")
-        strategy, images = [*more, "lora", "16"][:1] + [*more[1:], "16"][:1]
+        name, size, strategy, images = [*text.split(":"), *("lora", "16")[text.count(":") - 1 :]]
         return cls(name, int(size), strategy, int(images))
 
 

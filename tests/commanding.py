@@ -21,6 +21,7 @@ from accelerate.state import AcceleratorState, GradientState
 from peftcorr.cli import main
 from peftcorr.report.figure import draw
 from peftcorr.report.leaderboard import Board
+from peftcorr.report.rendering import Format
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
 from tests.forked import Forked
@@ -138,13 +139,15 @@ class Commands:
 _FIGURES: dict[str, bytes] = {}
 
 
-def _drawn_once(title: str, board: Board, strategies: Sequence[str]) -> bytes:
+def _drawn_once(
+    title: str, board: Board, strategies: Sequence[str], trained_on: str | None = None, kind: Format = "svg"
+) -> bytes:
     """A figure, which is a function of what it shows: many tests end at the same leaderboard but for its seconds."""
     rows = tuple(replace(row, train_seconds=None, peak_memory=None, run_ids=()) for row in board.rows)
     board = replace(board, rows=rows)
-    key = repr((title, board, strategies))
+    key = repr((title, board, strategies, trained_on, kind))
     if key not in _FIGURES:
-        _FIGURES[key] = draw(title, board, strategies)
+        _FIGURES[key] = draw(title, board, strategies, trained_on, kind)
     return _FIGURES[key]
 
 

@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"folder of the runs (default: {OUTPUT})",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("site"), metavar="SITE",
+        "-o", "--to", dest="site", type=Path, default=Path("site"), metavar="SITE",
         help="folder of the pages: new, empty, or an earlier one, which is replaced (default: site)",
     )  # fmt: skip
     parser.add_argument(
@@ -47,7 +47,7 @@ def run(parsed: argparse.Namespace) -> int:
         from peftcorr.report.site.build import build_site
 
     begun = time.monotonic()
-    site = build_site(parsed.runs, parsed.output, _matches(parsed.matches, parsed.runs))
+    site = build_site(parsed.runs, parsed.site, _matches(parsed.matches, parsed.runs))
     console = Console()
     print_whole(console, str(site.page))
     print_line(

@@ -19,6 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_id", metavar="RUN", help="run id, or the beginning of one")
     parser.add_argument(
         "-o",
+        "--to",
         dest="folder",
         type=Path,
         metavar="FOLDER",

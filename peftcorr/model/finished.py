@@ -29,7 +29,8 @@ def finished_run(run_id: str, store: Store) -> Record:
         store: where it is.
 
     Raises:
-        PeftCorrError: if there is none, naming the nearest or those there are, or more than one begins so.
+        PeftCorrError: if there is none, naming the nearest or those there are, or more than one begins so; or if a
+            record that was looked at is not valid.
     """
     known = store.run_ids()
     # Of thousands of records only those are read that may be the one.
@@ -37,6 +38,8 @@ def finished_run(run_id: str, store: Store) -> Record:
     found = {record.run_id: record for record in begin if record is not None and record.status == "ok"}
     one = complete(run_id, list(found))
     if one is None:
+        for other in known:  # one that was renamed is told by its name
+            store.read(other)
         failed = next((record.error for record in begin if record is not None), None)
         raise PeftCorrError(
             f"There is no finished run {shortened(run_id)} in {store.root}"

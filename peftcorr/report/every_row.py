@@ -30,7 +30,7 @@ def every_row(leaderboard: Leaderboard) -> str:
         for row in board.rows
     ]
     # Boards have thresholds of their own: those of one stand beside each other in every column's place.
-    names = dict.fromkeys(name for cells in rows for name in cells)
+    names = dict.fromkeys([*_FIRST, *(name for cells in rows for name in cells)])
     stream = io.StringIO()
     writer = csv.DictWriter(stream, sorted(names, key=_place), lineterminator="\n")
     writer.writeheader()

@@ -36,7 +36,10 @@ def test_every_output_is_the_same_folder_which_git_ignores() -> None:
         for action in parser._actions
         if action.dest == "output"
     }
-    writing = {"run", "compare", "breakdown", "tune-predictor", "compile", "export", "match", "show"}
+    writing = {
+        "run", "compare", "breakdown", "tune-predictor", "compile", "export", "match", "show", "demo", "push", "submit",
+        "reproduce",
+    }  # fmt: skip
     assert set(outputs) == writing
     assert set(outputs.values()) == {OUTPUT}
     assert not OUTPUT.is_absolute()

@@ -37,4 +37,4 @@ def test_matches_of_no_run_are_refused(
 
 def test_what_it_does_unless_told_otherwise() -> None:
     parsed: Any = make_parser().parse_args(["report"])
-    assert (parsed.runs, parsed.output) == (Path("runs"), Path("site"))
+    assert (parsed.runs, parsed.site) == (Path("runs"), Path("site"))

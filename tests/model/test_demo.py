@@ -23,7 +23,7 @@ from peftcorr.commands.demo import _models
 from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.model.matching import Model
 from tests.commanding import PLUGIN, PROJECT, Commands
-from tests.model.browsing import browsed, unnamed
+from tests.browsing import browsed, unnamed
 
 pytestmark = pytest.mark.browser
 
