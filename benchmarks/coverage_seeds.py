@@ -52,7 +52,8 @@ class Seeded:
     @property
     def name(self) -> str:
         """What it resembles."""
-        return f"{self.images.name}, {self.seeds} seeds"
+        images = self.images.name.replace("the same, images", "10 x 10 images,")
+        return f"{images}, {self.seeds} seeds"
 
 
 _WILLOW, _, _, _INERT, _ANIMALS, _SPAIR, _, _, _SMALL = SCENARIOS
