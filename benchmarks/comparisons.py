@@ -100,12 +100,12 @@ def differences(store: Store) -> list[dict[str, Any]]:
         pair, names = (first, second), (first.run_id, second.run_id)
         check_same_pairs(pair, names)
         compared = compare(
-            rows(first.run_id),
-            rows(second.run_id),
+            [rows(first.run_id)],
+            [rows(second.run_id)],
             [ALPHA],
             [PREDICTOR],
             preset=agreed_preset(pair, names),
-            names=names,
+            names=([first.run_id], [second.run_id]),
         )
         found += [
             {

@@ -28,6 +28,7 @@ from peftcorr.commands import (
     push,
     report,
     reproduce,
+    reproduce_table,
     run,
     score,
     show,
@@ -46,7 +47,7 @@ from peftcorr.registry import blaming_plugins, load_plugin_file
 
 COMMANDS = (
     run, status, ls, params, data, match, demo, score, show, compare, breakdown, tune_predictor, compile, report,
-    verify, reproduce, submit, push, export, validate, check_plugin, new, cache, completion,
+    verify, reproduce, reproduce_table, submit, push, export, validate, check_plugin, new, cache, completion,
 )  # fmt: skip
 
 _LONGEST = 2_000  # letters of a sentence

@@ -143,7 +143,9 @@ def _drawn_once(
     title: str, board: Board, strategies: Sequence[str], trained_on: str | None = None, kind: Format = "svg"
 ) -> bytes:
     """A figure, which is a function of what it shows: many tests end at the same leaderboard but for its seconds."""
-    rows = tuple(replace(row, train_seconds=None, peak_memory=None, run_ids=()) for row in board.rows)
+    rows = tuple(
+        replace(row, train_seconds=None, peak_memory=None, run_ids=(), scored=()) for row in board.rows
+    )
     board = replace(board, rows=rows)
     key = repr((title, board, strategies, trained_on, kind))
     if key not in _FIGURES:

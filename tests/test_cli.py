@@ -23,8 +23,8 @@ from tests.commanding import PLAIN, PROJECT, Commands
 
 NAMES = (
     "run", "status", "ls", "params", "data", "match", "demo", "score", "show", "compare", "breakdown",
-    "tune-predictor", "compile", "report", "verify", "reproduce", "submit", "push", "export", "validate",
-    "check-plugin", "new", "cache", "completion",
+    "tune-predictor", "compile", "report", "verify", "reproduce", "reproduce-table", "submit", "push", "export",
+    "validate", "check-plugin", "new", "cache", "completion",
 )  # fmt: skip
 
 

@@ -27,6 +27,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--csv", type=Path, metavar="FILE", help="write every row with every aggregate here too"
     )
+    parser.add_argument(
+        "--ranks", action="store_true",
+        help="draw images and seeds anew, from the predictions that are there: intervals of several seeds, how often "
+        "each row is the best, which gains are beyond chance; kept in ranks.json",
+    )  # fmt: skip
     parser.add_argument("--latex", type=Path, metavar="FILE", help="write the tables for a paper here")
 
 
@@ -39,6 +44,8 @@ def run(parsed: argparse.Namespace) -> int:
     with importing():
         from peftcorr.report.compile import compile_leaderboard
 
-    page = compile_leaderboard(parsed.output, parsed.formats, csv=parsed.csv, latex=parsed.latex)
+    page = compile_leaderboard(
+        parsed.output, parsed.formats, csv=parsed.csv, latex=parsed.latex, ranks=parsed.ranks
+    )
     print_whole(Console(), str(page))
     return 0

@@ -18,7 +18,7 @@ class Spread:
 
     mean: float
     sd: float | None = None
-    interval: tuple[float, float] | None = None  # 95 %, of a single seed
+    interval: tuple[float, float] | None = None  # 95 %; of several seeds, over seeds and images
 
     @classmethod
     def over(cls, seeds: Sequence[float], interval: tuple[float, float] | None = None) -> Spread:

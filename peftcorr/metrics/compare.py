@@ -1,9 +1,12 @@
-"""Two runs on the same keypoints: the difference of their scores, its interval and a p-value."""
+"""Two methods on the same keypoints: the difference of their scores, its interval and a p-value.
+
+A method is one run, or several that differ in the seed alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 import numpy as np
@@ -12,20 +15,13 @@ import pyarrow.compute as pc
 
 from peftcorr.errors import PeftCorrError, did_you_mean, shown
 from peftcorr.metrics.aggregate import alpha_key, score_predictions
-from peftcorr.metrics.bootstrap import (
-    LEVEL,
-    RESAMPLES,
-    category_means_known,
-    estimates,
-    influences,
-    replicates,
-    rescaled,
-    spread,
-)
+from peftcorr.metrics.bootstrap import RESAMPLES, category_means_known, estimates
 from peftcorr.metrics.dyadic import FEWEST
 from peftcorr.metrics.pair_scores import pair_scores
 from peftcorr.metrics.presets import AGGREGATES, PEFTCORR, Aggregate, Preset
+from peftcorr.metrics.ranks import holm
 from peftcorr.metrics.rows import groups
+from peftcorr.metrics.seeds import draws, limits, p_values, seeds_of
 from peftcorr.predictions import SIZE_COLUMNS
 
 _IDENTITY = (
@@ -36,17 +32,18 @@ _IDENTITY = (
 
 @dataclass(frozen=True)
 class Difference:
-    """Run B minus run A by one aggregate at one threshold, in percentage points.
+    """Method B minus method A by one aggregate at one threshold, in percentage points.
 
     Attributes:
         split: ``<dataset>/<split>``.
         predictors: that of A and that of B.
         aggregate: one of `AGGREGATES`.
         alpha: threshold.
-        scores: of A and of B, percent.
+        scores: of A and of B, percent; means over their runs.
         difference: B - A.
         interval: 95 %, low and high; None where there are too few images for one.
         p_value: two-sided; None as the interval.
+        corrected: the p-value for all differences that were found with this one (`peftcorr.metrics.ranks.holm`).
     """
 
     split: str
@@ -57,55 +54,81 @@ class Difference:
     difference: float
     interval: tuple[float, float] | None
     p_value: float | None
+    corrected: float | None = None
 
 
 def compare(
-    first: pa.Table,
-    second: pa.Table,
+    first: Sequence[pa.Table],
+    second: Sequence[pa.Table],
     alphas: Sequence[float],
     predictors: Sequence[str] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
     preset: Preset = PEFTCORR,
-    names: tuple[str, str] = ("A", "B"),
+    names: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> list[Difference]:
-    """Compare two runs wherever both were scored.
+    """Compare two methods wherever all of their runs were scored.
 
     Both are scored on the same resamples of the images (`peftcorr.metrics.bootstrap`), so that what makes an image
-    easy for both cancels; the width is that of the dyadic-robust variance of the difference. The p-value is twice the
-    smaller share of resamples on one side of 0, counting one more (Davison and Hinkley, "Bootstrap Methods and their
-    Application", 1997, section 4.2): with B resamples it is never below 2 / (B + 1).
+    easy for both cancels; the width is that of the dyadic-robust variance of the difference. Where a method has
+    several runs, the interval is for their mean and covers other seeds too (`peftcorr.metrics.seeds`).
 
     Args:
-        first, second: predictions of A and B, as `peftcorr.predictions.read_predictions` gives them.
+        first, second: predictions of the runs of A and B, as `peftcorr.predictions.read_predictions` gives them.
         alphas: thresholds as a share of the reference length.
         predictors: compare this predictor alone, or A's by the first with B's by the second; by default each that
             both have with itself.
         resamples: how often the images are drawn anew.
         seed: of the draws.
         preset: when a keypoint is correct, in both.
-        names: what errors call the runs.
+        names: what errors call the runs of each.
 
     Raises:
-        PeftCorrError: if they have no split or no predictor in common, a split's keypoints are not the same in both,
+        PeftCorrError: if they have no split or no predictor in common, a split's keypoints are not the same in all,
             or a table cannot be scored.
     """
-    _check_sound(names[0], first, alphas, preset)
-    _check_sound(names[1], second, alphas, preset)
-    ours, theirs = _by_split(first), _by_split(second)
-    shared = [split for split in ours if split in theirs]
+    tables = (first, second)
+    called = names or (_numbered("A", first), _numbered("B", second))
+    for runs, known in zip(tables, called, strict=True):
+        for run, name in zip(runs, known, strict=True):
+            _check_sound(name, run, alphas, preset)
+    every = [
+        (run, name)
+        for runs, known in zip(tables, called, strict=True)
+        for run, name in zip(runs, known, strict=True)
+    ]
+    by_split = [_by_split(run) for run, _ in every]
+    (ours, one), (theirs, other) = ((by_split[at], every[at][1]) for at in (0, len(first)))
+    shared = [split for split in ours if all(split in splits for splits in by_split)]
     if not shared:
+        there = next(
+            (at for at, splits in enumerate(by_split) if not ours.keys() & splits.keys()), len(first)
+        )
         raise PeftCorrError(
-            f"The runs {names[0]} and {names[1]} have no split in common: one has {', '.join(ours)}, the other "
-            f"{', '.join(theirs)}. Score both on the same dataset."
+            f"The runs {one} and {every[there][1]} have no split in common: one has {', '.join(ours)}, the other "
+            f"{', '.join(by_split[there])}. Score both on the same dataset."
         )
     found = []
     for split in shared:
-        for one, other in _pairing(split, names, list(ours[split]), list(theirs[split]), predictors):
-            rows = (ours[split][one], theirs[split][other])
-            aligned(split, names, *rows)
-            found += _differences(split, (one, other), rows, alphas, resamples, seed, preset)
-    return found
+        for pair in _pairing(split, (one, other), list(ours[split]), list(theirs[split]), predictors):
+            rows = []
+            for at, (splits, (_, name)) in enumerate(zip(by_split, every, strict=True)):
+                predictor = pair[at >= len(first)]
+                if predictor not in splits[split]:
+                    raise PeftCorrError(
+                        f"{split} of {name} was not scored with {shown(predictor)}."
+                        + did_you_mean(predictor, splits[split])
+                    )
+                rows.append(splits[split][predictor])
+                if at:
+                    aligned(split, (one, name), rows[0], rows[-1])
+            methods = (rows[: len(first)], rows[len(first) :])
+            found += _differences(split, pair, methods, alphas, resamples, seed, preset)
+    return _corrected(found)
+
+
+def _numbered(letter: str, runs: Sequence[pa.Table]) -> list[str]:
+    return [letter] if len(runs) == 1 else [f"{letter}{number}" for number in range(1, len(runs) + 1)]
 
 
 def _check_sound(name: str, table: pa.Table, alphas: Sequence[float], preset: Preset) -> None:
@@ -118,43 +141,40 @@ def _check_sound(name: str, table: pa.Table, alphas: Sequence[float], preset: Pr
 def _differences(
     split: str,
     predictors: tuple[str, str],
-    rows: tuple[pa.Table, pa.Table],
+    rows: tuple[Sequence[pa.Table], Sequence[pa.Table]],
     alphas: Sequence[float],
     resamples: int,
     seed: int,
     preset: Preset,
 ) -> list[Difference]:
-    both = [pair_scores(part, alphas, preset) for part in rows]
-    values = [estimates(pairs) for pairs in both]
+    both = [[pair_scores(run, alphas, preset) for run in runs] for runs in rows]
+    values = [np.mean([estimates(pairs) for pairs in runs], axis=0) for runs in both]
     shape = values[0].shape
-    difference = (values[1] - values[0]).reshape(-1)
     known = np.zeros(shape, dtype=bool)
-    low = high = p_value = np.zeros(difference.size)
-    if both[0].images >= FEWEST:
-        known[:2], known[2:] = True, category_means_known(both[0])
-        influence = (influences(both[1]) - influences(both[0])).reshape(difference.size, -1)
-        error, freedom = spread(both[0], influence)
-        drawn = [replicates(pairs, resamples, seed).reshape(resamples, -1) for pairs in both]
-        moved = rescaled(drawn[1] - drawn[0], difference, error, freedom)
-        low, high = np.nanquantile(moved, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=0)
-        side = np.minimum((moved <= 0).sum(axis=0), (moved >= 0).sum(axis=0))
-        p_value = np.minimum(1.0, 2 * (side + 1) / ((~np.isnan(moved)).sum(axis=0) + 1))
-    found = []
-    for number, (aggregate, alpha) in enumerate(np.ndindex(*shape)):
-        has = bool(known[aggregate, alpha])
-        found.append(
-            Difference(
-                split,
-                predictors,
-                AGGREGATES[aggregate],
-                alpha_key(alphas[alpha]),
-                (float(values[0][aggregate, alpha]), float(values[1][aggregate, alpha])),
-                float(difference[number]),
-                (float(low[number]), float(high[number])) if has else None,
-                float(p_value[number]) if has else None,
-            )
+    ends, p_value = np.zeros((*shape, 2)), np.zeros(shape)
+    if both[0][0].images >= FEWEST:
+        known[:2], known[2:] = True, category_means_known(both[0][0])
+        drawn = draws([seeds_of(runs) for runs in both], [-1.0, 1.0], resamples, seed)
+        ends, p_value = limits(drawn), p_values(drawn)
+    return [
+        Difference(
+            split,
+            predictors,
+            AGGREGATES[at[0]],
+            alpha_key(alphas[at[1]]),
+            (float(values[0][at]), float(values[1][at])),
+            float(values[1][at] - values[0][at]),
+            (float(ends[at][0]), float(ends[at][1])) if known[at] else None,
+            float(p_value[at]) if known[at] else None,
         )
-    return found
+        for at in np.ndindex(*shape)
+    ]
+
+
+def _corrected(found: Sequence[Difference]) -> list[Difference]:
+    """The same differences, each with its p-value for all of them."""
+    values = iter(holm([one.p_value for one in found if one.p_value is not None]))
+    return [one if one.p_value is None else replace(one, corrected=next(values)) for one in found]
 
 
 def _by_split(table: pa.Table) -> dict[str, dict[str, pa.Table]]:

@@ -14,6 +14,7 @@ from peftcorr.matching.conventions import CONVENTIONS
 from peftcorr.matching.conventions import PEFTCORR as PEFTCORR_CONVENTION
 from peftcorr.metrics.presets import PEFTCORR, PRESETS, Aggregate, Preset
 from peftcorr.metrics.scores import Scores
+from peftcorr.metrics.seeds import interval_from_records
 from peftcorr.report.configuration import (
     Configuration,
     backbone_label,
@@ -73,6 +74,7 @@ class Row:
     )  # per keypoint, by name, at the threshold that ranks
     on_front: bool = False
     gain: float | None = None
+    scored: tuple[str, ...] = ()  # the run of each seed that the scores are from
 
     @property
     def is_frozen(self) -> bool:
@@ -310,14 +312,24 @@ def _row(
             dataset,
             predictor,
         ),
+        scored=tuple(
+            record.run_id for record in sorted(records, key=lambda record: (record.seed, record.run_id))
+        ),
         tracking=tracked(configuration.records, dataset, predictor, samples[0][1]),
         further=further_of(by_seed, ranking_alpha(list(samples[0][1].per_keypoint))),
     )
 
 
 def _spreads(scores: Sequence[Scores], aggregate: Aggregate) -> dict[str, Spread]:
-    """Mean and spread of every threshold that all seeds have; the interval of a single one."""
+    """Mean, spread and interval of every threshold that all seeds have; no interval where a seed has none."""
     first, *others = by_seed = [one.aggregates()[aggregate] for one in scores]
-    intervals = (scores[0].intervals or {}).get(aggregate, {}) if not others else {}
+    intervals = [(one.intervals or {}).get(aggregate, {}) for one in scores]
     shared = [alpha for alpha in first if all(alpha in other for other in others)]
-    return {alpha: Spread.over([one[alpha] for one in by_seed], intervals.get(alpha)) for alpha in shared}
+
+    def interval(alpha: str) -> tuple[float, float] | None:
+        if not all(alpha in own for own in intervals):
+            return None
+        ends = [own[alpha] for own in intervals]
+        return interval_from_records([one[alpha] for one in by_seed], ends) if others else ends[0]
+
+    return {alpha: Spread.over([one[alpha] for one in by_seed], interval(alpha)) for alpha in shared}

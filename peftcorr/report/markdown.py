@@ -9,6 +9,7 @@ from itertools import groupby
 from peftcorr.console import numbers
 from peftcorr.matching.conventions import CONVENTIONS
 from peftcorr.matching.conventions import PEFTCORR as CONVENTION
+from peftcorr.metrics.ranks import SIGNIFICANT
 from peftcorr.report.board_tables import (
     BUDGETS,
     BoardTable,
@@ -23,6 +24,7 @@ from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, defini
 from peftcorr.report.pipes import escaped as _text
 from peftcorr.report.pipes import table as _table
 from peftcorr.report.published import Published, published_section
+from peftcorr.report.ranks import Standing, Standings
 from peftcorr.report.transfer import transfer_section
 from peftcorr.report.unseen import unseen_section
 from peftcorr.results.record import Record
@@ -52,9 +54,15 @@ This page is made from the files in [`records/`](records/) alone{besides}: `peft
 """
 
 _INTERVALS = """
-[low, high] is the 95 % interval of a single run, from a bootstrap over images: where another draw of images from the
-same categories would put it. It says nothing of other seeds of the training, and two rows whose intervals overlap may
-still differ: `peftcorr compare` has the paired difference.
+[low, high] is the 95 % interval, from a bootstrap over images: where another draw of images from the same categories
+would put the row. Of several seeds it is that of their mean, and covers other seeds of the training too; of a single
+run it says nothing of other seeds. Two rows whose intervals overlap may still differ: `peftcorr compare` has the paired
+difference.
+"""
+
+_RANKS = """
+*Best* is in how many of 100 resamples of images and seeds a row is the best of its table. \\* marks a gain that is
+beyond chance at 5 %, corrected for all gains of the table (Holm).
 """
 
 _FURTHER = """\
@@ -85,7 +93,10 @@ class Shown:
 
 
 def render(
-    leaderboard: Leaderboard, figures: Mapping[str, Sequence[Shown]], published: Published | None = None
+    leaderboard: Leaderboard,
+    figures: Mapping[str, Sequence[Shown]],
+    published: Published | None = None,
+    standings: Standings | None = None,
 ) -> str:
     """Return the page.
 
@@ -93,20 +104,25 @@ def render(
         leaderboard: what `build_leaderboard` gives.
         figures: of each section, by its title.
         published: figures of others, quoted at the end.
+        standings: what images and seeds drawn anew gave.
     """
     ranked_by = {board.ranked_by for section in leaderboard.sections for board in section.boards}
     ranking = f"PCK@{ranked_by.pop()}" if len(ranked_by) == 1 else "PCK"
+    known = standings or Standings({}, {})
     besides = "" if published is None else ", but for the published figures at its end"
     parts = [
         f"{MARKER}\n",
         _INTRODUCTION.format(
-            ranking=ranking, intervals=_intervals(leaderboard), every=EVERY_ROW, besides=besides
+            ranking=ranking,
+            intervals=_intervals(leaderboard) + (_RANKS if known.tables else ""),
+            every=EVERY_ROW,
+            besides=besides,
         ),
     ]
     parts.append(_best(leaderboard.sections) if leaderboard.sections else "No run has been scored yet.\n")
     for traced, sections in groupby(leaderboard.sections, key=lambda section: section.traced):
         parts.extend([] if traced else [_UNTRACED])
-        parts.extend(_section(section, figures.get(section.title, ())) for section in sections)
+        parts.extend(_section(section, figures.get(section.title, ()), known) for section in sections)
     parts.append(transfer_section(leaderboard))
     parts.append(unseen_section(leaderboard))
     if leaderboard.failed:
@@ -125,7 +141,7 @@ def _intervals(leaderboard: Leaderboard) -> str:
     return _INTERVALS if any(value.interval is not None for value in values) else ""
 
 
-def _section(section: Section, figures: Sequence[Shown]) -> str:
+def _section(section: Section, figures: Sequence[Shown], standings: Standings) -> str:
     lines = [f"## {_text(section.title)}", ""]
     lines += [f"{section.n_pairs:,} image pairs, {section.n_keypoints:,} keypoints.", ""]
     if definition_label(section):
@@ -139,7 +155,8 @@ def _section(section: Section, figures: Sequence[Shown]) -> str:
     for board in section.boards:
         lines += [f"### {_text(section.title)}, {_text(board.predictor)}", ""]
         for one in board_tables(board):
-            lines += [f"#### {_text(one.title)}", "", _board(one, board), ""]
+            ranked = standings.tables.get((section.title, board.predictor, one.title), {})
+            lines += [f"#### {_text(one.title)}", "", _board(one, board, ranked), ""]
         if any(row.further for row in board.rows):
             lines += [_FURTHER, "", _further(board), ""]
         if any(row.tracking for row in board.rows):
@@ -186,27 +203,40 @@ def _best_cell(rows: Sequence[Row], board: Board, section: Section, budget: int)
     return f"{best.per_keypoint[board.ranked_by].mean:.2f} {_text(strategy_name(best) + trained)}"
 
 
-def _board(one: BoardTable, board: Board) -> str:
+def _board(one: BoardTable, board: Board, ranked: Mapping[tuple[str, ...], Standing]) -> str:
     alphas = shown_alphas(board)
     columns = []
     for alpha in alphas:
         # With its interval at the threshold that ranks alone, or the table would be too wide to read.
         written = numbers.with_interval if alpha == board.ranked_by else numbers.percentage
         columns.append(_emphasise([written(row.per_keypoint.get(alpha)) for row in one.rows]))
-    gains = [numbers.MISSING if row.gain is None else numbers.signed(row.gain) for row in one.rows]
+    gains = [_gain(row, ranked.get(row.scored)) for row in one.rows]
+    best = [_best_share(ranked.get(row.scored)) for row in one.rows]
+    shares = set(best) != {numbers.MISSING}
     rows = [
         [
             f"{'★ ' if on_front else ''}{_text(strategy_name(row))}",
             f"{numbers.count(row.trainable)} ({numbers.share(row.trainable, row.total)})",
             *scores,
             gain,
+            *([share] if shares else []),
             numbers.duration(row.train_seconds),
             numbers.memory(row.peak_memory),
         ]
-        for row, on_front, gain, *scores in zip(one.rows, one.front, gains, *columns, strict=True)
+        for row, on_front, gain, share, *scores in zip(
+            one.rows, one.front, gains, best, *columns, strict=True
+        )
     ]
     names = [f"PCK@{alpha}" for alpha in alphas]
-    header = ["Strategy", "Trainable parameters", *names, "Gain", "Training time", "Peak memory"]
+    header = [
+        "Strategy",
+        "Trainable parameters",
+        *names,
+        "Gain",
+        *(["Best"] if shares else []),
+        "Training time",
+        "Peak memory",
+    ]
     return _table(header, rows, left=(0,))
 
 
@@ -221,6 +251,17 @@ def _further(board: Board) -> str:
         for row in rows
     ]
     return _table([*_MODEL, *names], cells, left=(0, 1, 3))
+
+
+def _gain(row: Row, standing: Standing | None) -> str:
+    if row.gain is None:
+        return numbers.MISSING
+    beyond = standing is not None and standing.corrected is not None and standing.corrected < SIGNIFICANT
+    return numbers.signed(row.gain) + (" \\*" if beyond else "")
+
+
+def _best_share(standing: Standing | None) -> str:
+    return numbers.MISSING if standing is None or standing.best is None else f"{100 * standing.best:.0f} %"
 
 
 def _tracking(board: Board) -> str:

@@ -1,7 +1,8 @@
-"""The difference of two runs on one split, from the predictions that both left."""
+"""The difference of two methods on one split, from the predictions that their runs left."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,26 +14,6 @@ from peftcorr.metrics.rows import groups
 from peftcorr.predictions import read_predictions
 
 _AGGREGATE = "per_keypoint"
-
-
-def paired_difference(
-    first: Path, second: Path, split: str, predictor: str, alpha: str, preset: Preset
-) -> Difference:
-    """Compare two runs by PCK per keypoint, the second minus the first.
-
-    Args:
-        first, second: files of predictions.
-        split: ``<dataset>/<split>``.
-        predictor: of both.
-        alpha: threshold.
-        preset: when a keypoint is correct.
-
-    Raises:
-        PeftCorrError: if a file cannot be read or has none of that, or the two were not scored on the same keypoints.
-    """
-    rows = [rows_of(path, split, predictor) for path in (first, second)]
-    found = compare(rows[0], rows[1], [float(alpha)], [predictor], preset=preset)
-    return next(one for one in found if one.aggregate == _AGGREGATE)
 
 
 def rows_of(path: Path, split: str, predictor: str) -> pa.Table:
@@ -47,3 +28,30 @@ def rows_of(path: Path, split: str, predictor: str) -> pa.Table:
     raise PeftCorrError(
         f"{path} has no predictions by {shortened(predictor)} on {shortened(split)}: score the run again."
     )
+
+
+def paired_difference(
+    first: Sequence[Path],
+    second: Sequence[Path],
+    split: str,
+    predictor: str,
+    alpha: str,
+    preset: Preset,
+    read: Callable[[Path, str, str], pa.Table] = rows_of,
+) -> Difference:
+    """Compare two methods by PCK per keypoint, the second minus the first.
+
+    Args:
+        first, second: files of predictions, of each seed one.
+        split: ``<dataset>/<split>``.
+        predictor: of both.
+        alpha: threshold.
+        preset: when a keypoint is correct.
+        read: what reads them; one that remembers serves for many differences.
+
+    Raises:
+        PeftCorrError: if a file cannot be read or has none of that, or the two were not scored on the same keypoints.
+    """
+    one, other = ([read(path, split, predictor) for path in paths] for paths in (first, second))
+    found = compare(one, other, [float(alpha)], [predictor], preset=preset)
+    return next(one for one in found if one.aggregate == _AGGREGATE)

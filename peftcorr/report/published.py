@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -44,19 +44,35 @@ class Source(_Strict):
 
 
 class PublishedRow(_Strict):
-    """What one source says of one model: PCK in percent, or the change over its own frozen model in percent of it."""
+    """What one source says of one model: PCK in percent, or the change over its own frozen model in percent of it.
 
+    `averaging` is what the source says that it averages over; where it does not say, `pck` has its figure.
+    """
+
+    benchmark: Words
     model: Words
     tuning: Words
+    averaging: Literal["per_keypoint", "per_image", "both", "not stated"]
     per_keypoint: Figure | None = None
     per_image: Figure | None = None
+    pck: Figure | None = None
     relative: Change | None = None
     source: Words
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if self.per_keypoint is None and self.per_image is None and self.relative is None:
-            raise ValueError("give per_keypoint, per_image or relative")
+        given = {
+            name
+            for name in ("per_keypoint", "per_image", "pck", "relative")
+            if getattr(self, name) is not None
+        }
+        if not given:
+            raise ValueError("give per_keypoint, per_image, pck or relative")
+        fitting = {"both": {"per_keypoint", "per_image"}, "not stated": given & {"pck", "relative"}}
+        if given - {"relative"} != fitting.get(self.averaging, {self.averaging}) - {"relative"}:
+            raise ValueError(
+                f"averaging is {self.averaging}, but the figures given are {', '.join(sorted(given))}"
+            )
         return self
 
 
@@ -98,17 +114,20 @@ def read_published(path: Path) -> Published | None:
 def published_section(published: Published) -> str:
     """Return the table as Markdown, under a heading that says whose figures they are."""
     columns = {
+        "Benchmark": [escaped(row.benchmark) for row in published.rows],
         "Model": [escaped(row.model) for row in published.rows],
         "Fine-tuning": [escaped(row.tuning) for row in published.rows],
         "per keypoint": [row.per_keypoint or numbers.MISSING for row in published.rows],
         "per image": [row.per_image or numbers.MISSING for row in published.rows],
     }
+    if any(row.pck for row in published.rows):
+        columns["averaging not stated"] = [row.pck or numbers.MISSING for row in published.rows]
     changes = [f"{row.relative} %" if row.relative else numbers.MISSING for row in published.rows]
     if any(row.relative for row in published.rows):
         columns["relative to its own frozen model"] = changes
     columns["Source"] = [_source(published.sources[row.source]) for row in published.rows]
     introduction = _INTRODUCTION.format(measure=escaped(published.measure).rstrip("."))
-    left = (0, 1, len(columns) - 1)
+    left = (0, 1, 2, len(columns) - 1)
     return f"{introduction}\n{table(list(columns), list(zip(*columns.values(), strict=True)), left=left)}\n"
 
 

@@ -196,7 +196,7 @@ def _beside_frozen(
             return base, gain
         try:
             interval = paired_difference(
-                paths[0], paths[1], split.dataset, split.predictor, alpha, record.protocol
+                paths[:1], paths[1:], split.dataset, split.predictor, alpha, record.protocol
             ).interval
         except PeftCorrError:  # as many pairs, but not the same ones
             continue

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from peftcorr.console.numbers import Spread
 from peftcorr.errors import PeftCorrError
-from peftcorr.report.leaderboard import Board, Row, Section, build_leaderboard
+from peftcorr.report.leaderboard import Board, Row, Section
+from peftcorr.report.ranks import ranked
 from peftcorr.results.store import Store
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def leaderboard(output: str | os.PathLike[str] = "runs") -> Table:
     root = Path(output)
     if not (root / "records").is_dir():
         raise PeftCorrError(f"There is no folder {root / 'records'}: give the output folder of a run.")
-    sections = build_leaderboard(Store(root).records()).sections
+    sections = ranked(Store(root).records(), root)[0].sections
     return Table(
         [
             _plain(section, board, row)

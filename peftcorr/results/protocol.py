@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.presets import PEFTCORR, Preset
 from peftcorr.results.record import Record
@@ -32,6 +34,35 @@ def check_same_pairs(records: Records, names: Names) -> None:
             raise PeftCorrError(
                 f"The records of {names[0]} and {names[1]} say other pairs of {split}: {said} were scored. Run both on "
                 "the same data with the same limit_pairs."
+            )
+
+
+def check_seeds(records: Sequence[Record | None], names: Sequence[str]) -> None:
+    """Refuse runs as the seeds of one method that are not: the same one twice, or of recipes that differ otherwise.
+
+    Args:
+        records: of the runs; a run whose record is not there says nothing.
+        names: what the error calls the runs.
+
+    Raises:
+        PeftCorrError: naming two runs and what differs.
+    """
+    again = next((name for at, name in enumerate(names) if name in names[:at]), None)
+    if again is not None:
+        raise PeftCorrError(f"{again} is named twice as a run of one method: name each of its seeds once.")
+    known = [(record, name) for record, name in zip(records, names, strict=True) if record is not None]
+    for record, name in known[1:]:
+        first, called = known[0]
+        differing = sorted(
+            key
+            for key in {*first.recipe, *record.recipe} - {"seed"}
+            if first.recipe.get(key) != record.recipe.get(key)
+        )
+        if differing or first.seed == record.seed:
+            what = f"differ in {', '.join(differing)}" if differing else f"have the same seed, {record.seed}"
+            raise PeftCorrError(
+                f"{called} and {name} are no two seeds of one method: their recipes {what}. Name runs that differ in "
+                "their seed alone."
             )
 
 

@@ -78,7 +78,7 @@ def test_what_is_compared(comparisons: ModuleType, output: Path) -> None:
     ]
     [one] = [entry for entry in found if entry["runs"] == ["f0", "lf0"]]
     tables = [read_predictions(Store(output).predictions_path(run_id)) for run_id in one["runs"]]
-    [same] = [row for row in compare(*tables, [0.1]) if row.aggregate == "per_keypoint"]
+    [same] = [row for row in compare(tables[:1], tables[1:], [0.1]) if row.aggregate == "per_keypoint"]
     assert one["difference"] == round(same.difference, 4) > 0
     assert same.interval is not None
     assert one["interval"] == [round(end, 4) for end in same.interval]

@@ -42,7 +42,9 @@ def test_compare_prints_difference_interval_and_p_value(
     line = next(line for line in text.splitlines() if "category mean per image" in line)
     assert "@0.1" in line
     assert "[+" in line
-    assert 0 < float(line.split()[-1]) < 0.05
+    *_, p_value, corrected, mark = line.split()
+    assert 0 < float(p_value) < float(corrected) < 0.05
+    assert mark == "*"
 
 
 def test_compare_two_predictors_of_one_run(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,6 +55,49 @@ def test_compare_two_predictors_of_one_run(output: Path, capsys: pytest.CaptureF
     assert "+0.00  [+0.00, +0.00]  1.000" in text
 
 
+@pytest.fixture
+def methods(tmp_path: Path) -> Path:
+    """Three seeds of one method and two of another that is a little better; no records beside them."""
+    rows = drawn(0, {"cat": 6, "dog": 6})
+    for name, share, seeds in (("first", 1.0, 3), ("second", 0.7, 2)):
+        for seed in range(seeds):
+            moved = [
+                {
+                    **r,
+                    "prediction_x": r["truth_x"] + (share + 0.05 * seed) * (r["prediction_x"] - r["truth_x"]),
+                }
+                for r in rows
+            ]
+            written(moved, tmp_path, f"{name}{seed}")
+    return tmp_path
+
+
+def test_compare_takes_the_seeds_of_two_methods(methods: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sets = ["first0", "first1", "first2", "--with", "second0", "second1"]
+    assert main(["compare", *sets, "--output", str(methods), "--alphas", "0.1"]) == 0
+    text = capsys.readouterr().out
+    assert "A: first0, first1, first2\nB: second0, second1\n" in text
+    assert "cover other seeds too" in text
+    assert "p of all is for all 4 of this page" in text
+    line = next(line for line in text.splitlines() if line.startswith("per keypoint"))
+    one, other = (
+        [
+            score_predictions(read_predictions(methods / "predictions" / f"{name}{seed}.parquet"), [0.1])[
+                "farm/test"
+            ]["argmax"].per_keypoint["0.1"]
+            for seed in range(seeds)
+        ]
+        for name, seeds in (("first", 3), ("second", 2))
+    )
+    assert line.split()[3:5] == [f"{sum(one) / 3:.2f}", f"{sum(other) / 2:.2f}"]
+
+    assert main(["compare", "first0", "--with", "second0", "--output", str(methods), "--alphas", "0.1"]) == 0
+    single = capsys.readouterr().out
+    assert main(["compare", "first0", "second0", "--output", str(methods), "--alphas", "0.1"]) == 0
+    assert capsys.readouterr().out == single
+    assert "Neither covers other seeds" in single
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -60,6 +105,9 @@ def test_compare_two_predictors_of_one_run(output: Path, capsys: pytest.CaptureF
             ["compare", "aaaa", "cccc"],
             "The runs aaaa1111 and cccc3333 do not have the same keypoints on farm/test: keypoint",
         ),
+        (["compare", "aaaa"], "Two runs are compared, and the command names 1: name two"),
+        (["compare", "aaaa", "bbbb", "aaaa"], "as in A1 A2 A3 --with B1 B2 B3"),
+        (["compare", "aaaa", "aaaa", "--with", "bbbb"], "aaaa1111 is named twice as a run of one method"),
         (["compare", "aaaa", "zzzz"], "No predictions of a run 'zzzz'"),
         (
             ["compare", "aaaa", "bbbb", "--predictor", "a", "b", "c"],

@@ -21,7 +21,7 @@ def better(rows: list[Row], share: float) -> list[Row]:
 
 
 def found(first: list[Row], second: list[Row], *predictors: str, **options: Any) -> list[Difference]:
-    return compare(table(first), table(second), ALPHAS, predictors, resamples=300, **options)
+    return compare([table(first)], [table(second)], ALPHAS, predictors, resamples=300, **options)
 
 
 def test_a_run_does_not_differ_from_itself() -> None:

@@ -17,9 +17,10 @@ sources:
   one: {citation: "A | B, <i>Title*</i>"}
   two: {citation: C, url: https://example.org/c}
 rows:
-  - {model: M, tuning: frozen, per_keypoint: 64.0, source: one}
-  - {model: "M|`x`", tuning: LoRA, per_keypoint: 48.00, per_image: 7, source: two}
+  - {benchmark: B, model: M, tuning: frozen, averaging: per_keypoint, per_keypoint: 64.0, source: one}
+  - {benchmark: B, model: "M|`x`", tuning: LoRA, averaging: both, per_keypoint: 48.00, per_image: 7, source: two}
 """
+ADDED = "  - {{benchmark: B, model: M, tuning: VPT, averaging: not stated, {}, source: two}}\n"
 
 
 @pytest.fixture
@@ -49,20 +50,28 @@ def test_figures_keep_their_digits_and_order_and_text_is_escaped(tmp_path: Path)
     found = read_published(path)
     assert found is not None
     assert published_section(found).splitlines()[-2:] == [
-        "| M | frozen | 64.0 | - | A \\| B, &lt;i>Title\\*&lt;/i> |",
-        "| M\\|\\`x\\` | LoRA | 48.00 | 7 | [C](https://example.org/c) |",
+        "| B | M | frozen | 64.0 | - | A \\| B, &lt;i>Title\\*&lt;/i> |",
+        "| B | M\\|\\`x\\` | LoRA | 48.00 | 7 | [C](https://example.org/c) |",
     ]
 
 
 def test_a_gain_is_in_a_column_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "published.yaml"
-    path.write_text(SOUND + "  - {model: M, tuning: VPT, relative: +4.8, source: two}\n", encoding="utf-8")
+    path.write_text(SOUND + ADDED.format("relative: +4.8"), encoding="utf-8")
     found = read_published(path)
     assert found is not None
     section = published_section(found)
     assert "| per image | relative to its own frozen model | Source |" in section
-    assert "| M | VPT | - | - | +4.8 % | [C](https://example.org/c) |" in section
-    assert "| M | frozen | 64.0 | - | - | A" in section
+    assert "| B | M | VPT | - | - | +4.8 % | [C](https://example.org/c) |" in section
+    assert "| B | M | frozen | 64.0 | - | - | A" in section
+
+
+def test_a_figure_of_unknown_averaging_stands_with_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "published.yaml"
+    path.write_text(SOUND + ADDED.format("pck: 88.9"), encoding="utf-8")
+    found = read_published(path)
+    assert found is not None
+    assert "| B | M | VPT | - | - | 88.9 | [C](https://example.org/c) |" in published_section(found)
 
 
 @pytest.mark.parametrize(
@@ -70,10 +79,16 @@ def test_a_gain_is_in_a_column_of_its_own(tmp_path: Path) -> None:
     [
         ("64.0", "640", "rows.0.per_keypoint"),
         ("64.0", "nan", "rows.0.per_keypoint"),
-        ("per_keypoint: 64.0, ", "", "give per_keypoint, per_image or relative"),
+        (", per_keypoint: 64.0", "", "give per_keypoint, per_image, pck or relative"),
         (", source: one", "", "rows.0.source: Field required"),
         ("source: one", "source: oen", "no source 'oen' under sources. Did you mean 'one'?"),
         ("tuning: frozen", "tuning: ''", "rows.0.tuning"),
+        (
+            "averaging: both",
+            "averaging: per_image",
+            "averaging is per_image, but the figures given are per_image",
+        ),
+        ("averaging: both", "averaging: per_pixel", "rows.1.averaging"),
         ("per_image: 7", "per_imag: 7", "rows.1.per_imag"),
         ("https://example.org/c", "javascript:alert(1)", "sources.two.url"),
         ("https://example.org/c", "'https://example.org/c)[x](y'", "sources.two.url"),
@@ -96,10 +111,12 @@ def test_what_is_wrong_is_named_and_the_page_stays(root: Path, old: str, new: st
 def test_the_shipped_figures() -> None:
     found = read_published(SHIPPED)
     assert found is not None
-    assert "SPair-71k" in found.measure
     assert {row.source for row in found.rows} == set(found.sources)
-    figures = {(row.model, row.tuning): (row.per_keypoint, row.per_image) for row in found.rows}
-    assert len(figures) == len(found.rows) == 19
-    assert figures["DINOv2 ViT-B/14", "last block"] == ("73.74", "70.91")
-    assert figures["DINOv3 ViT-B/16", "frozen"] == ("51.98", "48.00")
-    assert figures["Stable Diffusion and DINOv2", "frozen"] == ("64.0", None)
+    figures = {
+        (row.benchmark, row.model, row.tuning): (row.per_keypoint, row.per_image) for row in found.rows
+    }
+    assert len(figures) == len(found.rows) == 26
+    assert figures["SPair-71k", "DINOv2 ViT-B/14", "last block"] == ("73.74", "70.91")
+    assert figures["SPair-71k", "DINOv3 ViT-B/16", "frozen"] == ("51.98", "48.00")
+    assert figures["SPair-71k", "Stable Diffusion and DINOv2", "frozen"] == ("64.0", None)
+    assert {row.benchmark for row in found.rows} == {"SPair-71k", "SPair-U", "AP-10K"}

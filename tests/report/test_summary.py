@@ -150,7 +150,9 @@ def test_the_gain_has_the_paired_interval_where_both_runs_have_predictions(
     scored(store, make_record, "base", 0, "frozen")
     scored(store, make_record, "lora", 1, "lora")
     parts = [table(drawn(seed, {"cat": 5, "dog": 5})) for seed in (0, 1)]
-    [expected] = [one for one in compare(*parts, [0.1], ["argmax"]) if one.aggregate == "per_keypoint"]
+    [expected] = [
+        one for one in compare(parts[:1], parts[1:], [0.1], ["argmax"]) if one.aggregate == "per_keypoint"
+    ]
     assert expected.interval is not None
 
     header, row = rows(printed(store, "lora"))

@@ -13,7 +13,8 @@ from peftcorr.files import passing_folder
 from peftcorr.machine.version import VERSION
 from peftcorr.report.configuration import method
 from peftcorr.report.every_row import every_row
-from peftcorr.report.leaderboard import Leaderboard, build_leaderboard, shown_board
+from peftcorr.report.leaderboard import Leaderboard, shown_board
+from peftcorr.report.ranks import ranked
 from peftcorr.report.site.board_data import board_data, board_title
 from peftcorr.report.site.differences import MOST, NEXT, paired_differences
 from peftcorr.report.site.generalisation import generalisation
@@ -76,7 +77,7 @@ def _require_own(goal: Path) -> None:
 
 
 def _write(folder: Path, store: Store, records: Sequence[Record], matches: Mapping[str, Path]) -> None:
-    leaderboard = build_leaderboard(records)
+    leaderboard, _ = ranked(records, store.root)
     for name in ("assets", "data", "runs"):
         (folder / name).mkdir(parents=True)
     style = write_libraries(folder / "assets")

@@ -157,7 +157,9 @@ def test_a_run_that_left_predictions_is_broken_down_and_compared(site: Path) -> 
     assert [one["href"] for one in differences.all("a") if "runs/" in (one.get("href") or "")] == [
         f"runs/{FROZEN}.html", f"runs/{LORA}.html",
     ]  # fmt: skip
-    assert re.search(r"[+-]\d+\.\d\d\s+\[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]\s+[01]\.\d{4}", differences.text)
+    assert re.search(
+        r"[+-]\d+\.\d\d\s+\[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]\s+[01]\.\d{4}\s+[01]\.\d{4}", differences.text
+    )
 
 
 def test_predictions_that_were_changed_are_not_shown(one: Store, tmp_path: Path) -> None:
