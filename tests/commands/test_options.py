@@ -38,7 +38,7 @@ def test_every_output_is_the_same_folder_which_git_ignores() -> None:
     }
     writing = {
         "run", "compare", "breakdown", "tune-predictor", "compile", "export", "match", "show", "demo", "push", "submit",
-        "reproduce",
+        "reproduce", "reproduce-table",
     }  # fmt: skip
     assert set(outputs) == writing
     assert set(outputs.values()) == {OUTPUT}
