@@ -30,18 +30,22 @@ class NoYaml(ValueError):
 _UNFIT = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 
 
+def _without_waiting(name: str, flags: int) -> int:
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: str | Path, buffering: int = -1) -> Iterator[IO[bytes]]:
     """Open a plain file for reading; a pipe or a device, for which one could wait for ever, is none.
+
+    Args:
+        path: of the file.
+        buffering: as of `open`.
 
     Raises:
         OSError: if there is no such file or it is none.
     """
-
-    def without_waiting(name: str, flags: int) -> int:
-        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-
-    with open(path, "rb", opener=without_waiting) as stream:
+    with open(path, "rb", buffering, opener=_without_waiting) as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is no plain file", str(path))
         yield stream
