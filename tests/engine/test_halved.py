@@ -78,7 +78,9 @@ def test_a_step_without_room_is_accumulated(
     found = parts.tensors()
     for name, tensor in whole.tensors().items():
         if not name.endswith(("k_proj.bias",)):  # whose gradient is rounding alone
-            torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=2e-5)
+            # As a whole: Adam turns a gradient that is rounding alone into a step of any sign.
+            apart = torch.linalg.vector_norm(found[name] - tensor)
+            assert apart <= 1e-3 * torch.linalg.vector_norm(tensor) + 2e-5, name
 
 
 def test_a_step_without_room_for_one_image_fails(
