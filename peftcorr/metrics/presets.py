@@ -135,7 +135,8 @@ class Preset(BaseModel):
         """Measure N distances and their reference lengths, (N,) each, in the frame.
 
         Args:
-            predicted, truth: (N, 2) in pixels of the original target image.
+            predicted: (N, 2) in pixels of the original target image.
+            truth: (N, 2) likewise.
             lengths: (N,) the dataset's reference length in the same pixels.
             sizes: (N, 4) W, H of the target image, then width and height of the rectangle whose longer side `lengths`
                 is; needed where `needs_sizes`.
@@ -160,9 +161,8 @@ class Preset(BaseModel):
         if frame.kind == "fitted":
             return distances, lengths * frame.size / images.max(axis=1)
         lengths = (sides * scale).max(axis=1)
-        if (
-            frame.kind == "corners"
-        ):  # a whole image's is the frame's side, not how far its outer pixels are apart
+        # A whole image's is the frame's side, not how far its outer pixels are apart.
+        if frame.kind == "corners":
             lengths = np.where((sides == images).all(axis=1), frame.size, lengths)
         return distances, lengths
 
