@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,3 +54,11 @@ def unnamed(page: Any) -> list[dict[str, Any]]:
         and node["role"]["value"].lower() in CONTROLS
         and not node.get("name", {}).get("value", "").strip()
     ]
+
+
+def becomes(page: Any, found: Callable[[], object], expected: object) -> None:
+    """Wait until what is found is what is expected: a page follows its controls a moment later."""
+    deadline = time.monotonic() + 60
+    while found() != expected:
+        assert time.monotonic() < deadline, found()
+        page.wait_for_timeout(50)

@@ -11,6 +11,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from peftcorr.cli import make_parser
 from peftcorr.commands.demo import _models
 from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.model.matching import Model
-from tests.browsing import browsed, unnamed
+from tests.browsing import becomes, browsed, unnamed
 from tests.commanding import PLUGIN, PROJECT, Commands
 
 pytestmark = pytest.mark.browser
@@ -95,7 +96,7 @@ def test_a_click_shows_what_each_model_says_of_that_point(demo: Served, width: i
         assert abs(x - (wide * 0.75 - 0.5)) < 0.1 + wide / box["width"]
         assert abs(y - (high * 0.5 - 0.5)) < 0.1 + high / box["height"]
         for side, model in zip(("left", "right"), demo.models.values(), strict=True):
-            assert numbers(page, side) == as_found(model, demo.first, (x, y))
+            becomes(page, partial(numbers, page, side), as_found(model, demo.first, (x, y)))
             assert re.search(r"Time\s*[\d,]+ ms", page.locator(f"#found-{side}").inner_text())
         assert numbers(page, "left") != numbers(page, "right")
         heat = page.locator("#found-left img.map")
@@ -115,11 +116,11 @@ def test_all_of_it_goes_without_a_mouse(demo: Served) -> None:
         page.get_by_role("button", name="Match", exact=True).focus()
         page.keyboard.press("Enter")
         said(page, "Matched x 3.0, y 4.0")
-        assert numbers(page, "right") == as_found(demo.models["plain"], demo.first, (3, 4))
+        becomes(page, lambda: numbers(page, "right"), as_found(demo.models["plain"], demo.first, (3, 4)))
         page.get_by_label("x of the point").fill("5000")
         page.keyboard.press("Enter")
         said(page, "outside of its image")
-        assert numbers(page, "left") == []
+        becomes(page, lambda: numbers(page, "left"), [])
 
 
 def test_pictures_of_ones_own(demo: Served) -> None:
@@ -136,7 +137,11 @@ def test_pictures_of_ones_own(demo: Served) -> None:
         page.get_by_label("y of the point").fill("20")
         page.keyboard.press("Enter")
         said(page, "Matched x 10.0, y 20.0")
-        assert numbers(page, "left") == as_found(demo.models["lora <b>"], (own, demo.first[1]), (10, 20))
+        becomes(
+            page,
+            lambda: numbers(page, "left"),
+            as_found(demo.models["lora <b>"], (own, demo.first[1]), (10, 20)),
+        )
         files.nth(1).set_input_files(broken)
         said(page, "broken.jpg")
         assert page.get_by_role("img", name="Source picture, 64 by 40 pixels").count() == 1
@@ -156,7 +161,7 @@ def test_other_pairs_and_models_are_chosen(demo: Served) -> None:
         page.get_by_label("Model on the right").click()
         page.get_by_role("option", name="lora <b>").click()
         page.locator("#found-right dd", has_text="lora <b>").wait_for()
-        assert numbers(page, "left") == numbers(page, "right")
+        becomes(page, lambda: numbers(page, "left") == numbers(page, "right"), True)
 
 
 def test_the_command_serves_this_machine_until_it_is_stopped(commands: Commands) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.browsing import browsed, unnamed
+from tests.browsing import becomes, browsed, unnamed
 from tests.report.site.conftest import LORA
 
 pytestmark = pytest.mark.browser
@@ -33,14 +33,6 @@ def until(page: Any, expression: str) -> None:
     deadline = time.monotonic() + 60
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, expression
-        page.wait_for_timeout(50)
-
-
-def becomes(page: Any, found: Callable[[], object], expected: object) -> None:
-    """Wait until what is found is what is expected: a page follows its controls a moment later."""
-    deadline = time.monotonic() + 60
-    while found() != expected:
-        assert time.monotonic() < deadline, found()
         page.wait_for_timeout(50)
 
 
