@@ -90,6 +90,9 @@ def _combined(asked: Asked) -> Iterator[Recipe]:
         plain = resolve(command_line, list(asked.assignments), asked.recipe)
         own = {key: values for key, values in varied.items() if _has(plain, key)}
         taken |= set(own)
+        if not own:
+            recipes.append(plain)
+            continue
         for values in itertools.product(*own.values()):
             chosen = parse_set([f"{key}={json.dumps(value)}" for key, value in zip(own, values, strict=True)])
             recipes.append(resolve(merge(command_line, chosen), list(asked.assignments), asked.recipe))
