@@ -9,21 +9,16 @@ resamples, and by the naive bootstrap over pairs. Writes ``leaderboard/coverage.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
-from findings import write_json
-from scenarios import SCENARIOS, Benchmark, Floats, Scenario, named
+from scenarios import SCENARIOS, Benchmark, Floats, Scenario, named, study
 
-from peftcorr.files import atomic_path
-from peftcorr.metrics.bootstrap import RESAMPLES, intervals_from, replicates
+from peftcorr.metrics.bootstrap import intervals_from, replicates
 from peftcorr.metrics.pair_scores import PairScores
 from peftcorr.report.pipes import table
 
@@ -139,25 +134,7 @@ def page(results: Sequence[dict[str, object]], draws: int, resamples: int) -> st
 
 def main() -> None:
     """Run the study and write its results."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--draws", type=int, default=500, metavar="N")
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
-    parser.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR")
-    parsed = parser.parse_args()
-    results = []
-    for scenario in SCENARIOS:
-        results.append(coverage(scenario, parsed.draws, parsed.resamples, parsed.seed))
-        print(scenario.name, json.dumps(results[-1]["coverage"]), flush=True)
-    content = {
-        "draws": parsed.draws,
-        "resamples": parsed.resamples,
-        "seed": parsed.seed,
-        "scenarios": results,
-    }
-    write_json(parsed.output / "coverage.json", content)
-    with atomic_path(parsed.output / "coverage.md") as temporary:
-        temporary.write_text(page(results, parsed.draws, parsed.resamples), encoding="utf-8", newline="\n")
+    study("coverage", __doc__ or "", SCENARIOS, coverage, page)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+from findings import write_json
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from peftcorr.files import atomic_path
+from peftcorr.metrics.bootstrap import RESAMPLES
 from peftcorr.metrics.pair_scores import PairScores
 from peftcorr.metrics.presets import AGGREGATES
 
@@ -16,6 +24,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 ALPHAS = (0.05, 0.1, 0.2)
+
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -130,3 +140,37 @@ def named(values: Floats) -> dict[str, dict[str, float]]:
         aggregate: {f"{alpha:g}": round(float(value), 3) for alpha, value in zip(ALPHAS, row, strict=True)}
         for aggregate, row in zip(AGGREGATES, values, strict=True)
     }
+
+
+def study(
+    name: str,
+    about: str,
+    scenarios: Sequence[S],
+    coverage: Callable[[S, int, int, int], dict[str, Any]],
+    page: Callable[[list[dict[str, Any]], int, int], str],
+    **more: object,
+) -> None:
+    """Run a study by the options of its command line, and write ``NAME.json`` and ``NAME.md``.
+
+    Args:
+        name: of the files.
+        about: of the script.
+        scenarios: what is drawn.
+        coverage: what comes of one, with so many draws, resamples and a seed.
+        page: shows it all.
+        more: what the JSON file says besides.
+    """
+    parser = argparse.ArgumentParser(description=about.partition("\n")[0])
+    parser.add_argument("--draws", type=int, default=500, metavar="N")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--output", type=Path, default=Path("leaderboard"), metavar="DIR")
+    parsed = parser.parse_args()
+    results = []
+    for scenario in scenarios:
+        results.append(coverage(scenario, parsed.draws, parsed.resamples, parsed.seed))
+        print(f"{len(results)} of {len(scenarios)}", json.dumps(results[-1]["coverage"]), flush=True)
+    asked = {"draws": parsed.draws, "resamples": parsed.resamples, "seed": parsed.seed}
+    write_json(parsed.output / f"{name}.json", {**asked, **more, "scenarios": results})
+    with atomic_path(parsed.output / f"{name}.md") as temporary:
+        temporary.write_text(page(results, parsed.draws, parsed.resamples), encoding="utf-8", newline="\n")
