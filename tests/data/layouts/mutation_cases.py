@@ -100,7 +100,7 @@ def pf_pascal_listed(base: Path, request: pytest.FixtureRequest) -> Case:
     root = write_pf_pascal(base / "pf-pascal")
     path = root / "image_pairs" / "test_pairs.csv"
     text = path.read_text(encoding="utf-8")
-    names = r"line \d|UTF-8|lists no"
+    names = r"line \d|UTF-8|lists no|no table"
     return Case(PfPascal, root, path, lambda r: damaged_csv(r, text), names, {})
 
 
