@@ -134,10 +134,15 @@ class Geometry:
         moved: Floats = (points + centre) * self._scale[image] - centre + self._offset[image]
         return moved if edge is None else np.clip(moved, edge, self._last[image] - edge)
 
+    def inverse(self, points: Floats, image: Ints) -> Floats:
+        """Inverse of `to_input`, wherever it lies."""
+        centre = self._placing.centre
+        moved: Floats = (points - self._offset[image] + centre) / self._scale[image] - centre
+        return moved
+
     def to_original(self, points: Floats, image: Ints) -> Floats:
         """Inverse of `to_input`; with padding, clipped to the image."""
-        centre = self._placing.centre
-        original = (points - self._offset[image] + centre) / self._scale[image] - centre
+        original = self.inverse(points, image)
         limit = self._limit[image] - 0.5
         # Without padding every position is one of the image's own, a little beyond its edge included.
         clipped: Floats = np.clip(original, np.where(np.isinf(limit), -np.inf, -0.5), limit)

@@ -27,6 +27,7 @@ from peftcorr.data.correspondences import Correspondences, Floats, Geometry, Int
 from peftcorr.data.frame import FRAMINGS
 from peftcorr.data.guard import require_open
 from peftcorr.data.images import Frame, ImageStore
+from peftcorr.engine.corners import EACH, Corners, asked
 from peftcorr.engine.matcher import Matcher
 from peftcorr.engine.schedule import Queries, Room, schedule
 from peftcorr.features.encode import Encoder
@@ -35,7 +36,7 @@ from peftcorr.features.maps import WaitingMaps
 from peftcorr.features.prefix import Prefixes
 from peftcorr.machine.halving import Halving
 from peftcorr.matching.conventions import PEFTCORR, Convention
-from peftcorr.matching.predictors import Predictor
+from peftcorr.matching.predictors import Argmax, BilinearArgmax, Predictor
 
 _AUTO = 64  # images that `encode_batch: auto` begins with on a device
 _AUTO_ON_CPU = 16  # where more gain nothing, and a system kills what takes too much
@@ -145,6 +146,11 @@ class Evaluator:
             PeftCorrError: as `predict`.
         """
         encoder, accelerator = self.encoder, self.accelerator
+        if len(data) and asked(predictors):
+            corners = Corners.of(data, store, self.convention, encoder.backbone.stride, dataset)
+            plain = [Argmax(p.config) if isinstance(p, BilinearArgmax) else p for p in predictors]
+            found = self.matched(corners.data, store, plain, title, prefixes, "", keep)
+            return Predicted(corners.merged(found.points, predictors), found.peaks[::EACH])
         images = _Images(data, store, prefixes)
         stride = encoder.backbone.stride
         cells = store.size // stride

@@ -19,6 +19,7 @@ from peftcorr.data.correspondences import Correspondences, Floats, Geometry, Int
 from peftcorr.data.frame import FRAMINGS
 from peftcorr.data.images import ImageStore
 from peftcorr.data.scratch import ScratchRows
+from peftcorr.engine.corners import asked
 from peftcorr.engine.evaluate import Evaluator, Predicted, Split
 from peftcorr.errors import PeftCorrError
 from peftcorr.matching.predictors import Predictor, TargetPredictor
@@ -41,6 +42,10 @@ def predict_with_flip(evaluator: Evaluator, split: Split, predictors: Sequence[P
     if evaluator.accelerator.num_processes > 1:
         raise PeftCorrError(
             "flip=adaptive compares whole maps, which processes do not exchange: start one process."
+        )
+    if asked(predictors):
+        raise PeftCorrError(
+            "flip=adaptive is not made for the predictor bilinear_argmax: leave one of them out."
         )
     plain = _Maps(len(split.data.images))
     predicted = evaluator.predict(split, predictors, plain.put)

@@ -17,6 +17,11 @@ PREDICTORS: Registry[Predictor] = Registry(
 for _name, _target, _summary in (
     ("argmax", "predictors:Argmax", "The centre of the most similar cell."),
     (
+        "bilinear_argmax",
+        "predictors:BilinearArgmax",
+        "The peaks of the four cells round the keypoint, mixed by its bilinear weights (SD4Match, Visual-AI).",
+    ),
+    (
         "window_softargmax",
         "predictors:WindowSoftargmax",
         "Softmax over a square window round the peak, everything outside at minus infinity (Men et al.).",

@@ -73,6 +73,11 @@ class Convention:
     predictors: tuple[Section, ...] = ()
     preset: str = "peftcorr"
 
+    @property
+    def between_cells(self) -> bool:
+        """Whether a query is made of the features of the cells round it."""
+        return self.grid != "cell" and not self.enlarged
+
     def kept(self, features: Tensor) -> Tensor:
         """Features (B, C, h, w) as they are kept until they are matched."""
         if self.before == _UNIT:
@@ -88,6 +93,13 @@ class Convention:
             return points * ((cells - 1) / (size - 1))
         scaled = points * cells / size
         return np.trunc(scaled) if self.grid == "cell" else scaled
+
+    def from_grid(self, grid: Floats, size: int, stride: int) -> Floats:
+        """Inverse of `to_grid` for grid positions (..., 2)."""
+        cells = size // stride
+        if self.grid == "half_pixel":
+            return (grid + 0.5) * stride - 0.5
+        return grid * ((size - 1) / (cells - 1) if self.grid == "corners" else size / cells)
 
     def queries(self, maps: Tensor, slot: Tensor, points: Floats, size: int, stride: int) -> Tensor:
         """Sample queries.
@@ -149,7 +161,7 @@ def _bilinear(flat: Tensor, slot: Tensor, grid: Floats, width: int) -> Tensor:
 def _soft(beta: float) -> tuple[Section, ...]:
     """The predictors that SD4Match and what was built on it print."""
     kernel = {"name": "kernel_softmax", "sigma": 7.0, "beta": beta}
-    return kernel, {"name": "argmax"}, {"name": "softargmax", "beta": beta}
+    return kernel, {"name": "argmax"}, {"name": "bilinear_argmax"}, {"name": "softargmax", "beta": beta}
 
 
 def _window(radius: int) -> Section:
@@ -264,6 +276,11 @@ def filled_in(recipe: Section) -> Section:
     own = [section["name"] for section in convention.predictors]
     if convention.enlarged and names != own:
         raise PeftCorrError(f"The convention {name} predicts by {own[0]} alone: leave predictors out.")
+    if "bilinear_argmax" in names and not convention.between_cells:
+        raise PeftCorrError(
+            f"The predictor bilinear_argmax weighs the cells round a keypoint, and the convention {name} reads no "
+            "feature between cells: leave the predictor out."
+        )
     if "tuned" in names:
         raise PeftCorrError(
             "The predictor 'tuned' was chosen by peftcorr's own convention: name a radius and a temperature."

@@ -71,6 +71,14 @@ class Argmax(Predictor):
         return (torch.stack((peak % width, peak // width), -1).double() + 0.5) * stride - 0.5
 
 
+class BilinearArgmax(Argmax):
+    """The peaks of the four cells round the keypoint, mixed by its bilinear weights (SD4Match, Visual-AI).
+
+    A query is no average of features here, but each of the four cells whose features it would be made of is looked for
+    by itself. `peftcorr.engine.corners` does so; a map on its own has its peak.
+    """
+
+
 class WindowSoftargmax(Predictor):
     """Softmax over a square window round the peak, everything outside at minus infinity (Men et al.)."""
 

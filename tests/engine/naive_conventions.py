@@ -145,6 +145,21 @@ class Sd4Match(System):
     def back(self, u: float, v: float) -> tuple[float, float]:
         return u * (self.size - 1) / (self.n - 1), v * (self.size - 1) / (self.n - 1)
 
+    def predict(self, source: Image.Image, target: Image.Image, x: float, y: float, encode: Encode) -> Array:
+        kernel, nearest, soft = super().predict(source, target, x, y, encode)
+        return np.array([kernel, nearest, self.mixed(source, target, x, y, encode), soft])
+
+    def mixed(self, source: Image.Image, target: Image.Image, x: float, y: float, encode: Encode) -> Array:
+        """The peaks of the four cells round the keypoint by its bilinear weights."""
+        features, other = (encode(self.pixels(image)) for image in (source, target))
+        u, v = (place * (self.n - 1) / (self.size - 1) for place in self.to_frame(x, y, source))
+        total = np.zeros(2)
+        for column, across in ((math.floor(u), 1 - u % 1), (math.floor(u) + 1, u % 1)):
+            for row, down in ((math.floor(v), 1 - v % 1), (math.floor(v) + 1, v % 1)):
+                place = self.back(column, row)
+                total += across * down * np.array(peak(self.map(self.query(features, *place), other)))
+        return np.array(self.from_frame(*self.back(*total), target))
+
 
 class VisualAi(Sd4Match):
     beta = 1 / 0.03
@@ -193,6 +208,9 @@ class Marco(Sd4Match):
 
     def predictors(self) -> list[Callable[[Array], tuple[float, float]]]:
         return [lambda s: kernel(s, 7, 0.1)]
+
+    def predict(self, source: Image.Image, target: Image.Image, x: float, y: float, encode: Encode) -> Array:
+        return System.predict(self, source, target, x, y, encode)
 
 
 SYSTEMS: dict[str, type[System]] = {

@@ -117,7 +117,7 @@ def test_pictures_of_any_shape_and_keypoints_at_their_edges(
     changed = with_convention(replace(split, data=replace(data, source_points=points)), convention, dataset)
     rows = np.arange(24)
     found = predicted(changed, backbone, convention)[:, rows]
-    np.testing.assert_allclose(found, by_hand(changed, backbone, name, rows), atol=2e-4)
+    np.testing.assert_allclose(found, by_hand(changed, backbone, name, rows), atol=5e-4)
 
 
 def test_photographs(shared_root: Path, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def test_the_default_convention_leaves_run_ids_as_they_were() -> None:
         (["convention=sd4match", "preset=dift"], "scores by the preset sd4match: leave preset out"),
         (["convention=marco", "backbone.resize=pad"], "leave backbone.resize out"),
         (["convention=dift", "predictors=argmax"], "predicts by upsampled_argmax alone"),
+        (["convention=geoaware", "predictors=bilinear_argmax"], "geoaware reads no feature between cells"),
         (["convention=marco", "predictors=tuned"], "name a radius and a temperature"),
         (["convention=[dift]"], "Unknown convention"),
     ],
