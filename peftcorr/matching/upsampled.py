@@ -26,12 +26,13 @@ _EPSILON = 1e-12  # the shortest feature that torch's normalize divides by its o
 class UpsampledArgmax(TargetPredictor):
     """The most similar pixel of the target's features brought bilinearly to the input's size (DIFT).
 
-    Tang et al., "Emergent Correspondence from Image Diffusion", NeurIPS 2023. Each pixel's feature is interpolated and
-    then normalised, which is not the interpolation of the similarity map. As in the rest of the protocol, features are
-    normalised once before, so that a pixel of the target is sampled exactly as a query is; the paper's code
-    interpolates raw features, which differs where neighbours differ in length, and to the original's pixels, where
-    this has those of the input: the convention ``dift`` does as the code. Of equal pixels (as there are half a patch
-    from the border, where interpolation is clamped) the first in reading order is taken.
+    Tang et al., "Emergent Correspondence from Image Diffusion", NeurIPS 2023.
+
+    Each pixel's feature is interpolated and then normalised, which is not the interpolation of the similarity map. As
+    in the rest of the protocol, features are normalised once before, so that a pixel of the target is sampled exactly
+    as a query is; the paper's code interpolates raw features, which differs where neighbours differ in length, and to
+    the original's pixels, where this has those of the input: the convention ``dift`` does as the code. Of equal pixels
+    (as there are half a patch from the border, where interpolation is clamped) the first in reading order is taken.
     """
 
     def for_target(self, feature: Tensor) -> Predictor:
