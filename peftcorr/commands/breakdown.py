@@ -6,7 +6,7 @@ import argparse
 
 from rich.console import Console
 
-from peftcorr.commands.options import RUN, add_alphas, add_output
+from peftcorr.commands.options import ALPHAS, RUN, add_output
 from peftcorr.console.table import print_line, print_table, print_whole
 from peftcorr.errors import PeftCorrError, did_you_mean, shown
 from peftcorr.machine.startup import importing
@@ -18,7 +18,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of the subcommand."""
     parser.add_argument("run_id", metavar="RUN", help=RUN)
     add_output(parser, "folder of the runs; the page and its figures go to DIR/breakdowns")
-    add_alphas(parser)
+    parser.add_argument(
+        "--alphas", type=float, nargs="+", metavar="A", help="thresholds of PCK (default: those of the run)"
+    )
     parser.add_argument("--predictor", metavar="NAME", help="this one alone")
 
 
@@ -37,12 +39,15 @@ def run(parsed: argparse.Namespace) -> int:
         from peftcorr.report.configuration import description
         from peftcorr.report.curve import draw_curve
         from peftcorr.report.file_names import file_name
+        from peftcorr.results.protocol import agreed_alphas, agreed_preset
         from peftcorr.results.runs import checked_predictions, find_predictions, record_beside
 
     path = find_predictions(parsed.run_id, parsed.output)
     predictions = checked_predictions(path)
-    score_predictions(predictions, parsed.alphas)  # says what is wrong with it
-    record = record_beside(path)
+    record, names = record_beside(path), (parsed.run_id, "")
+    preset = agreed_preset((record, None), names)
+    alphas = parsed.alphas or agreed_alphas((record, None), names) or list(ALPHAS)
+    score_predictions(predictions, alphas, preset)  # says what is wrong with it
     unseen = {} if record is None else record.generalisation
     found: dict[str, dict[str, Breakdown]] = {}
     there: dict[str, None] = {}
@@ -51,7 +56,7 @@ def run(parsed: argparse.Namespace) -> int:
         if parsed.predictor in (None, predictor):
             where = f"{dataset}/{split}"
             found.setdefault(where, {})[predictor] = breakdown(
-                dataset, rows, parsed.alphas, unseen.get(where)
+                dataset, rows, alphas, unseen.get(where), preset
             )
     if not found:
         raise PeftCorrError(
@@ -67,7 +72,7 @@ def run(parsed: argparse.Namespace) -> int:
         with atomic_path(folder / figures[split]) as temporary:
             temporary.write_bytes(draw_curve(split, predictors))
     with atomic_path(written) as temporary:
-        temporary.write_text(page(title, found, figures), encoding="utf-8", newline="\n")
+        temporary.write_text(page(title, found, figures, preset), encoding="utf-8", newline="\n")
     console = Console()
     for split, predictors in found.items():
         for predictor, result in predictors.items():
@@ -78,5 +83,7 @@ def run(parsed: argparse.Namespace) -> int:
                 console.print()
             if left_out:
                 print_line(console, f"Groups of one pair that the page alone has: {left_out}.")
+    if preset.name != "peftcorr":
+        print_line(console, f"A keypoint is correct as defined by {preset.name}, which the record follows.")
     print_whole(console, str(written))
     return 0

@@ -54,14 +54,6 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_alphas(parser: argparse.ArgumentParser) -> None:
-    """``--alphas``."""
-    parser.add_argument(
-        "--alphas", type=float, nargs="+", default=list(ALPHAS), metavar="A",
-        help=f"thresholds of PCK (default: {' '.join(map(str, ALPHAS))})",
-    )  # fmt: skip
-
-
 def add_image_size(parser: argparse.ArgumentParser) -> None:
     """``--image-size``."""
     parser.add_argument(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from peftcorr.commands.options import add_alphas
+from peftcorr.commands.options import ALPHAS
 from peftcorr.console.table import print_table
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.startup import importing
@@ -33,7 +33,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--preset", nargs="+", default=["peftcorr"], metavar="NAME",
         help="definitions of correct (default: peftcorr)",
     )  # fmt: skip
-    add_alphas(parser)
+    parser.add_argument(
+        "--alphas", type=float, nargs="+", default=list(ALPHAS), metavar="A",
+        help=f"thresholds of PCK (default: {' '.join(map(str, ALPHAS))})",
+    )  # fmt: skip
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write all scores there too, by category as well"
     )

@@ -15,6 +15,7 @@ from peftcorr.metrics.confusion import confusions
 from peftcorr.metrics.further import further
 from peftcorr.metrics.generalisation import parted
 from peftcorr.metrics.pair_scores import PairScores, pair_numbers, pair_scores
+from peftcorr.metrics.presets import PEFTCORR, Preset
 from peftcorr.metrics.rows import coded, visible
 from peftcorr.metrics.scores import Further, Generalisation
 
@@ -92,7 +93,11 @@ class Breakdown:
 
 
 def breakdown(
-    dataset: str, rows: pa.Table, alphas: Sequence[float], unseen: Generalisation | None = None
+    dataset: str,
+    rows: pa.Table,
+    alphas: Sequence[float],
+    unseen: Generalisation | None = None,
+    preset: Preset = PEFTCORR,
 ) -> Breakdown:
     """Break the predictions of one predictor on one split down.
 
@@ -101,16 +106,17 @@ def breakdown(
         rows: as `peftcorr.metrics.rows.groups` gives them, and found sound by scoring.
         alphas: thresholds as a share of the reference length.
         unseen: what the training was not shown, from the record; None where nothing was held out.
+        preset: when a keypoint is correct.
     """
     rows = visible(rows)
-    pairs = pair_scores(rows, alphas)
-    curve = pair_scores(rows, CURVE)
+    pairs = pair_scores(rows, alphas, preset)
+    curve = pair_scores(rows, CURVE, preset)
     ends = intervals(curve)
     return Breakdown(
         tuple(alphas),
         _group("all", pairs),
         {
-            **_parts(rows, alphas, unseen),
+            **_parts(rows, alphas, unseen, preset),
             **{
                 factor: [_group(value, pairs.subset(chosen)) for value, chosen in values]
                 for factor, values in _factors(rows, pairs)
@@ -119,7 +125,7 @@ def breakdown(
         _sides(dataset, rows),
         estimates(curve)[:2],
         None if ends is None else ends[:2],
-        further(rows, alphas),
+        further(rows, alphas, preset),
     )
 
 
@@ -129,14 +135,16 @@ def _group(value: str, pairs: PairScores) -> Group:
     return Group(value, len(pairs), number, estimates(pairs)[:2], None if ends is None else ends[:2])
 
 
-def _parts(rows: pa.Table, alphas: Sequence[float], unseen: Generalisation | None) -> dict[str, list[Group]]:
+def _parts(
+    rows: pa.Table, alphas: Sequence[float], unseen: Generalisation | None, preset: Preset
+) -> dict[str, list[Group]]:
     """Keypoints that the training was and was not shown: of one pair there may be several kinds."""
     if unseen is None:
         return {}
     parts = parted(rows, unseen.keypoints, unseen.categories)
     return {
         "what training saw": [
-            _group(part.replace("_", " "), pair_scores(found, alphas)) for part, found in parts
+            _group(part.replace("_", " "), pair_scores(found, alphas, preset)) for part, found in parts
         ]
     }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from peftcorr.console import numbers
 from peftcorr.metrics.aggregate import alpha_key
 from peftcorr.metrics.breakdown import CURVE, Breakdown, Floats, Group
+from peftcorr.metrics.presets import PEFTCORR, Preset
 from peftcorr.metrics.scores import Estimate, Further
 from peftcorr.report.further import measures
 from peftcorr.report.pipes import escaped, table
@@ -94,17 +95,24 @@ def curve_sheet(found: Breakdown) -> Sheet:
     return Sheet("PCK over the threshold", ("threshold", "PCK per keypoint", "PCK per image"), tuple(rows))
 
 
-def page(run: str, found: Mapping[str, Mapping[str, Breakdown]], figures: Mapping[str, str]) -> str:
+def page(
+    run: str,
+    found: Mapping[str, Mapping[str, Breakdown]],
+    figures: Mapping[str, str],
+    preset: Preset = PEFTCORR,
+) -> str:
     """Return the page.
 
     Args:
         run: what was broken down, and in a few words what it is.
         found: by split and predictor.
         figures: path of each split's curve, relative to the page.
+        preset: when a keypoint is correct.
     """
+    defined = "" if preset == PEFTCORR else f" A keypoint is correct as defined by {escaped(preset.name)}."
     parts = [
         f"# Breakdown of {escaped(run)}\n",
-        "Made by `peftcorr breakdown` from the saved predictions. [low, high] is a 95 % interval by a bootstrap over "
+        f"Made by `peftcorr breakdown` from the saved predictions.{defined} [low, high] is a 95 % interval by a bootstrap over "
         "images; a value with fewer than four images has none. The groups of a table are not independent: they share "
         "images.\n",
     ]

@@ -183,7 +183,8 @@ def _breakdown(record: Record, store: Store, split: str, predictor: str, scores:
     except PeftCorrError:
         return None
     alphas = sorted(float(alpha) for alpha in scores.per_keypoint)
-    return breakdown(split.rpartition("/")[0], rows, alphas, record.generalisation.get(split))
+    unseen = record.generalisation.get(split)
+    return breakdown(split.rpartition("/")[0], rows, alphas, unseen, record.protocol)
 
 
 def _totals(scores: Scores) -> Sheet:
