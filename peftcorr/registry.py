@@ -229,18 +229,22 @@ def blaming_plugins() -> Iterator[None]:
         ) from error
 
 
-def load_plugin_file(path: Path) -> ModuleType:
+def load_plugin_file(path: Path, option: str = "--plugin ") -> ModuleType:
     """Import `path`, whose decorators then register what it defines.
+
+    Args:
+        path: of a Python file.
+        option: what it was given by, for the errors.
 
     Raises:
         PeftCorrError: if the file is missing or fails to import.
     """
     if not os.path.isfile(path):
-        raise PeftCorrError(f"--plugin {shortened(str(path), 200)}: there is no such file.")
+        raise PeftCorrError(f"{option}{shortened(str(path), 200)}: there is no such file.")
     name = f"peftcorr_plugin_{path.stem}"  # a file json.py must not become everybody's json
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise PeftCorrError(f"--plugin {path}: this is not a Python file.")
+        raise PeftCorrError(f"{option}{path}: this is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     _plugins.add(name)
@@ -250,5 +254,5 @@ def load_plugin_file(path: Path) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, (PeftCorrError, KeyboardInterrupt)):
             raise
-        raise PeftCorrError(f"--plugin {path} cannot be imported: {_in_a_line(error)}") from error
+        raise PeftCorrError(f"{option}{path} cannot be imported: {_in_a_line(error)}") from error
     return module

@@ -95,7 +95,7 @@ def _classes(what: str) -> list[tuple[str, str, type[Any]]]:
                 f"There is nothing called {what!r}: give a Python file, or a name of peftcorr ls."
             )
         return found
-    module = load_plugin_file(Path(what))
+    module = load_plugin_file(Path(what), option="")
     bases = {registry.kind: registry.base_class() for registry in REGISTRIES}
     found = [
         (kind, cls.__name__, cls)

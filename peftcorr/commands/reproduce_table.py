@@ -12,10 +12,11 @@ from rich.console import Console
 from peftcorr.commands import options
 from peftcorr.console.numbers import MISSING, Spread, percentage
 from peftcorr.console.table import print_line, print_table, print_whole
-from peftcorr.errors import PeftCorrError
+from peftcorr.errors import PeftCorrError, shown
 from peftcorr.machine.startup import importing
 
 if TYPE_CHECKING:
+    from peftcorr.config import Section
     from peftcorr.engine.plan import Plan
     from peftcorr.metrics.scores import Scores
     from peftcorr.results.store import Store
@@ -60,7 +61,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="the report's, a distance alone, or this project's own (default: report)",
     )  # fmt: skip
     parser.add_argument(
-        "--set", metavar="key=value", action="extend", **options.MANY, help="any key of every cell's recipe"
+        "--set",
+        metavar="key=value",
+        action="extend",
+        **options.MANY,
+        help="any key of every cell's recipe that neither the table nor an option above says",
     )
     options.add_image_size(parser)
     options.add_data_root(parser)
@@ -132,6 +137,7 @@ def run(parsed: argparse.Namespace) -> int:
 def _cells(table: PublishedTable, parsed: argparse.Namespace) -> Iterator[tuple[TableCell, dict[str, Any]]]:
     """The cells with what each lays over the table's recipe."""
     from peftcorr.config import merge
+    from peftcorr.recipe import parse_set
     from peftcorr.sweep.tables import LOSSES
 
     seen = set()
@@ -152,7 +158,29 @@ def _cells(table: PublishedTable, parsed: argparse.Namespace) -> Iterator[tuple[
             fixed["dataset"] = {"name": parsed.dataset}
         if parsed.steps is not None:
             fixed["training"] = {"steps": parsed.steps}
-        yield cell, merge(fixed, LOSSES[parsed.loss])
+        fixed = merge(fixed, LOSSES[parsed.loss])
+        _refuse_what_is_said(fixed, parse_set(parsed.set))
+        yield cell, fixed
+
+
+def _refuse_what_is_said(fixed: Section, asked: Section, above: str = "") -> None:
+    """Refuse what ``--set`` would not reach.
+
+    Raises:
+        PeftCorrError: naming a key that the table or another option sets.
+    """
+    for key, value in asked.items():
+        name = above + key
+        if name == "seed":
+            raise PeftCorrError("--set seed: give --seed.")
+        there = fixed.get(key)
+        if isinstance(there, dict) and isinstance(value, dict):
+            _refuse_what_is_said(there, value, f"{name}.")
+        elif key in fixed:
+            raise PeftCorrError(
+                f"--set {shown(name)}: the table or another option says it already. Give that option, or a copy of the "
+                "table's file with another value."
+            )
 
 
 def _print_estimates(table: PublishedTable, parsed: argparse.Namespace, console: Console) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from peftcorr.matching import PREDICTORS
 from peftcorr.model.find import find_run
 from peftcorr.model.finished import load_finished
 from peftcorr.model.matching import Model
-from peftcorr.recipe import DEFAULT_SECTIONS, validate
+from peftcorr.recipe import DEFAULT_SECTIONS, Recipe, validate
 from peftcorr.results.choice import chosen_predictor
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
@@ -82,8 +82,11 @@ def load(
         )
         network, strategy = parts.build()
         network.eval()
-    sections = recipe.predictors if predictor is None else [_section(predictor, recipe.predictors)]
-    sections = [_settled(one, recipe.backbone, parts, root) for one in sections]
+    if predictor is not None:
+        # A convention has its say on predictors.
+        asked = [_section(predictor, recipe.predictors)]
+        recipe = validate({**recipe.model_dump(mode="json"), "predictors": asked}, "predictor")
+    sections = [_settled(one, recipe, parts, (root, Path(output))) for one in recipe.predictors]
     recipe = recipe.model_copy(update={"predictors": sections})
     bench = Workbench({}, given_weights, root, cache_folder(), Progress(None))
     return Model(
@@ -106,10 +109,15 @@ def _section(predictor: str | Mapping[str, Any], own: list[Section]) -> Section:
     return complete(PREDICTORS, dict(predictor))
 
 
-def _settled(section: Section, backbone: Section, parts: Parts, root: Path) -> Section:
-    """A predictor as it predicts: ``tuned`` is what was chosen for the backbone."""
+def _settled(section: Section, recipe: Recipe, parts: Parts, places: Sequence[Path]) -> Section:
+    """A predictor as it predicts: ``tuned`` is what was chosen for the backbone, in the first of the places with it."""
     if section["name"] != "tuned":
         return section
-    weights = parts.weights
+    weights, backbone = parts.weights, recipe.backbone
     assert weights is not None
-    return chosen_predictor(backbone, weights.id, weights.sha256, Store(root))
+    stores = [Store(place) for place in dict.fromkeys(places)]
+    there = [
+        s for s in stores if s.predictor_path(backbone["name"], weights.id, backbone["image_size"]).exists()
+    ]
+    kept = recipe.dataset.get("hold_out")
+    return chosen_predictor(backbone, weights.id, weights.sha256, (there or stores)[0], kept)

@@ -55,9 +55,13 @@ def check_seeds(records: Sequence[Record | None], names: Sequence[str]) -> None:
         first, called = known[0]
         differing = sorted(
             key
-            for key in {*first.recipe, *record.recipe} - {"seed"}
+            for key in {*first.recipe, *record.recipe} - {"seed", "init_from"}
             if first.recipe.get(key) != record.recipe.get(key)
         )
+        # Each seed may start from a run of its own, as long as those were trained on the same.
+        begun = [[stage.dataset for stage in one.chain] for one in (first, record)]
+        if begun[0] != begun[1]:
+            differing.append("what the runs that they start from were trained on")
         if differing or first.seed == record.seed:
             what = f"differ in {', '.join(differing)}" if differing else f"have the same seed, {record.seed}"
             raise PeftCorrError(

@@ -85,3 +85,19 @@ def test_what_does_not_fit_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert out.count("impossible") == 2
     assert "tiny, last two blocks: " in out
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("predictors=[upsampled_argmax]", "--set 'predictors': the table or another option says it"),
+        ("training.loss.beta=5", "--set 'training.loss.beta'"),
+        ("seed=3", "--set seed: give --seed"),
+    ],
+)
+def test_what_the_table_says_is_not_set_in_vain(
+    given: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["reproduce-table", "men/2", "--dry-run", "--backbone", "tiny", "--loss", "own"]
+    assert main([*arguments, "--set", given]) == 2
+    assert said in capsys.readouterr().err

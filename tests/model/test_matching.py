@@ -101,6 +101,9 @@ def test_a_convention_holds_in_the_library_too(
         points, similarity = model.match(*both, pair["points"])
         np.testing.assert_array_equal(points, pair["found"])
         np.testing.assert_allclose(similarity, pair["similarity"], atol=1e-6)
+    if name != "sd4match":
+        with pytest.raises(PeftCorrError, match=f"convention {name}"):
+            of_pairs(commands, "bilinear_argmax")
     heat = model.heatmap(*both, pair["points"][0])
     y, x = np.unravel_index(int(heat.argmax()), heat.shape)
     cell = model.backbone.stride * max(heat.shape) / SIZE
