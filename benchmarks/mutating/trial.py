@@ -114,17 +114,15 @@ class Trials:
             finally:
                 os._exit(1)
         end = time.monotonic() + limit
-        status = 1
-        while time.monotonic() < end:
+        done = 0
+        while not done and time.monotonic() < end:
             done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
-                break
-            time.sleep(0.05)
+            time.sleep(0 if done else 0.05)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
-        return status, out.read_text(encoding="utf-8")
+        return status if done else 1, out.read_text(encoding="utf-8")
 
     def _libraries(self, out: Path) -> None:
         for path in sorted((self._tree / "peftcorr").rglob("*.py")):

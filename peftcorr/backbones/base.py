@@ -76,6 +76,7 @@ class Backbone(nn.Module, ABC):
         mirrored: whether that repository is a copy, and not the makers' own.
         stride: pixels per feature cell.
         channels: C of the feature map.
+        model_name: of the model among those of its class, where options and tensors do not tell it.
         mean, std: per-channel statistics that `preprocess` applies to images in [0, 1].
         leading_tokens: tokens before the patches in the stream (class token and registers): prompts may be put
             after them. None where the stream is no sequence of tokens that all blocks attend to.
@@ -116,6 +117,7 @@ class Backbone(nn.Module, ABC):
     channels: int
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    model_name: str = ""
 
     def __init__(self, config: Config):
         super().__init__()

@@ -101,6 +101,7 @@ _HELD: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv2d: HalfConv2d,
     nn.Embedding: HalfEmbedding,
 }
+_WHOLE = "held_in_float32"
 _PLAIN = {half: plain for plain, half in _HELD.items()}
 
 
@@ -129,6 +130,13 @@ def narrowed(backbone: Backbone) -> Backbone:
             for layer in held:
                 layer.__class__ = _HELD[type(layer)]
     return backbone
+
+
+def keep_whole(layer: nn.Linear | nn.Conv2d) -> None:
+    """Have a layer in float32 for good: its model computes with its weight itself."""
+    layer.__dict__[_WHOLE] = True
+    for parameter in layer.parameters(recurse=False):
+        _widen(parameter)
 
 
 def widened(module: M) -> M:
@@ -178,6 +186,8 @@ def _autocast(kind: str) -> bool:
 
 def _can_be_held(layer: nn.Module) -> bool:
     """Not subclasses, which do something to their weight first."""
+    if _WHOLE in layer.__dict__:
+        return False
     if type(layer) is nn.Conv2d:
         zeros = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
         return zeros and layer.in_channels > _OF_PIXELS

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 import transformers
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from peftcorr.backbones.base import Backbone, TokenState
 from peftcorr.backbones.dino import IN_BLOCKS, STACKED, DinoViT
@@ -141,16 +141,9 @@ class Dinov3ViT(DinoViT):
 
 
 def _make_deterministic(model: Any) -> None:
-    """Switch off what the published configuration, or another, would draw at random in training mode.
-
-    The pretraining moved and scaled the patches' coordinates at random; a frozen backbone must not, whatever mode
-    it is in.
-    """
+    """Leave the patches' coordinates where they are: the pretraining moved and scaled them at random."""
     rotary = model.rope_embeddings.config
     rotary.pos_embed_shift = rotary.pos_embed_jitter = rotary.pos_embed_rescale = None
-    for layer in model.model.layer:
-        layer.drop_path = nn.Identity()
-        layer.attention.dropout = 0.0
 
 
 def _published(name: str, title: str, variant: Variant) -> type[Dinov3ViT]:

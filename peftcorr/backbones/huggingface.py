@@ -111,6 +111,7 @@ class HuggingFaceViT(HuggingFace):
     def __init__(self, config: Backbone.Config, model: Any):
         super().__init__(config, model)
         model.requires_grad_(False)
+        _draw_nothing(model)
         self.model = model
         self.stride, self.channels = self.variant.patch, self.variant.width
         model.set_submodule(self.layers, model.get_submodule(self.layers)[: self.tapped(self.variant.depth)])
@@ -152,3 +153,13 @@ def published(family: type[B], name: str, title: str, hub_id: str, variant: Any)
     """
     body = {"__doc__": title, "__module__": family.__module__, "hub_id": hub_id, "variant": variant}
     return type(name, (family,), body)
+
+
+def _draw_nothing(model: nn.Module) -> None:
+    """Switch off what a configuration drops at random in training mode: frozen blocks must give one thing alone."""
+    for module in model.modules():
+        for name in (
+            ("p",) if isinstance(module, nn.Dropout) else ("dropout", "attention_dropout", "drop_prob")
+        ):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)

@@ -163,7 +163,7 @@ def distance(source: Tensor, target: Tensor) -> float:
     there, back = cosine.argmax(1), cosine.argmax(0)
     mutual = back[there] == torch.arange(len(there), device=there.device)
     nearest = cosine.gather(1, there[:, None])[:, 0][mutual]  # at least the best pair of all is one
-    return float((2 - 2 * nearest.double()).clamp_min(0).sqrt().mean())
+    return float((2 - 2 * nearest.cpu().double()).clamp_min(0).sqrt().mean())
 
 
 def partners(data: Correspondences, dataset: str) -> Ints:

@@ -50,6 +50,7 @@ def encoder_identity(encoder: Encoder, store: ImageStore, before: int | None = N
         "format": FORMAT,
         "class": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
         "options": json.dumps(backbone.config.model_dump(mode="json"), sort_keys=True),
+        "models": json.dumps([(m.model_name, m.mean, m.std) for m in _backbones(backbone)]),
         "tensors": tensors_sha256(backbone, before),
         "code": _code_sha256(backbone),
         "image_size": str(store.size),
@@ -61,6 +62,11 @@ def encoder_identity(encoder: Encoder, store: ImageStore, before: int | None = N
     } | ({} if before is None else {"before": str(before)})
 
 
+def _backbones(backbone: Backbone) -> list[Backbone]:
+    """It, and those that it is made of."""
+    return [module for module in backbone.modules() if isinstance(module, Backbone)]
+
+
 def tensors_sha256(backbone: Backbone, before: int | None = None) -> str:
     """Hash of every parameter and buffer: name, type, shape and bytes.
 
@@ -70,7 +76,7 @@ def tensors_sha256(backbone: Backbone, before: int | None = None) -> str:
     """
     later: set[nn.Module] = set() if before is None else set(backbone.blocks()[before:])
     inside = tuple(f"{name}." for name, module in backbone.named_modules() if module in later)
-    trained = {name for name, one in backbone.named_parameters() if one.requires_grad} if later else set()
+    trained = {name for name, one in backbone.named_parameters() if before is not None and one.requires_grad}
     digest = hashlib.sha256()
     for name, tensor in sorted(backbone.state_dict().items()):
         if name in trained or name.startswith(inside):

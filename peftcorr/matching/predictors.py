@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
@@ -231,8 +232,11 @@ def _peak(similarity: Tensor) -> Tensor:
 
 def label(name: str, config: BaseModel) -> str:
     """Name of a configured predictor in scores and predictions, for example ``window_softargmax(radius=2,...)``."""
-    options = ",".join(
-        f"{key}={value}" if isinstance(value, str) else f"{key}={value:g}"
-        for key, value in config.model_dump().items()
-    )
+    options = ",".join(f"{key}={_short(value)}" for key, value in config.model_dump(mode="json").items())
     return f"{name}({options})" if options else name
+
+
+def _short(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:g}" if type(value) in (int, float) else json.dumps(value)

@@ -113,8 +113,8 @@ def page(
     parts = [
         f"# Breakdown of {escaped(run)}\n",
         f"Made by `peftcorr breakdown` from the saved predictions.{defined} [low, high] is a 95 % interval by a "
-        "bootstrap over images; a value with fewer than four images has none. The groups of a table are not independent: they share "
-        "images.\n",
+        "bootstrap over images; a value with fewer than four images has none. The groups of a table are not "
+        "independent: they share images.\n",
     ]
     for split, predictors in found.items():
         parts.append(f"## {escaped(split)}\n")

@@ -159,10 +159,12 @@ def test_loading_never_makes_a_matrix_in_float32(
     assert torch.equal(thin.final_norm().weight, plain.final_norm().weight)  # type: ignore[union-attr]
 
 
-def test_a_model_of_timm_is_loaded_so_too(tmp_path: Path) -> None:
-    folder = timm_models.save("small_dinov3", tmp_path)
-    plain = timm_models.load("small_dinov3", folder, image_size=32)
-    thin = narrowed(timm_models.load("small_dinov3", folder, image_size=32, dtype="bf16"))
+@pytest.mark.parametrize("name", ["small_dinov3", "small_swin_v2"])
+def test_a_model_of_timm_is_loaded_so_too(tmp_path: Path, name: str) -> None:
+    """Swin v2 takes the weight of a layer and computes with it itself."""
+    folder = timm_models.save(name, tmp_path)
+    plain = timm_models.load(name, folder, image_size=32)
+    thin = narrowed(timm_models.load(name, folder, image_size=32, dtype="bf16"))
     with torch.no_grad():
         assert 0 < apart(thin.features(images()), plain.features(images())) < _NEAR
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,18 @@ def test_features_are_those_of_transformers(backbone: Dinov2, shape: tuple[int, 
         features = backbone.features(pictures)
     torch.testing.assert_close(features.flatten(2).transpose(1, 2), tokens, rtol=0, atol=1e-6)
     assert features.shape[-2:] == (shape[0] // 8, shape[1] // 8)
+
+
+@pytest.mark.parametrize("cls", FAMILY, ids=lambda cls: cls.__name__)
+def test_training_mode_draws_nothing(cls: type[Dinov2], tmp_path: Path) -> None:
+    """Whatever the configuration of a folder says: prefixes are kept, and are kept for everybody."""
+    path = save_weights(cls, tmp_path) / "config.json"
+    drawn = {"hidden_dropout_prob": 0.5, "attention_probs_dropout_prob": 0.5, "drop_path_rate": 0.5}
+    path.write_text(json.dumps(json.loads(path.read_text()) | drawn))
+    backbone = build(cls, tmp_path)
+    with torch.no_grad():
+        calm = backbone.features(images())
+        assert torch.equal(backbone.train().features(images()), calm)
 
 
 def test_sites_are_where_the_residual_stream_is_read_and_added_to(backbone: Dinov2) -> None:

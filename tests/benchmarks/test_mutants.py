@@ -160,3 +160,16 @@ def test_a_mutant_is_met_in_a_child(root: Path, tmp_path: Path, monkeypatch: pyt
     assert outcome(right, wrong, endless) == ("killed", 2, wrong)
     assert outcome(endless, right) == ("out of time", 1, endless)
     assert outcome("tests/test_broken.py::test_a") == ("killed", 0, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_mutant_that_waits_for_ever_has_not_survived(tmp_path: Path) -> None:
+    """Its timer counts processor time, of which it takes none."""
+    import time
+
+    from mutating.trial import Trials
+
+    trials = object.__new__(Trials)
+    trials._folder = trials._tree = tmp_path
+    assert trials._child(lambda out: time.sleep(60), 0.2)[0] != 0
+    assert trials._child(lambda out: out.write_text("done"), 60) == (0, "done")

@@ -19,6 +19,7 @@ from peftcorr.features.identity import encoder_identity, image_keys, tensors_sha
 from tests.engine.building import load_split
 from tests.small_folder import write_folder
 from tests.small_models import SIZE, Small, build
+from tests.strategies.adapting import adapt
 
 
 @pytest.fixture
@@ -69,6 +70,29 @@ def test_versions_of_the_libraries(
         changed = lambda name, to=other: to if name == library else version(name)  # noqa: E731
         monkeypatch.setattr(identity, "_version", changed)
         assert encoder_identity(encoder, split.store) != plain
+
+
+@pytest.mark.parametrize("attribute", ["model_name", "mean", "std"])
+def test_the_model_that_options_and_tensors_do_not_tell(
+    split: Split, encoder: Encoder, attribute: str
+) -> None:
+    """Of timm the class is one for many, which differ in activation or in how pictures are normalised."""
+    plain = encoder_identity(encoder, split.store)
+    setattr(encoder.backbone, attribute, "clip_quickgelu" if attribute == "model_name" else (0.5, 0.5, 0.5))
+    assert encoder_identity(encoder, split.store) != plain
+
+
+def test_a_trained_head_is_no_part_of_its_own_prefix(split: Split, small_weights: Path) -> None:
+    found = []
+    for seed in (0, 1):
+        backbone, _ = adapt(small_weights, "head", seed=seed, channels=16)
+        found.append(encoder_identity(Encoder(backbone), split.store, before=len(backbone.blocks())))
+    assert found[0] == found[1]
+    whole = [
+        encoder_identity(Encoder(adapt(small_weights, "head", seed=s, channels=16)[0]), split.store)
+        for s in (0, 1)
+    ]
+    assert whole[0] != whole[1]
 
 
 @pytest.mark.usefixtures("matmul")

@@ -179,6 +179,13 @@ def test_labels_name_the_options() -> None:
     assert (
         label("window_softargmax", WindowSoftargmax.Config()) == "window_softargmax(radius=2,temperature=10)"
     )
+
+    class Plugged(Predictor.Config):
+        sides: tuple[int, ...] = (1, 2)
+        most: int | None = None
+        whole: bool = True
+
+    assert label("plugged", Plugged()) == "plugged(sides=[1, 2],most=null,whole=true)"
     assert label("softargmax", Softargmax.Config(beta=0.5)) == "softargmax(beta=0.5)"
     assert (
         label("kernel_softmax", KernelSoftmax.Config()) == "kernel_softmax(sigma=7,beta=25,kernel_on=scores)"

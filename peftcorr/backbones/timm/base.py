@@ -31,6 +31,7 @@ class TimmModel(BlockRow):
         self.model = model
         self.mean = _three(model.pretrained_cfg.get("mean", self.mean))
         self.std = _three(model.pretrained_cfg.get("std", self.std))
+        self.model_name = str(model.pretrained_cfg.get("architecture", ""))
         self._pretrained: list[nn.Module] = []
 
     @classmethod

@@ -77,15 +77,12 @@ class Timm(Backbone):
         """
         name, size = cls.timm_name(config), config.image_size
         options: dict[str, Any] = {}
+        half = config.dtype == "bf16"
 
         def made(unused: Sequence[str] = ()) -> Any:
             if weights is None:
                 return create(name, size, meta=True, **options)
-            if config.dtype != "bf16":
-                model = create(name, size, **options)
-            else:
-                with without_values():
-                    model = thinned(create(name, size, **options))
+            model = thinned(_spared(name, size, options)) if half else create(name, size, **options)
             timm_weights.load(model, name, weights, unused)
             return model
 
@@ -99,6 +96,15 @@ class Timm(Backbone):
             skeleton = create(name, size, meta=True, **options)
         row, unused = plan(config, name, skeleton)
         return TimmStages(config, made(unused), row, unused)
+
+
+def _spared(name: str, size: int, options: dict[str, Any]) -> Any:
+    """A model that is to be loaded into, made without values where its constructor does not compute with them."""
+    try:
+        with without_values():
+            return create(name, size, **options)
+    except PeftCorrError:
+        return create(name, size, **options)
 
 
 @cache

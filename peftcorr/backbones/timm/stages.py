@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone, TokenState, check_size, parameters_of, sites_of
+from peftcorr.backbones.bfloat16 import keep_whole
 from peftcorr.backbones.timm.base import TimmModel
 from peftcorr.backbones.timm.layers import roles, separate_projections
 from peftcorr.backbones.timm.trace import NoStages, StageRow, find_stages, live_parameters
@@ -45,6 +46,9 @@ class TimmStages(TimmModel):
         self._sites = []
         for stage in self.row:
             module = model.get_submodule(stage.name)
+            for inner, layer in module.named_modules():
+                if isinstance(layer, nn.Linear | nn.Conv2d) and inner not in stage.layers:
+                    keep_whole(layer)
             separate_projections(module, stage.layers)
             linears = roles(module, stage.layers)
             self._sites.append(sites_of(self, f"model.{stage.name}", stage.channels, linears))

@@ -6,13 +6,13 @@ layer are left on average. peft computes importance and budget; this file calls 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from peft import AdaLoraConfig
 from peft.tuners.adalora import RankAllocator
-from torch import Tensor
+from torch import Tensor, nn
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.errors import PeftCorrError
@@ -20,7 +20,24 @@ from peftcorr.strategies.tuners.injection import ADAPTER
 
 
 class _Allocator(RankAllocator):  # type: ignore[misc]
-    """peft's, whose masks stay on the device: it copies one a layer and step to the host, and waits for each."""
+    """peft's, for AdaLoRA's layers alone, whose masks stay on the device.
+
+    peft counts in whatever is called as LoRA's matrices are, another LoRA beside this one too. Its masks are copied to
+    the host one a layer and step, and waited for.
+    """
+
+    def _set_budget_scheduler(self, model: Any) -> None:
+        own = {name: tensor for name, tensor in model.named_parameters() if f"lora_E.{ADAPTER}" in name}
+        self.name_set = sorted(name.replace("lora_E", "%s") for name in own)
+        self.init_bgt = sum(len(tensor) for tensor in own.values())
+        self.target_bgt = self.peft_config.target_r * len(own)
+
+    def update_ipt(self, model: Any) -> None:
+        """Learn from the gradients how much each entry matters."""
+        super().update_ipt(_Named({n: p for n, p in model.named_parameters() if self._is_own(n)}))
+
+    def _is_own(self, name: str) -> bool:
+        return any(name.replace(part, "%s") in self.name_set for part in ("lora_A", "lora_B", "lora_E"))
 
     def mask_to_budget(self, model: Any, budget: int) -> dict[str, Tensor]:
         """Set to zero the entries of E that matter least; returns which are kept, bool (r,), by name."""
@@ -39,6 +56,17 @@ class _Allocator(RankAllocator):  # type: ignore[misc]
         with torch.no_grad():
             for name, kept in rank_pattern.items():
                 model.get_parameter(name).masked_fill_(~kept.unsqueeze(1), 0.0)
+
+
+class _Named:
+    """Parameters by name, as peft asks a model for them."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter]):
+        self._parameters = parameters
+
+    def named_parameters(self) -> Iterable[tuple[str, nn.Parameter]]:
+        """All of them."""
+        return self._parameters.items()
 
 
 class RankSchedule:

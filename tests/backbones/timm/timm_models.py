@@ -16,6 +16,7 @@ from timm.models import generate_default_cfgs, register_model
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.eva import Eva
 from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer_v2 import SwinTransformerV2
 from timm.models.vision_transformer import ParallelThingsBlock, ResPostBlock, VisionTransformer
 from torch import nn
 
@@ -39,7 +40,7 @@ default_cfgs = generate_default_cfgs(
             f"small_{name}": dict(_CFG)
             for name in (
                 "scaled", "registers", "pooled", "distilled", "gated", "post", "parallel",
-                "eva", "dinov3", "mixed", "eva_post", "swin",
+                "eva", "dinov3", "mixed", "eva_post", "swin", "swin_v2",
             )
         },
     }
@@ -77,6 +78,11 @@ _entry("mixed", Eva, **_ROPE, rope_type="mixed", attn_type="rope", rope_temperat
 _entry("eva_post", Eva, **_VIT, use_post_norm=True, qkv_fused=False)
 _entry(
     "swin", SwinTransformer, img_size=32, patch_size=2, window_size=4, embed_dim=16, depths=(2, 2),
+    num_heads=(2, 4),
+)  # fmt: skip
+
+_entry(
+    "swin_v2", SwinTransformerV2, img_size=32, patch_size=2, window_size=4, embed_dim=16, depths=(2, 2),
     num_heads=(2, 4),
 )  # fmt: skip
 

@@ -89,6 +89,17 @@ def test_the_regulariser_by_hand(small_weights: Path) -> None:
     assert penalty.item() == pytest.approx(0.25 * torch.stack(terms).mean().item(), rel=1e-6)
 
 
+def test_another_lora_beside_it_is_not_in_its_budget(small_weights: Path) -> None:
+    parts = {"adalora": {"options": OPTIONS, "targets": ["fc1"]}, "lora": {"rank": 3, "targets": ["q", "v"]}}
+    both, together = adapt(small_weights, "adalora+lora", **parts)
+    alone, strategy = adapt(small_weights, "adalora", options=OPTIONS, targets=["fc1"])
+    layers = len(alone.blocks())
+    assert train(alone, strategy, 1, 10, 10)[-1] == 2 * layers
+    assert train(both, together, 1, 10, 10)[-1] == 2 * layers
+    kept = together.training_state()
+    assert not any("q_proj" in name or "v_proj" in name for name in kept)
+
+
 @pytest.mark.parametrize("steps", [1, 5])
 def test_a_training_that_is_too_short(small_weights: Path, steps: int) -> None:
     backbone, strategy = adapt(small_weights, "adalora", options=OPTIONS)
