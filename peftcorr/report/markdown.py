@@ -20,7 +20,8 @@ from peftcorr.report.board_tables import (
     strategy_name,
 )
 from peftcorr.report.configuration import backbone_label, image_size, is_trained, method, part, trained_on
-from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, definition_label, shown_board
+from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, shown_board
+from peftcorr.report.pairs import definition_label
 from peftcorr.report.pipes import escaped as _text
 from peftcorr.report.pipes import table as _table
 from peftcorr.report.published import Published, published_section

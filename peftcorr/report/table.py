@@ -71,6 +71,8 @@ def leaderboard(output: str | os.PathLike[str] = "runs") -> Table:
 def _plain(section: Section, board: Board, row: Row) -> dict[str, Any]:
     return {
         "scored_on": section.dataset,
+        "digest": section.digest,
+        "traced": section.traced,
         "convention": section.convention,
         "protocol": section.protocol.name,
         "predictor": board.predictor,
