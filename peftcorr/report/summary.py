@@ -6,6 +6,7 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from rich.cells import cell_len
@@ -25,7 +26,7 @@ from peftcorr.report.configuration import (
     untrained_input,
 )
 from peftcorr.report.leaderboard import ranking_alpha
-from peftcorr.report.paired import paired_difference
+from peftcorr.report.paired import paired_difference, rows_of
 from peftcorr.report.pairs import Pairs, data_label, definition_label, pairs_of
 from peftcorr.report.parts import parts_of
 from peftcorr.results.record import Record
@@ -189,6 +190,7 @@ def _beside_frozen(
 ) -> tuple[float | None, str]:
     """PCK of the frozen backbone that a run started from, and the gain over it with its interval."""
     own = _scores(record, split).get(alpha)
+    read = lru_cache(maxsize=2)(rows_of)
     for other in sorted(frozen, key=lambda other: not store.predictions_path(other.run_id).is_file()):
         base = _scores(other, split).get(alpha)
         # What a record of version 1 was made from is not known.
@@ -201,8 +203,13 @@ def _beside_frozen(
         if not all(path.is_file() for path in paths):
             return base, gain
         try:
+            for path in paths:
+                read(path, split.dataset, split.predictor)
+        except PeftCorrError:  # changed since: what the records say still holds
+            return base, gain
+        try:
             interval = paired_difference(
-                paths[:1], paths[1:], split.dataset, split.predictor, alpha, record.protocol
+                paths[:1], paths[1:], split.dataset, split.predictor, alpha, record.protocol, read
             ).interval
         except PeftCorrError:  # as many pairs, but not the same ones
             continue
