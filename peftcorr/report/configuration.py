@@ -95,12 +95,19 @@ def held_out(record: Record) -> str:
     return shortened(", ".join(found), 100)
 
 
-def untrained_input(record: Record) -> str:
-    """What decides the points that an untrained backbone gives: its options, weights, code, precision and matching."""
+def untrained_input(record: Record, predictor: str) -> str:
+    """What decides the points that an untrained backbone gives: options, weights, precision, matching, plugins' code.
+
+    Args:
+        record: of the run.
+        predictor: that gives the points, as the scores name it: its name, with options in parentheses.
+    """
     parts = [record.recipe.get("backbone"), record.recipe.get("score_precision")]
     matched = [convention(record), record.recipe.get("flip", "none")]
     weights = [record.backbone, record.weights_id, record.weights_sha256]
-    return json.dumps([*parts, *matched, *weights, _plugins(record, "backbone ")], sort_keys=True)
+    predicts = record.ingredients.get(f"plugin predictor {predictor.partition('(')[0]}")
+    code = [_plugins(record, "backbone "), predicts]
+    return json.dumps([*parts, *matched, *weights, *code], sort_keys=True)
 
 
 def split_digest(record: Record, dataset: str) -> str:

@@ -96,6 +96,7 @@ class Section(Pairs):
     subset: bool
     boards: tuple[Board, ...]
     traced: bool = True  # whether the records say what they were made from
+    versions: bool = False  # whether other annotation or images of the split were scored too
 
     @property
     def pairs(self) -> Pairs:
@@ -152,15 +153,15 @@ def _scored(configurations: Sequence[Configuration]) -> tuple[Section, ...]:
 
 def _sections(rows: dict[Pairs, dict[str, list[Row]]], whole: dict[Pairs, bool]) -> tuple[Section, ...]:
     full: dict[tuple[str, str], int] = {}
-    versions: dict[str, set[str]] = defaultdict(set)
+    digests: dict[str, set[str]] = defaultdict(set)
     for pairs in rows:
-        versions[pairs.dataset].add(pairs.digest)
+        digests[pairs.dataset].add(pairs.digest)
         if whole[pairs]:
             split = (pairs.dataset, pairs.digest)
             full[split] = max(full.get(split, 0), pairs.n_pairs)
 
     def order(pairs: Pairs) -> tuple[str, str, str, int, int]:
-        data = data_label(pairs) if len(versions[pairs.dataset]) > 1 else ""
+        data = data_label(pairs) if len(digests[pairs.dataset]) > 1 else ""
         return (pairs.dataset, definition_label(pairs), data, -pairs.n_pairs, -pairs.n_keypoints)
 
     sections = []
@@ -174,7 +175,8 @@ def _sections(rows: dict[Pairs, dict[str, list[Row]]], whole: dict[Pairs, bool])
         if any(replace(other, n_keypoints=pairs.n_keypoints) == pairs != other for other in rows):
             title += f", {pairs.n_keypoints:,} keypoints"
         boards = tuple(_board(predictor, rows[pairs][predictor]) for predictor in sorted(rows[pairs]))
-        sections.append(Section(**vars(pairs), title=title, subset=subset, boards=boards))
+        versions = len(digests[pairs.dataset]) > 1
+        sections.append(Section(**vars(pairs), title=title, subset=subset, boards=boards, versions=versions))
     return tuple(sections)
 
 
@@ -264,7 +266,7 @@ def _row(
         adapter_bytes=first.adapter_bytes if is_trained(first) else 0,
         seeds=tuple(sorted(record.seed for record in records)) if is_trained(first) else (),
         run_ids=tuple(record.run_id for record in runs),
-        start=untrained_input(first),
+        start=untrained_input(first, predictor),
         dataset=first.dataset if is_trained(first) else "",
         parts=part_spreads(runs, dataset, predictor),
         scored=tuple(

@@ -149,6 +149,11 @@ def _section(section: Section, figures: Sequence[Shown], standings: Standings) -
         lines += [f"**{_text(_protocol(section))}**: not comparable with another definition.", ""]
     if section.subset:
         lines += ["**A subset of the split**: not comparable with results on all of it.", ""]
+    if section.versions:
+        lines += [
+            "**One of several versions of the split's annotation or images**: not comparable with others.",
+            "",
+        ]
     for figure in figures:
         # What a browser does not show as a picture is a link to it.
         mark = "" if figure.path.endswith(".pdf") else "!"

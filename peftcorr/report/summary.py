@@ -195,7 +195,8 @@ def _beside_frozen(
         base = _scores(other, split).get(alpha)
         # What a record of version 1 was made from is not known.
         known = (other.schema_version == 1) is (record.schema_version == 1)
-        same = is_trained(record) and known and untrained_input(other) == untrained_input(record)
+        starts = {untrained_input(run, split.predictor) for run in (other, record)}
+        same = is_trained(record) and known and len(starts) == 1
         if own is None or base is None or not same:
             continue
         gain = numbers.signed(own - base)

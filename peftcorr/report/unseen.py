@@ -65,7 +65,7 @@ def _table(group: _Group, tested: str) -> str:
         values[label] = [spread.get(f"{part}_per_keypoint", {}).get(RANKING_ALPHA) for part in parts]
         seeds[label] = len(one_a_seed(records)) if is_trained(records[0]) else 0
         if not seeds[label]:
-            frozen[untrained_input(records[0])].append(values[label])
+            frozen[untrained_input(records[0], predictor)].append(values[label])
     if not any(value for row in values.values() for value in row):
         return ""
 
@@ -75,7 +75,7 @@ def _table(group: _Group, tested: str) -> str:
 
     rows = []
     for label in sorted(values, key=order):
-        beside = frozen[untrained_input(group[label][0])] if seeds[label] else []
+        beside = frozen[untrained_input(group[label][0], predictor)] if seeds[label] else []
         bases = map(_agreed, *beside) if beside else [None] * len(parts)
         rows.append([escaped(label), str(seeds[label] or numbers.MISSING), *map(_cell, values[label], bases)])
     return table(["Strategy", "Seeds", *(part.replace("_", " ") for part in parts)], rows, left=(0,)) + "\n"

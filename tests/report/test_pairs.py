@@ -67,6 +67,7 @@ def test_a_split_that_was_corrected_has_a_section_of_its_own(make_record: Any, w
     gains = {row.label: row.gain for one in sections for row in one.boards[0].rows}
     assert gains == {"frozen": None, "lora": 30.0, "ssf": None}, "the frozen run is of the annotation before"
     assert not any(one.subset for one in sections)
+    assert all(one.versions for one in sections)
     assert build_leaderboard(records[::-1]).sections == sections
 
 
@@ -136,6 +137,24 @@ def test_a_predictor_is_asked_and_is_no_other_model_but_its_code_is_one(make_rec
     )
     [(_, rows)] = shown([asked, later])
     assert sorted(runs for _, runs in rows) == [("b",), ("c",)]
+
+
+def test_the_gain_is_over_what_the_same_code_predicts(make_record: Any, make_scores: Any) -> None:
+    def predicted(name: str, strategy: str, code: str, pck: float) -> Record:
+        scores = {"synthetic/test": {"mine(r=2)": make_scores(pck, 900)}}
+        return made(make_record, name, strategy, {"plugin predictor mine": code}, scores=scores)
+
+    runs = [
+        predicted("f", "frozen", "x", 20.0),
+        predicted("a", "lora", "x", 50.0),
+        predicted("b", "ssf", "y", 60.0),
+    ]
+    [section] = build_leaderboard(runs).sections
+    assert {row.label: row.gain for row in section.boards[0].rows} == {
+        "frozen": None,
+        "lora": 30.0,
+        "ssf": None,
+    }
 
 
 def test_each_tested_split_has_its_own_digest(make_record: Any, make_scores: Any) -> None:

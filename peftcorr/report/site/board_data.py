@@ -59,6 +59,10 @@ def _note(section: Section) -> str:
         )
     if section.subset:
         parts.append("A subset of the split: not comparable with results on all of it.")
+    if section.versions:
+        parts.append(
+            "One of several versions of the split's annotation or images: not comparable with others."
+        )
     if not section.traced:
         parts.append("Measured before records had digests: nothing ties the numbers to what made them.")
     return " ".join(parts)
