@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from peftcorr.commands.options import ALPHAS, RUN, add_output
-from peftcorr.console.numbers import MISSING
+from peftcorr.console.numbers import MISSING, signed
 from peftcorr.console.table import print_line, print_table
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.startup import importing
@@ -161,8 +161,8 @@ def _cells(row: Difference, resamples: int) -> list[str]:
         row.aggregate.replace("_", " "),
         f"@{row.alpha}",
         *(f"{score:.2f}" for score in row.scores),
-        f"{row.difference:+.2f}",
-        MISSING if row.interval is None else f"[{row.interval[0]:+.2f}, {row.interval[1]:+.2f}]",
+        signed(row.difference),
+        MISSING if row.interval is None else f"[{', '.join(map(signed, row.interval))}]",
         _p_value(row.p_value, 2 / (resamples + 1)),
         _corrected(row),
     ]

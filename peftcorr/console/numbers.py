@@ -47,8 +47,9 @@ def signed(points: float) -> str:
 
 
 def limits(interval: Sequence[float]) -> str:
-    """Return ``[70.1, 73.5]``: a second decimal would say nothing."""
-    return f"[{interval[0]:.1f}, {interval[1]:.1f}]"
+    """Return ``[70.1, 73.5]``: a second decimal would say nothing; what rounds to nothing has no sign."""
+    low, high = (round(end, 1) + 0.0 for end in interval)
+    return f"[{low:.1f}, {high:.1f}]"
 
 
 def count(value: int | None) -> str:
@@ -83,10 +84,14 @@ def duration(seconds: float | None) -> str:
 
 
 def memory(amount: int | None) -> str:
-    """Return bytes as MB or GB (powers of ten)."""
+    """Return bytes as ``640 B``, ``150.5 kB``, ``12.0 MB`` or ``1.23 GB`` (powers of ten)."""
     if not amount:
         return MISSING
-    return f"{amount / 1e9:.2f} GB" if amount >= 1e9 else f"{amount / 1e6:.0f} MB"
+    if amount >= 1e9:
+        return f"{amount / 1e9:.2f} GB"
+    if amount >= 1e6:
+        return f"{amount / 1e6:.1f} MB"
+    return f"{amount / 1e3:.1f} kB" if amount >= 1e3 else f"{amount} B"
 
 
 def parse_bytes(text: str) -> int:

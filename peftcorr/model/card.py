@@ -38,13 +38,16 @@ def preprocessing(record: Record) -> dict[str, Any]:
     Raises:
         PeftCorrError: if the record's recipe is none of this version.
     """
-    model, name = _model(record), convention(record)
-    mode = FRAMINGS[name].resized(record.dataset, model.options.resize)
-    return _preprocessing(model.backbone, model.options, mode)
+    model = _model(record)
+    return _preprocessing(model.backbone, model.options, _resize(record, model))
 
 
 def _model(record: Record) -> Model:
     return Model.of(validate(record.recipe, f"The record {record.run_id}"), lambda *_: None)
+
+
+def _resize(record: Record, model: Model) -> ResizeMode:
+    return FRAMINGS[convention(record)].resized(record.dataset, model.options.resize)
 
 
 def _preprocessing(cls: type[Backbone], config: Backbone.Config, mode: ResizeMode) -> dict[str, Any]:
@@ -79,14 +82,15 @@ def card(record: Record, name: str, peft: bool) -> str:
     Raises:
         PeftCorrError: if the record's recipe is none of this version.
     """
-    licence = _model(record).backbone.licence if record.official_weights else ""
+    model = _model(record)
+    licence = model.backbone.licence if record.official_weights else ""
     parts = [
         f"---\n{_metadata(record, name, licence)}\n---\n",
         f"# {escaped(description(record))}\n",
         "For semantic correspondence: points marked in one photograph are found in another one of the same kind of "
         "object. peftcorr trained this adapter on top of a pretrained vision backbone, which comes from elsewhere.\n",
         _use(record, name, peft),
-        f"## What was trained\n\n{_facts(record)}\n",
+        f"## What was trained\n\n{_facts(record, _resize(record, model))}\n",
         "## Scores\n",
         _INTRODUCTION,
         *_scores(record),
@@ -185,7 +189,7 @@ def _use(record: Record, name: str, peft: bool) -> str:
     return "\n".join(lines)
 
 
-def _facts(record: Record) -> str:
+def _facts(record: Record, resize: ResizeMode) -> str:
     training, size, cost = part(record, "training"), image_size(record), record.cost
     options = {key: value for key, value in flatten(part(record, "strategy")).items() if key != "name"}
     rate = record.learning_rate or training.get("learning_rate")
@@ -195,10 +199,7 @@ def _facts(record: Record) -> str:
             "Backbone",
             f"{record.backbone}, weights {record.weights_id} ({(record.weights_sha256 or '-')[:16]})",
         ),
-        (
-            "Image",
-            f"{size} x {size} pixels, {part(record, 'backbone').get('resize', 'stretch')}" if size else "-",
-        ),
+        ("Image", f"{size} x {size} pixels, {resize}" if size else "-"),
         ("Trained on", record.dataset),
         (
             "Steps",

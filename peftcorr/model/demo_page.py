@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from peftcorr.data.given import Picture
-from peftcorr.errors import visible
+from peftcorr.report.match_page import escaped
 from peftcorr.report.side_by_side import COLOURS
 
 Point = tuple[float, float]  # x, y in pixels of its picture, pixel centres on integers
@@ -102,10 +101,10 @@ class Drawing:
             height: in the page at most, in CSS pixels.
         """
         if picture is None:
-            return f"<p>{escape(name)}: none yet.</p>"
+            return f"<p>{escaped(name)}: none yet.</p>"
         width, tall = picture.size
         marked = "" if point is None else f", with a mark at {place(point)}"
-        alt = escape(f"{name}, {width} by {tall} pixels{marked}", quote=True)
+        alt = escaped(f"{name}, {width} by {tall} pixels{marked}")
         style = f"width: min(100%, {height * width / tall:.0f}px); aspect-ratio: {width} / {tall}"
         return (
             f'<div class="picture" data-width="{width}" data-height="{tall}" style="{style}">'
@@ -115,7 +114,7 @@ class Drawing:
     def found(self, name: str, target: Picture, found: Found) -> str:
         """What one model found in the target: the match, the map and the numbers."""
         low, high = float(found.heat.min()), float(found.heat.max())
-        shown = escape(visible(name))
+        shown = escaped(name)
         x, y = found.point
         match = self.picture(target, "Target picture", found.point)
         veil = (
@@ -123,7 +122,7 @@ class Drawing:
         )
         heat = self.picture(target, "Heat map over the target picture", found.point, veil)
         return (
-            f'<section aria-label="What {escape(name, quote=True)} found"><div class="pictures">'
+            f'<section aria-label="What {escaped(name)} found"><div class="pictures">'
             f"<figure>{match}<figcaption>Match</figcaption></figure>"
             f"<figure>{heat}<figcaption>Similarity of every pixel, from {low:.2f} (dark) to {high:.2f} (bright)"
             "</figcaption></figure></div>"
@@ -145,7 +144,7 @@ class Drawing:
 
 def status(text: str) -> str:
     """A line that a screen reader says as soon as it is there."""
-    return f'<p role="status">{escape(visible(text))}</p>'
+    return f'<p role="status">{escaped(text)}</p>'
 
 
 def place(point: Sequence[float]) -> str:

@@ -9,12 +9,14 @@ from typing import Any
 
 from peftcorr.console.numbers import MISSING
 from peftcorr.errors import shortened
+from peftcorr.files import digest
 from peftcorr.report.labels import flatten, groups_of, option_labels, with_options
 from peftcorr.results.record import Record
 
 # What is asked of a trained model does not make it another model.
 _ASKED = ("eval_on", "predictors", "alphas", "preset")
 _TRAINING = ("dataset", "training")
+_READ = ("annotation", "images")
 _SCORE_TOLERANCE = 1e-9
 _LARGEST_IMAGE = 1_000_000  # pixels a side; more is a mistake
 
@@ -93,13 +95,59 @@ def held_out(record: Record) -> str:
     return shortened(", ".join(found), 100)
 
 
-def untrained_input(record: Record) -> str:
-    """What decides the points that an untrained backbone gives: its options, weights, precision, and how it matches."""
+def untrained_input(record: Record, predictor: str) -> str:
+    """What decides the points that an untrained backbone gives: options, weights, precision, matching, plugins' code.
+
+    Args:
+        record: of the run.
+        predictor: that gives the points, as the scores name it: its name, with options in parentheses.
+    """
     parts = [record.recipe.get("backbone"), record.recipe.get("score_precision")]
     matched = [convention(record), record.recipe.get("flip", "none")]
-    return json.dumps(
-        [*parts, *matched, record.backbone, record.weights_id, record.weights_sha256], sort_keys=True
-    )
+    weights = [record.backbone, record.weights_id, record.weights_sha256]
+    predicts = record.ingredients.get(f"plugin predictor {predictor.partition('(')[0]}")
+    code = [_plugins(record, "backbone "), predicts]
+    return json.dumps([*parts, *matched, *weights, *code], sort_keys=True)
+
+
+def split_digest(record: Record, dataset: str) -> str:
+    """Digest of the annotation and images of a scored split; empty where the record has none (version 1).
+
+    Args:
+        record: of the run.
+        dataset: ``<dataset>/<split>``, a key of its scores.
+    """
+    # Scores stand in the order in which the recipe names what is tested; what they are called is the folder's to say.
+    others = record.recipe.get("eval_on")
+    places = [
+        "dataset",
+        *(f"eval_on.{number}" for number in range(len(others if isinstance(others, list) else ()))),
+    ]
+    if len(places) == len(record.scores):
+        places = [places[list(record.scores).index(dataset)]]
+    found = [record.ingredients.get(f"{kind} {place}/test", "") for place in places for kind in _READ]
+    return digest(found) if any(found) else ""
+
+
+def made_of(record: Record) -> dict[str, str]:
+    """Digests of what decides a model beside its recipe: ``data`` that it was trained on, and plugins' ``code``.
+
+    What predicts, and what else is tested on, do not make another model.
+    """
+    data: dict[str, str | None] = {}
+    code = {**_plugins(record, "strategy "), **_plugins(record, "backbone ")}
+    if is_trained(record):
+        names = [f"{kind} dataset/{split}" for kind in _READ for split in ("trn", "val")]
+        data = {name: record.ingredients.get(name) for name in (*names, "held out dataset")}
+        code |= _plugins(record, f"dataset {part(record, 'dataset').get('name')}")
+    return {name: digest(found) for name, found in (("data", data), ("code", code)) if any(found.values())}
+
+
+def _plugins(record: Record, beginning: str) -> dict[str, str]:
+    """Digests of plugins' code by kind and name."""
+    return {
+        name: value for name, value in record.ingredients.items() if name.startswith(f"plugin {beginning}")
+    }
 
 
 def pair_limit(record: Record) -> int | None:
@@ -119,7 +167,8 @@ def _identity(record: Record, without: tuple[str, ...]) -> str:
     hidden = {"seed", "init_from", *without, *(() if is_trained(record) else _TRAINING)}
     recipe = {key: value for key, value in record.recipe.items() if key not in hidden}
     names = [record.strategy, record.backbone, record.weights_id, record.weights_sha256, trained_on(record)]
-    return json.dumps([recipe, names], sort_keys=True, default=str)
+    asked = {} if "predictors" in without else _plugins(record, "predictor ")
+    return json.dumps([recipe, names, made_of(record), asked], sort_keys=True, default=str)
 
 
 def _split(records: Sequence[Record], without: tuple[str, ...]) -> list[list[Record]]:
@@ -137,14 +186,17 @@ def _agreeing(records: list[Record]) -> list[list[Record]]:
 
 
 def _agree(records: Sequence[Record]) -> bool:
-    """Whether records of the same seed give the same scores wherever they overlap."""
+    """Whether records of the same seed give the same scores wherever they overlap, and plugins predict by one code."""
     seen: dict[tuple[Any, ...], float] = {}
+    codes: dict[str, str] = {}
     for record in records:
         seed = record.seed if is_trained(record) else None
+        if any(codes.setdefault(name, code) != code for name, code in _plugins(record, "predictor ").items()):
+            return False
         for dataset, predictors in record.scores.items():
             for predictor, scores in predictors.items():
                 for alpha, value in scores.per_keypoint.items():
-                    key = (seed, record.protocol, dataset, predictor, alpha)
+                    key = (seed, record.protocol, dataset, split_digest(record, dataset), predictor, alpha)
                     if not abs(seen.setdefault(key, value) - value) <= _SCORE_TOLERANCE:
                         return False
     return True
@@ -199,4 +251,5 @@ def _rest(record: Record) -> dict[str, Any]:
         recipe["training"] = {**training, "learning_rate": "searched"}
     rest = flatten(recipe)
     rest = {key: value for key, value in rest.items() if not key.startswith("backbone.weights")}
-    return {**rest, "weights": record.weights_id, "sha256": (record.weights_sha256 or "")[:8]}
+    made = {name: value[:8] for name, value in made_of(record).items()}
+    return {**rest, "weights": record.weights_id, "sha256": (record.weights_sha256 or "")[:8], **made}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from peftcorr.console.numbers import Spread
-from peftcorr.report.configuration import part
+from peftcorr.report.configuration import made_of, part
 from peftcorr.report.leaderboard import Board, Leaderboard, Row
 from peftcorr.report.rendering import FONT, Format, label_of, rendered
 from peftcorr.results.record import Record
@@ -40,13 +40,13 @@ def depths(leaderboard: Leaderboard, board: Board) -> list[Depth]:
         board: of one predictor on one split.
     """
     records = {record.run_id: record for _, record in leaderboard.runs}
-    frozen: dict[tuple[str, int | None], Row] = {}
+    frozen: dict[str, Row] = {}
     found: dict[str, dict[int, Row]] = defaultdict(dict)
     for row in board.rows:
         record = records[row.run_ids[0]]
         blocks = part(record, "strategy").get("k")
         if row.strategy == "frozen":
-            frozen.setdefault((row.backbone, row.image_size), row)
+            frozen.setdefault(row.start, row)
         elif row.strategy == "last_k" and type(blocks) is int:
             found[_training(record)][blocks] = row
     several = [by_blocks for by_blocks in found.values() if len(by_blocks) > 1]
@@ -75,16 +75,15 @@ def _training(record: Record) -> str:
     recipe["training"] = {
         key: value for key, value in part(record, "training").items() if key != "learning_rate"
     }  # a search finds one for each
-    return json.dumps([recipe, record.weights_id, record.weights_sha256], sort_keys=True, default=str)
+    names = [record.weights_id, record.weights_sha256, made_of(record)]
+    return json.dumps([recipe, *names], sort_keys=True, default=str)
 
 
-def _depth(
-    rows: dict[int, Row], frozen: dict[tuple[str, int | None], Row], records: dict[str, Record]
-) -> Depth:
+def _depth(rows: dict[int, Row], frozen: Mapping[str, Row], records: dict[str, Record]) -> Depth:
     one = rows[min(rows)]
     steps = part(records[one.run_ids[0]], "training").get("steps")
     size = f" {one.image_size} px" if one.image_size else ""
-    base = frozen.get((one.backbone, one.image_size))
+    base = None if one.gain is None else frozen.get(one.start)  # nor where its runs do not agree
     whole = rows if base is None else {0: base, **rows}
     return Depth(
         f"{label_of(f'{one.backbone}{size}')}\n"

@@ -11,8 +11,9 @@ from peftcorr.report.board_tables import BoardTable, board_tables, shown_alphas,
 from peftcorr.report.leaderboard import Board, Leaderboard, Section
 
 _INTRODUCTION = r"""% Made by peftcorr compile --latex from records/*.json. Needs \usepackage{booktabs}.
-% PCK per keypoint in percent: of several seeds the mean and the standard deviation, of one its 95 % interval. Bold is
-% the best of a column. Gain is the difference to the frozen backbone in points.
+% PCK per keypoint in percent: of several seeds the mean and the standard deviation; at the threshold that ranks with
+% the 95 % interval, which of several seeds is over seeds and images. Bold is the best of a column. Gain is the
+% difference to the frozen backbone in points.
 """
 _ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_",
@@ -75,6 +76,6 @@ def _emphasised(column: Sequence[Spread | None], with_interval: bool) -> list[st
         best = len(known) > 1 and float(mean) == max(known)
         beside = "" if value.sd is None else rf" $\pm$ {value.sd:.2f}"
         if with_interval and value.interval is not None:
-            beside = f" {{{numbers.limits(value.interval)}}}"
+            beside += f" {{{numbers.limits(value.interval)}}}"
         cells.append((rf"\textbf{{{mean}}}" if best else mean) + beside)
     return cells

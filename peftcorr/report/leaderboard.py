@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from peftcorr.console.numbers import MISSING, Spread
-from peftcorr.data.frame import FRAMINGS
-from peftcorr.matching.conventions import CONVENTIONS
-from peftcorr.matching.conventions import PEFTCORR as PEFTCORR_CONVENTION
-from peftcorr.metrics.presets import PEFTCORR, PRESETS, Aggregate, Preset
+from peftcorr.metrics.presets import Aggregate
 from peftcorr.metrics.scores import Scores
 from peftcorr.metrics.seeds import interval_from_records
 from peftcorr.report.configuration import (
     Configuration,
     backbone_label,
     configurations_of,
-    convention,
     image_size,
     is_trained,
     method,
@@ -28,6 +23,7 @@ from peftcorr.report.configuration import (
     untrained_input,
 )
 from peftcorr.report.further import further_of
+from peftcorr.report.pairs import Pairs, data_label, definition_label, pairs_of
 from peftcorr.report.pareto import pareto_front
 from peftcorr.report.parts import part_spreads
 from peftcorr.report.tracking import Tracked, tracked, tracking_of
@@ -35,7 +31,7 @@ from peftcorr.results.record import Record
 
 RANKING_ALPHA = "0.1"
 _DEFAULT_PREDICTOR = "argmax"
-_SAME = 1e-9  # points of PCK
+SAME = 1e-9  # points of PCK
 
 
 @dataclass(frozen=True)
@@ -93,21 +89,6 @@ class Board:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """What was scored, and how; equal for the same pairs, the same definition and the same convention alone.
-
-    So a subset is never ranked with its whole, nor what one preset calls correct with what another does, nor what was
-    matched in one system's way with what was in another's.
-    """
-
-    convention: str
-    protocol: Preset
-    dataset: str
-    n_pairs: int
-    n_keypoints: int
-
-
-@dataclass(frozen=True)
 class Section(Pairs):
     """One split of one dataset, or one subset of it, scored by one definition, with a board per predictor."""
 
@@ -115,6 +96,12 @@ class Section(Pairs):
     subset: bool
     boards: tuple[Board, ...]
     traced: bool = True  # whether the records say what they were made from
+    versions: bool = False  # whether other annotation or images of the split were scored too
+
+    @property
+    def pairs(self) -> Pairs:
+        """What its boards' scores are of."""
+        return Pairs(**{one.name: getattr(self, one.name) for one in fields(Pairs)})
 
 
 @dataclass(frozen=True)
@@ -155,7 +142,7 @@ def _scored(configurations: Sequence[Configuration]) -> tuple[Section, ...]:
     whole: dict[Pairs, bool] = defaultdict(bool)
     for configuration in configurations:
         for (pairs, predictor), samples in _samples(configuration).items():
-            rows[pairs][predictor].append(_row(configuration, samples, pairs.dataset, predictor))
+            rows[pairs][predictor].append(_row(configuration, samples, pairs, predictor))
             limit = pair_limit(samples[0][0])
             tracking = tracking_of(samples[0][0], pairs.dataset, predictor)
             # Pairs that show none of the tracked points have no PCK, and still count to the limit.
@@ -165,25 +152,31 @@ def _scored(configurations: Sequence[Configuration]) -> tuple[Section, ...]:
 
 
 def _sections(rows: dict[Pairs, dict[str, list[Row]]], whole: dict[Pairs, bool]) -> tuple[Section, ...]:
-    full: dict[str, int] = {}
+    full: dict[tuple[str, str], int] = {}
+    digests: dict[str, set[str]] = defaultdict(set)
     for pairs in rows:
+        digests[pairs.dataset].add(pairs.digest)
         if whole[pairs]:
-            full[pairs.dataset] = max(full.get(pairs.dataset, 0), pairs.n_pairs)
+            split = (pairs.dataset, pairs.digest)
+            full[split] = max(full.get(split, 0), pairs.n_pairs)
 
-    def order(pairs: Pairs) -> tuple[str, str, int, int]:
-        return (pairs.dataset, definition_label(pairs), -pairs.n_pairs, -pairs.n_keypoints)
+    def order(pairs: Pairs) -> tuple[str, str, str, int, int]:
+        data = data_label(pairs) if len(digests[pairs.dataset]) > 1 else ""
+        return (pairs.dataset, definition_label(pairs), data, -pairs.n_pairs, -pairs.n_keypoints)
 
     sections = []
     for pairs in sorted(rows, key=order):
-        subset = not whole[pairs] or pairs.n_pairs < full[pairs.dataset]
-        title = ", ".join(filter(None, order(pairs)[:2]))
+        split = (pairs.dataset, pairs.digest)
+        subset = not whole[pairs] or pairs.n_pairs < full[split]
+        title = ", ".join(filter(None, order(pairs)[:3]))
         if subset:
-            of = f" of {full[pairs.dataset]:,}" if pairs.dataset in full else ""
+            of = f" of {full[split]:,}" if split in full else ""
             title += f", subset: {pairs.n_pairs:,}{of} pairs"
         if any(replace(other, n_keypoints=pairs.n_keypoints) == pairs != other for other in rows):
             title += f", {pairs.n_keypoints:,} keypoints"
         boards = tuple(_board(predictor, rows[pairs][predictor]) for predictor in sorted(rows[pairs]))
-        sections.append(Section(**vars(pairs), title=title, subset=subset, boards=boards))
+        versions = len(digests[pairs.dataset]) > 1
+        sections.append(Section(**vars(pairs), title=title, subset=subset, boards=boards, versions=versions))
     return tuple(sections)
 
 
@@ -191,41 +184,6 @@ def shown_board(section: Section) -> Board:
     """Return the board that stands for a section in figures and transfer matrices: argmax when there is one."""
     named = [board for board in section.boards if board.predictor == _DEFAULT_PREDICTOR]
     return (named or list(section.boards))[0]
-
-
-def protocol_label(protocol: Preset) -> str:
-    """What a title says of the definition that scores follow: nothing of peftcorr's own, another one's name.
-
-    A record may carry a definition that this version has not, or has under the same name with other content: it is
-    told apart by its hash.
-    """
-    if protocol == PEFTCORR:
-        return ""
-    if protocol == PRESETS.get(protocol.name):
-        return f"preset {protocol.name}"
-    digest = hashlib.sha256(protocol.model_dump_json().encode()).hexdigest()[:8]
-    return f"preset {protocol.name} [{digest}]"
-
-
-def definition_label(pairs: Pairs) -> str:
-    """What a title says of how pairs were matched and scored; nothing of the protocol's own way.
-
-    A convention brings its preset, measured in the square that the backbone saw.
-    """
-    known = CONVENTIONS.get(pairs.convention)
-    if known is PEFTCORR_CONVENTION:
-        return protocol_label(pairs.protocol)
-    frame = pairs.protocol.frame
-    if known is not None and pairs.protocol == _fed(
-        known.preset, frame.size, FRAMINGS[known.name].placing.edge
-    ):
-        size = f" at {frame.size} px" if pairs.protocol.needs_sizes else ""
-        return f"convention {pairs.convention}{size}"
-    return ", ".join(filter(None, (f"convention {pairs.convention}", protocol_label(pairs.protocol))))
-
-
-def _fed(preset: str, size: int | None, edge: float | None) -> Preset:
-    return PRESETS[preset] if size is None else PRESETS[preset].as_fed(size, edge)
 
 
 def ranking_alpha(alphas: Sequence[str]) -> str:
@@ -244,7 +202,7 @@ def _board(predictor: str, rows: Sequence[Row]) -> Board:
 
     def gain(row: Row) -> float | None:
         own, starts = accuracy(row), frozen[row.start]
-        if row.is_frozen or own is None or not starts or max(starts) - min(starts) >= _SAME:
+        if row.is_frozen or own is None or not starts or max(starts) - min(starts) >= SAME:
             return None
         return own - starts[0]
 
@@ -266,10 +224,7 @@ def _samples(configuration: Configuration) -> dict[tuple[Pairs, str], list[tuple
         seed = record.seed if is_trained(record) else None
         for dataset, predictors in record.scores.items():
             for predictor, scores in predictors.items():
-                pairs = Pairs(
-                    convention(record), record.protocol, dataset, scores.n_pairs, scores.n_keypoints
-                )
-                per_seed = found[pairs, predictor]
+                per_seed = found[pairs_of(record, dataset, scores), predictor]
                 kept = per_seed.get(seed)
                 if kept is None or _told(scores) > _told(kept[1]):
                     per_seed[seed] = (record, scores)
@@ -282,8 +237,14 @@ def _told(scores: Scores) -> tuple[int, bool]:
 
 
 def _row(
-    configuration: Configuration, samples: Sequence[tuple[Record, Scores]], dataset: str, predictor: str
+    configuration: Configuration, samples: Sequence[tuple[Record, Scores]], pairs: Pairs, predictor: str
 ) -> Row:
+    dataset = pairs.dataset
+    runs = [
+        record
+        for record in configuration.records
+        if record.protocol == pairs.protocol and not _elsewhere(record, pairs, predictor)
+    ]
     records = [record for record, _ in samples]
     first = records[0]
     costs = [record.cost for record in records if record.cost is not None]
@@ -304,20 +265,22 @@ def _row(
         peak_memory=max((cost.peak_memory_bytes for cost in costs), default=None),
         adapter_bytes=first.adapter_bytes if is_trained(first) else 0,
         seeds=tuple(sorted(record.seed for record in records)) if is_trained(first) else (),
-        run_ids=tuple(record.run_id for record in configuration.records if record.protocol == first.protocol),
-        start=untrained_input(first),
+        run_ids=tuple(record.run_id for record in runs),
+        start=untrained_input(first, predictor),
         dataset=first.dataset if is_trained(first) else "",
-        parts=part_spreads(
-            [record for record in configuration.records if record.protocol == first.protocol],
-            dataset,
-            predictor,
-        ),
+        parts=part_spreads(runs, dataset, predictor),
         scored=tuple(
             record.run_id for record in sorted(records, key=lambda record: (record.seed, record.run_id))
         ),
-        tracking=tracked(configuration.records, dataset, predictor, samples[0][1]),
+        tracking=tracked(runs, dataset, predictor),
         further=further_of(by_seed, ranking_alpha(list(samples[0][1].per_keypoint))),
     )
+
+
+def _elsewhere(record: Record, pairs: Pairs, predictor: str) -> bool:
+    """Whether a run was scored on a split of this name, but on other pairs or by another version of its data."""
+    scores = record.scores.get(pairs.dataset, {}).get(predictor)
+    return scores is not None and pairs_of(record, pairs.dataset, scores) != pairs
 
 
 def _spreads(scores: Sequence[Scores], aggregate: Aggregate) -> dict[str, Spread]:

@@ -20,7 +20,8 @@ from peftcorr.report.board_tables import (
     strategy_name,
 )
 from peftcorr.report.configuration import backbone_label, image_size, is_trained, method, part, trained_on
-from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, definition_label, shown_board
+from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, shown_board
+from peftcorr.report.pairs import definition_label
 from peftcorr.report.pipes import escaped as _text
 from peftcorr.report.pipes import table as _table
 from peftcorr.report.published import Published, published_section
@@ -148,6 +149,11 @@ def _section(section: Section, figures: Sequence[Shown], standings: Standings) -
         lines += [f"**{_text(_protocol(section))}**: not comparable with another definition.", ""]
     if section.subset:
         lines += ["**A subset of the split**: not comparable with results on all of it.", ""]
+    if section.versions:
+        lines += [
+            "**One of several versions of the split's annotation or images**: not comparable with others.",
+            "",
+        ]
     for figure in figures:
         # What a browser does not show as a picture is a link to it.
         mark = "" if figure.path.endswith(".pdf") else "!"

@@ -84,20 +84,20 @@ def page(
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="referrer" content="no-referrer">',
-        f"<title>{_text(title)}</title>",
+        f"<title>{escaped(title)}</title>",
         f"<style>{_STYLE}</style>",
         "</head>",
         "<body>",
         "<main>",
-        f"<h1>{_text(title)}</h1>",
+        f"<h1>{escaped(title)}</h1>",
         "<table>",
-        *(f'<tr><th scope="row">{_text(name)}</th><td>{_text(value)}</td></tr>' for name, value in facts),
+        *(f'<tr><th scope="row">{escaped(name)}</th><td>{escaped(value)}</td></tr>' for name, value in facts),
         "</table>",
-        *([] if overview is None else [f'<img src="{_text(overview)}" alt="{_OVERVIEW}">']),
-        f"<p>{_text(_MEANING)}</p>",
+        *([] if overview is None else [f'<img src="{escaped(overview)}" alt="{_OVERVIEW}">']),
+        f"<p>{escaped(_MEANING)}</p>",
     ]
     for part in parts:
-        lines += [f"<h2>{_text(part.title)}</h2>", f"<p>{_text(part.sentence)}</p>"]
+        lines += [f"<h2>{escaped(part.title)}</h2>", f"<p>{escaped(part.sentence)}</p>"]
         for number, drawn in enumerate(part.drawn, 1):
             lines += _figure(number, drawn)
     return "\n".join([*lines, "</main>", "</body>", "</html>", ""])
@@ -119,14 +119,14 @@ def _figure(number: int, drawn: Drawn) -> list[str]:
     what = f"{pair.category}: {pair.source_image} beside {pair.target_image}"
     lines = [
         "<figure>",
-        f"<figcaption><strong>{number}. {_text(pair.category)}</strong>, {_text(told)}"
-        f'<br><span class="quiet">pair {_text(pair.pair_id)}: from {_text(pair.source_image)} to '
-        f"{_text(pair.target_image)}</span></figcaption>",
-        f'<img src="{_text(drawn.file)}" alt="{_text(f"{what}. {told}.")}">',
+        f"<figcaption><strong>{number}. {escaped(pair.category)}</strong>, {escaped(told)}"
+        f'<br><span class="quiet">pair {escaped(pair.pair_id)}: from {escaped(pair.source_image)} to '
+        f"{escaped(pair.target_image)}</span></figcaption>",
+        f'<img src="{escaped(drawn.file)}" alt="{escaped(f"{what}. {told}.")}">',
     ]
     if drawn.maps:
         alt = f"Similarity of keypoints of {pair.source_image} with every place of {pair.target_image}"
-        lines.append(f'<img src="{_text(drawn.maps)}" alt="{_text(alt)}">')
+        lines.append(f'<img src="{escaped(drawn.maps)}" alt="{escaped(alt)}">')
     lines += ["<details>", "<summary>Keypoints</summary>"]
     for name, one in drawn.pair:
         lines += _table(name if len(drawn.pair) > 1 else "", one)
@@ -135,12 +135,12 @@ def _figure(number: int, drawn: Drawn) -> list[str]:
 
 def _table(name: str, pair: Pair) -> list[str]:
     rows = [
-        f'<tr><th scope="row">{_text(keypoint.name)}</th><td>{NAMES[keypoint.mark.kind]}</td>'
+        f'<tr><th scope="row">{escaped(keypoint.name)}</th><td>{NAMES[keypoint.mark.kind]}</td>'
         f'<td class="number">{_number(keypoint.error)}</td>'
         f'<td class="number">{_number(keypoint.similarity)}</td></tr>'
         for keypoint in pair.keypoints
     ]
-    caption = [f"<caption>{_text(name)}</caption>"] if name else []
+    caption = [f"<caption>{escaped(name)}</caption>"] if name else []
     head = ("keypoint", "", "error / s", "similarity")
     header = "".join(f'<th scope="col">{text}</th>' for text in head)
     return ["<table>", *caption, f"<tr>{header}</tr>", *rows, "</table>"]
@@ -150,6 +150,6 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if value == value else MISSING  # NaN is equal to nothing
 
 
-def _text(text: str) -> str:
+def escaped(text: str) -> str:
     """Text of others, which stays text; control characters are written out."""
     return html.escape(visible(text))

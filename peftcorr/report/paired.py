@@ -11,7 +11,7 @@ from peftcorr.errors import PeftCorrError, shortened
 from peftcorr.metrics.compare import Difference, compare
 from peftcorr.metrics.presets import Preset
 from peftcorr.metrics.rows import groups
-from peftcorr.predictions import read_predictions
+from peftcorr.results.runs import checked_predictions
 
 _AGGREGATE = "per_keypoint"
 
@@ -20,9 +20,9 @@ def rows_of(path: Path, split: str, predictor: str) -> pa.Table:
     """The predictions of one split and predictor alone.
 
     Raises:
-        PeftCorrError: if the file cannot be read or has none of them.
+        PeftCorrError: if the file cannot be read, has none of them, or is not as its run wrote it.
     """
-    for (dataset, part, name), rows in groups(read_predictions(path)):
+    for (dataset, part, name), rows in groups(checked_predictions(path)):
         if (f"{dataset}/{part}", name) == (split, predictor):
             return rows
     raise PeftCorrError(
@@ -50,7 +50,7 @@ def paired_difference(
         read: what reads them; one that remembers serves for many differences.
 
     Raises:
-        PeftCorrError: if a file cannot be read or has none of that, or the two were not scored on the same keypoints.
+        PeftCorrError: as `rows_of`, or if the two were not scored on the same keypoints.
     """
     one, other = ([read(path, split, predictor) for path in paths] for paths in (first, second))
     found = compare(one, other, [float(alpha)], [predictor], preset=preset)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from rich.cells import cell_len
@@ -18,15 +19,15 @@ from peftcorr.metrics.scores import Part
 from peftcorr.report.configuration import (
     backbone_label,
     configurations_of,
-    convention,
     description,
     image_size,
     is_trained,
     trained_on,
     untrained_input,
 )
-from peftcorr.report.leaderboard import Pairs, definition_label, ranking_alpha
-from peftcorr.report.paired import paired_difference
+from peftcorr.report.leaderboard import ranking_alpha
+from peftcorr.report.paired import paired_difference, rows_of
+from peftcorr.report.pairs import Pairs, data_label, definition_label, pairs_of
 from peftcorr.report.parts import parts_of
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
@@ -44,10 +45,13 @@ class _Split(Pairs):
     backbone: str
     image_size: int | None
 
-    def title(self) -> str:
+    def title(self, others: Iterable[_Split]) -> str:
+        """What tells a table from all `others`."""
+        several = len({other.digest for other in others if other.dataset == self.dataset}) > 1
+        data = data_label(self) if several else ""
         backbone = f"{self.backbone} {self.image_size} px" if self.image_size else self.backbone
         pairs, definition = f"{self.n_pairs:,} pairs", definition_label(self)
-        return ", ".join(filter(None, (self.dataset, pairs, backbone, self.predictor, definition)))
+        return ", ".join(filter(None, (self.dataset, pairs, backbone, self.predictor, definition, data)))
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def print_summary(root: Path, console: Console, run_ids: Sequence[str]) -> None:
             [column.header for column in shown],
             zip(*(column.cells for column in shown), strict=True),
             text=[place for place, column in enumerate(shown) if column.text],
-            title=split.title(),
+            title=split.title(tables),
         )
     for record in asked:
         if record.status == "failed":
@@ -123,9 +127,10 @@ def print_summary(root: Path, console: Console, run_ids: Sequence[str]) -> None:
 
 
 def _split(record: Record, dataset: str, predictor: str) -> _Split:
-    scores = record.scores[dataset][predictor]
-    pairs = (convention(record), record.protocol, dataset, scores.n_pairs, scores.n_keypoints)
-    return _Split(*pairs, predictor, backbone_label(record), image_size(record))
+    pairs = pairs_of(record, dataset, record.scores[dataset][predictor])
+    return _Split(
+        **vars(pairs), predictor=predictor, backbone=backbone_label(record), image_size=image_size(record)
+    )
 
 
 def _scores(record: Record, split: _Split) -> dict[str, float]:
@@ -185,9 +190,13 @@ def _beside_frozen(
 ) -> tuple[float | None, str]:
     """PCK of the frozen backbone that a run started from, and the gain over it with its interval."""
     own = _scores(record, split).get(alpha)
+    read = lru_cache(maxsize=2)(rows_of)
     for other in sorted(frozen, key=lambda other: not store.predictions_path(other.run_id).is_file()):
         base = _scores(other, split).get(alpha)
-        same = is_trained(record) and untrained_input(other) == untrained_input(record)
+        # What a record of version 1 was made from is not known.
+        known = (other.schema_version == 1) is (record.schema_version == 1)
+        starts = {untrained_input(run, split.predictor) for run in (other, record)}
+        same = is_trained(record) and known and len(starts) == 1
         if own is None or base is None or not same:
             continue
         gain = numbers.signed(own - base)
@@ -195,8 +204,13 @@ def _beside_frozen(
         if not all(path.is_file() for path in paths):
             return base, gain
         try:
+            for path in paths:
+                read(path, split.dataset, split.predictor)
+        except PeftCorrError:  # changed since: what the records say still holds
+            return base, gain
+        try:
             interval = paired_difference(
-                paths[:1], paths[1:], split.dataset, split.predictor, alpha, record.protocol
+                paths[:1], paths[1:], split.dataset, split.predictor, alpha, record.protocol, read
             ).interval
         except PeftCorrError:  # as many pairs, but not the same ones
             continue

@@ -25,7 +25,9 @@ class Table:
     Attributes:
         rows: one for each configuration, predictor and split that was scored, each board's best first. Keys are named
             after the record's fields; those of PCK after aggregate and threshold (``per_keypoint@0.1``), in percent,
-            with ``_sd`` (over seeds) or ``_low`` and ``_high`` (95 %, of one seed) behind.
+            with ``_sd`` (over seeds) and ``_low`` and ``_high`` (95 %; of several seeds, over seeds and images) behind.
+            ``digest`` is of the annotation and images that were tested on; empty in rows of version 1, whose records
+            do not say what they were made from, and which are not ``traced``.
     """
 
     rows: list[dict[str, Any]]
@@ -71,6 +73,8 @@ def leaderboard(output: str | os.PathLike[str] = "runs") -> Table:
 def _plain(section: Section, board: Board, row: Row) -> dict[str, Any]:
     return {
         "scored_on": section.dataset,
+        "digest": section.digest,
+        "traced": section.traced,
         "convention": section.convention,
         "protocol": section.protocol.name,
         "predictor": board.predictor,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftcorr.console.numbers import Spread
-from peftcorr.metrics.scores import Scores, TrackingScores
+from peftcorr.metrics.scores import TrackingScores
 from peftcorr.report.configuration import is_trained
 from peftcorr.results.record import Record
 
@@ -27,22 +27,20 @@ class Tracked:
     seeds: int
 
 
-def tracked(records: Sequence[Record], dataset: str, predictor: str, scores: Scores) -> tuple[Tracked, ...]:
+def tracked(records: Sequence[Record], dataset: str, predictor: str) -> tuple[Tracked, ...]:
     """Tracking in all runs of a configuration, one entry for each fixed threshold and one for chosen ones.
 
     Args:
-        records: runs of the configuration, by run id; of two with the same seed the first counts.
+        records: runs of the configuration on the same pairs, by run id; of two with the same seed the first counts.
         dataset, predictor: keys of the records' scores.
-        scores: only runs that were scored on as many pairs and keypoints count.
     """
     found: dict[float | None, dict[int | None, TrackingScores]] = {}
     for record in records:
-        own, tracking = record.scores.get(dataset, {}).get(predictor), tracking_of(record, dataset, predictor)
-        if own is None or tracking is None:
+        tracking = tracking_of(record, dataset, predictor)
+        if tracking is None or predictor not in record.scores.get(dataset, {}):
             continue
-        if (own.n_pairs, own.n_keypoints) == (scores.n_pairs, scores.n_keypoints):
-            rule = None if tracking.threshold_chosen == "val" else tracking.occlusion_threshold
-            found.setdefault(rule, {}).setdefault(record.seed if is_trained(record) else None, tracking)
+        rule = None if tracking.threshold_chosen == "val" else tracking.occlusion_threshold
+        found.setdefault(rule, {}).setdefault(record.seed if is_trained(record) else None, tracking)
     return tuple(
         _tracked(list(by_seed.values()))
         for _, by_seed in sorted(found.items(), key=lambda item: (item[0] is None, item[0] or 0.0))

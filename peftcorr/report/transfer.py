@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftcorr.console import numbers
-from peftcorr.report.leaderboard import Leaderboard, Section, definition_label, shown_board
+from peftcorr.report.leaderboard import Leaderboard, Section, shown_board
+from peftcorr.report.pairs import definition_label
 from peftcorr.report.pipes import escaped, table
 
 _INTRODUCTION = """\
@@ -80,7 +81,8 @@ def transfer_section(leaderboard: Leaderboard) -> str:
 
 
 def _rows(sections: Sequence[Section], backbone: str, size: int) -> tuple[TransferRow, ...]:
-    cells: dict[tuple[str, str], list[Transferred | None]] = defaultdict(lambda: [None] * len(sections))
+    # Records of version 1 have labels of their own: one may be that of later records too.
+    cells: dict[tuple[str, str, bool], list[Transferred | None]] = defaultdict(lambda: [None] * len(sections))
     for index, section in enumerate(sections):
         board = shown_board(section)
         dataset = section.dataset.rpartition("/")[0]
@@ -88,9 +90,9 @@ def _rows(sections: Sequence[Section], backbone: str, size: int) -> tuple[Transf
             score = row.per_keypoint.get(board.ranked_by)
             if (row.backbone, row.image_size or 0) == (backbone, size) and score is not None:
                 cell = Transferred(score, row.gain, row.dataset == dataset, len(row.seeds))
-                cells[row.label, row.trained_on][index] = cell
+                cells[row.label, row.trained_on, not section.traced][index] = cell
     ordered = sorted(cells, key=lambda key: (key[1] != numbers.MISSING, key))
-    return tuple(TransferRow(*key, tuple(cells[key])) for key in ordered)
+    return tuple(TransferRow(*key[:2], tuple(cells[key])) for key in ordered)
 
 
 def _is_frozen(row: TransferRow) -> bool:

@@ -7,8 +7,16 @@ from collections import defaultdict
 from peftcorr.console import numbers
 from peftcorr.console.numbers import Spread
 from peftcorr.report.board_tables import model_name
-from peftcorr.report.configuration import backbone_label, held_out, image_size, is_trained
-from peftcorr.report.leaderboard import RANKING_ALPHA, Leaderboard, protocol_label
+from peftcorr.report.configuration import (
+    backbone_label,
+    held_out,
+    image_size,
+    is_trained,
+    trained_on,
+    untrained_input,
+)
+from peftcorr.report.leaderboard import RANKING_ALPHA, SAME, Leaderboard
+from peftcorr.report.pairs import pairs_of
 from peftcorr.report.parts import one_a_seed, part_spreads, parts_of
 from peftcorr.report.pipes import escaped, table
 from peftcorr.results.record import Record
@@ -28,17 +36,19 @@ _Group = dict[str, list[Record]]  # records by the label of their configuration
 
 def unseen_section(leaderboard: Leaderboard) -> str:
     """Return the section; nothing where no run held anything out."""
+    titles = {(section.pairs, section.traced): section.title for section in leaderboard.sections}
     groups: dict[tuple[str, ...], _Group] = defaultdict(lambda: defaultdict(list))
     for label, record in leaderboard.runs:
+        name = f"{label}, {trained_on(record)}" if record.chain else label
+        model = model_name(backbone_label(record), image_size(record))
         for tested in record.generalisation:
-            model = model_name(backbone_label(record), image_size(record))
-            place = (tested, protocol_label(record.protocol), record.dataset, held_out(record), model)
-            groups[place][label].append(record)
+            for scores in list(record.scores.get(tested, {}).values())[:1]:
+                title = titles[pairs_of(record, tested, scores), record.schema_version > 1]
+                groups[tested, title, record.dataset, held_out(record), model][name].append(record)
     found = []
-    for (tested, protocol, dataset, held, model), group in sorted(groups.items(), key=lambda one: one[0]):
-        title = ", ".join(filter(None, (tested, protocol, model, f"{dataset} without {held}")))
+    for (tested, title, dataset, held, model), group in sorted(groups.items(), key=lambda one: one[0]):
         if lines := _table(group, tested):
-            found += [f"### {escaped(title)}\n", lines]
+            found += [f"### {escaped(f'{title}, {model}, {dataset} without {held}')}\n", lines]
     return "\n".join([_INTRODUCTION.format(alpha=RANKING_ALPHA), *found]) + "\n" if found else ""
 
 
@@ -49,14 +59,13 @@ def _table(group: _Group, tested: str) -> str:
     parts = parts_of(every, tested, predictor)
     values: dict[str, list[Spread | None]] = {}
     seeds: dict[str, int] = {}
-    frozen: list[Spread | None] = [None] * len(parts)
+    frozen: dict[str, list[list[Spread | None]]] = defaultdict(list)  # by what the backbone is given
     for label, records in group.items():
-        trained = is_trained(records[0])
         spread = part_spreads(records, tested, predictor)
         values[label] = [spread.get(f"{part}_per_keypoint", {}).get(RANKING_ALPHA) for part in parts]
-        seeds[label] = len(one_a_seed(records)) if trained else 0
-        if not trained:
-            frozen = values[label]
+        seeds[label] = len(one_a_seed(records)) if is_trained(records[0]) else 0
+        if not seeds[label]:
+            frozen[untrained_input(records[0], predictor)].append(values[label])
     if not any(value for row in values.values() for value in row):
         return ""
 
@@ -64,15 +73,19 @@ def _table(group: _Group, tested: str) -> str:
         first = values[label][0]
         return seeds[label] > 0, -(first.mean if first else 0.0), label
 
-    rows = [
-        [
-            escaped(label),
-            str(seeds[label] or numbers.MISSING),
-            *map(_cell, values[label], frozen if seeds[label] else [None] * len(parts)),
-        ]
-        for label in sorted(values, key=order)
-    ]
+    rows = []
+    for label in sorted(values, key=order):
+        beside = frozen[untrained_input(group[label][0], predictor)] if seeds[label] else []
+        bases = map(_agreed, *beside) if beside else [None] * len(parts)
+        rows.append([escaped(label), str(seeds[label] or numbers.MISSING), *map(_cell, values[label], bases)])
     return table(["Strategy", "Seeds", *(part.replace("_", " ") for part in parts)], rows, left=(0,)) + "\n"
+
+
+def _agreed(*frozen: Spread | None) -> Spread | None:
+    """What frozen runs of one backbone gave; None where they do not agree."""
+    known = [one for one in frozen if one is not None]
+    means = [one.mean for one in known]
+    return known[0] if known and max(means) - min(means) < SAME else None
 
 
 def _cell(value: Spread | None, frozen: Spread | None) -> str:

@@ -30,7 +30,7 @@ def test_ls_names_everything_with_its_size(cache: Path, capsys: pytest.CaptureFi
     assert main(["cache", "ls"]) == 0
     text = capsys.readouterr().out
     assert "Dinov2S14, a name, 224 px pad" in text
-    for word in ("3 MB", "farm-test-1", "2 MB", "rendered pictures", "5 MB"):
+    for word in ("3.0 MB", "farm-test-1", "2.0 MB", "rendered pictures", "5.0 MB", "10 B"):
         assert word in text
 
 
@@ -43,7 +43,7 @@ def test_ls_of_a_kind(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_clear_of_a_kind_leaves_the_others(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cache", "clear", "features"]) == 0
-    assert "Deleted 1 entries of features, 3 MB" in capsys.readouterr().out
+    assert "Deleted 1 entries of features, 3.0 MB" in capsys.readouterr().out
     assert [entry.kind for entry in entries(cache)] == ["pairs", "synthetic"]
 
 
@@ -64,7 +64,7 @@ def test_remembered_digests_are_listed_and_cleared(cache: Path, capsys: pytest.C
         ("digests", 7_000_000),
     ]
     assert main(["cache", "clear", "digests"]) == 0
-    assert "Deleted 1 entries of digests, 7 MB" in capsys.readouterr().out
+    assert "Deleted 1 entries of digests, 7.0 MB" in capsys.readouterr().out
     assert not (cache / "digests").exists()
     assert len(entries(cache)) == 3
 

@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from peftcorr.cli import main
+from peftcorr.commands.compare import _cells
 from peftcorr.metrics.aggregate import score_predictions
+from peftcorr.metrics.compare import Difference
 from peftcorr.metrics.presets import PEFTCORR, PRESETS, Preset
 from peftcorr.predictions import read_predictions
 from peftcorr.results.record import Record
@@ -334,3 +336,10 @@ def test_one_predictor_alone(output: Path, capsys: pytest.CaptureFixture[str]) -
     text = capsys.readouterr().out
     assert "argmax" not in text
     assert "PCK@0.2 per image" in text
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_minus() -> None:
+    row = Difference(
+        "farm/test", ("argmax", "argmax"), "per_keypoint", "0.1", (50.0, 50.0), -0.001, (-0.004, 0.004), 1.0
+    )
+    assert _cells(row, 100)[4:6] == ["+0.00", "[+0.00, +0.00]"]

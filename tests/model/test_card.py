@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from peftcorr.model.card import card, preprocessing
+from peftcorr.report.pipes import escaped
 from peftcorr.results.record import Record
 from peftcorr.results.store import read_record
 from tests.hostile import HOSTILE, assert_calm
@@ -100,3 +101,26 @@ def test_what_is_done_to_an_image(record: Record) -> None:
     found = preprocessing(record)
     assert (found["image_size"], found["resize"], found["stride"]) == ([112, 112], "stretch", 8)
     assert (found["mean"], found["std"]) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+@pytest.mark.parametrize(
+    ("convention", "dataset", "own", "resize"),
+    [
+        ("peftcorr", "synthetic", "pad", "pad"),
+        ("geoaware", "synthetic", "stretch", "centre_lanczos"),
+        ("marco", "synthetic", "stretch", "stretch_bilinear"),
+        ("marco", "pf_pascal", "stretch", "pad_bilinear"),
+    ],
+)
+def test_a_convention_says_how_images_become_square(
+    record: Record, convention: str, dataset: str, own: str, resize: str
+) -> None:
+    """Not the backbone's option; the card and the file beside it say the same."""
+    recipe = {
+        **record.recipe,
+        "backbone": {**record.recipe["backbone"], "resize": own},
+        "convention": convention,
+    }
+    changed = record.model_copy(update={"recipe": recipe, "dataset": dataset})
+    assert f"| Image | 112 x 112 pixels, {escaped(resize)} |" in card(changed, "user/name", peft=False)
+    assert preprocessing(changed)["resize"] == resize

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
+import pytest
+
 from peftcorr.report.depth import depths, draw_depths
 from peftcorr.report.leaderboard import build_leaderboard
 
@@ -43,3 +45,30 @@ def test_runs_that_differ_in_the_number_of_blocks_alone_are_one_curve(make_recor
 def test_one_number_of_blocks_is_no_curve(make_record: Any) -> None:
     leaderboard = build_leaderboard([record(make_record, 1), make_record("f", "frozen", 20.0, 0)])
     assert depths(leaderboard, leaderboard.sections[0].boards[0]) == []
+
+
+@pytest.mark.parametrize("backbone", [{"resize": "letterbox"}, {"layer": 3}])
+def test_the_beginning_of_a_curve_is_the_backbone_that_it_began_with(make_record: Any, backbone: Any) -> None:
+    def frozen(run_id: str, pck: float, **options: Any) -> Any:
+        given = {"name": "tiny", "image_size": 128, "resize": "stretch", "weights": None, **options}
+        return make_record(run_id, "frozen", pck, 0, recipe={"backbone": given})
+
+    trained, other, own = (
+        (record(make_record, 1), record(make_record, 2)),
+        frozen("g", 35.0, **backbone),
+        frozen("f", 20.0),
+    )
+    for records, first in (((*trained, other), None), ((*trained, other, own), 20.0)):
+        leaderboard = build_leaderboard(records)
+        [found] = depths(leaderboard, leaderboard.sections[0].boards[0])
+        assert (found.values[0]["0.1"].mean if 0 in found.values else None) == first
+
+
+def test_frozen_runs_that_do_not_agree_begin_no_curve(make_record: Any) -> None:
+    frozen = [
+        make_record("f", "frozen", 20.0, 0),
+        make_record("g", "frozen", 21.0, 0, recipe={"encode_batch": 4}),
+    ]
+    leaderboard = build_leaderboard([record(make_record, 1), record(make_record, 2), *frozen])
+    [found] = depths(leaderboard, leaderboard.sections[0].boards[0])
+    assert sorted(found.values) == [1, 2]

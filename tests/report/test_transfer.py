@@ -163,3 +163,23 @@ def test_names_are_escaped(tested: Maker, make_scores: Any, store: Store) -> Non
 
 def _read(scores: dict[str, Any], record: Record) -> Any:
     return Record.model_validate({**record.model_dump(mode="json"), "scores": scores}).scores
+
+
+def test_records_of_version_1_have_rows_of_their_own(tested: Maker, records: list[Record]) -> None:
+    later = [
+        tested("g", "frozen", synthetic=21.0, schema_version=2),
+        tested("c", "lora", synthetic=52.0, farm=33.0, schema_version=2),
+    ]
+    found = matrix([*records, *later])
+    assert [name.partition(", argmax")[0] for name in found.columns] == [
+        "farm/test",
+        "synthetic/test",
+        *(f"{name}/test, records of version 1" for name in ("farm", "synthetic", "willow")),
+    ]
+    assert [(row.label, [cell and cell.score.mean for cell in row.cells]) for row in found.rows] == [
+        ("frozen", [None, 21.0, None, None, None]),
+        ("frozen", [None, None, 30.0, 20.0, 40.0]),
+        ("lora", [None, None, 61.0, 19.0, None]),
+        ("lora", [33.0, 52.0, None, None, None]),
+        ("lora", [None, None, 28.0, 51.0, 40.0]),
+    ]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from peftcorr.console.numbers import MISSING
+from peftcorr.metrics.presets import PRESETS
 from peftcorr.report.every_row import every_row
 from peftcorr.report.leaderboard import build_leaderboard
 from peftcorr.report.unseen import unseen_section
@@ -70,3 +73,55 @@ def test_nothing_where_nothing_was_held_out(make_record: RecordMaker) -> None:
     board = build_leaderboard([make_record("a")])
     assert unseen_section(board) == ""
     assert "unseen" not in every_row(board)
+
+
+def lora_row(records: list[Any]) -> str:
+    """Cells of the only trained row, behind its seeds, and the title of its table."""
+    section = unseen_section(build_leaderboard(records))
+    [part] = [one for one in section.split("### ")[1:] if "| lora" in one]
+    title, *lines = part.splitlines()
+    [row] = [line for line in lines if line.startswith("| lora")]
+    return f"{title}: {' '.join(row.split('|')[3:]).split('|')[0]}".strip()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"recipe": {"backbone": {"name": "tiny", "image_size": 128, "layer": 3}}},
+        {"recipe": {"flip": "adaptive"}},
+        {"recipe": {"convention": "sd_dino"}},
+        {"weights_sha256": "ab" * 32},
+        {"limit_pairs": 100},
+        {"protocol": PRESETS["geoaware"]},
+        {"schema_version": 2},
+    ],
+)
+def test_the_difference_is_to_the_same_backbone_on_the_same_pairs(
+    make_record: RecordMaker, other: Any
+) -> None:
+    def frozen(run_id: str, seen: float, unseen: float, recipe: Any = None, **change: Any) -> Any:
+        fields = held(seen, unseen)
+        recipe = {**fields.pop("recipe"), **(recipe or {})}
+        return make_record(run_id, "frozen", seen, trainable=0, recipe=recipe, **fields, **change)
+
+    trained = make_record("a", pck=60.0, **held(60, 30))
+    for name in ("e", "g"):  # whichever comes last
+        records = [trained, frozen(name, 25, 27, **other)]
+        assert "(+" not in lora_row(records)
+        assert "60.00 (+40.00)   30.00 (+5.00)" in lora_row([*records, frozen("f", 20, 25)])
+
+
+def test_frozen_runs_that_do_not_agree_are_not_subtracted(make_record: RecordMaker) -> None:
+    frozen = [
+        make_record(name, "frozen", 20.0, trainable=0, **held(20, unseen))
+        for name, unseen in (("f", 25), ("g", 26))
+    ]
+    frozen[1] = frozen[1].model_copy(update={"recipe": {**frozen[1].recipe, "encode_batch": 4}})
+    assert "60.00 (+40.00)   30.00" in lora_row([make_record("a", pck=60.0, **held(60, 30)), *frozen])
+    assert "30.00 (" not in lora_row([make_record("a", pck=60.0, **held(60, 30)), *frozen])
+
+
+def test_a_table_says_which_pairs_it_is_of(make_record: RecordMaker) -> None:
+    subset = make_record("a", pck=60.0, limit_pairs=100, **held(60, 30))
+    title = lora_row([subset]).partition(":")[0]
+    assert title == "synthetic/test, subset"

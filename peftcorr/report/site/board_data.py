@@ -10,7 +10,8 @@ from peftcorr.console.numbers import Spread
 from peftcorr.errors import visible
 from peftcorr.matching.conventions import PEFTCORR
 from peftcorr.report.board_tables import model_name
-from peftcorr.report.leaderboard import Board, Row, Section, definition_label
+from peftcorr.report.leaderboard import Board, Row, Section
+from peftcorr.report.pairs import definition_label
 from peftcorr.results.record import Record
 
 _DECIMALS = 4
@@ -58,6 +59,10 @@ def _note(section: Section) -> str:
         )
     if section.subset:
         parts.append("A subset of the split: not comparable with results on all of it.")
+    if section.versions:
+        parts.append(
+            "One of several versions of the split's annotation or images: not comparable with others."
+        )
     if not section.traced:
         parts.append("Measured before records had digests: nothing ties the numbers to what made them.")
     return " ".join(parts)
@@ -84,12 +89,10 @@ def _row(board: Board, row: Row, categories: list[float | None]) -> dict[str, An
 
 
 def _categories(section: Section, board: Board, row: Row, records: Mapping[str, Record]) -> dict[str, float]:
-    """PCK per keypoint of each category at the threshold that ranks, mean over the row's runs."""
+    """PCK per keypoint of each category at the threshold that ranks, mean over the runs that the row's PCK is of."""
     found: dict[str, list[float]] = {}
-    for run_id in row.run_ids:
-        scores = records[run_id].scores.get(section.dataset, {}).get(board.predictor)
-        if scores is None or (scores.n_pairs, scores.n_keypoints) != (section.n_pairs, section.n_keypoints):
-            continue
+    for run_id in row.scored:
+        scores = records[run_id].scores[section.dataset][board.predictor]
         for name, category in scores.per_category.items():
             if board.ranked_by in category.per_keypoint:
                 found.setdefault(name, []).append(category.per_keypoint[board.ranked_by])

@@ -49,6 +49,7 @@ class RunPage:
     failure: str | None
     facts: Facts
     command: str
+    needs: list[str]
     recipe: Facts
     made_by: list[tuple[str, Facts]]
     scored: list[Scored]
@@ -79,6 +80,7 @@ def run_page(record: Record, label: str, store: Store, detailed: bool, matches: 
         else " ".join((record.error or "no error was recorded").split()),
         facts=_facts(record, label),
         command=_command(record),
+        needs=list(_needs(record)),
         recipe=[(name, _value(value)) for name, value in flatten(record.recipe).items()],
         made_by=list(_made_by(record)),
         scored=scored,
@@ -102,7 +104,24 @@ def _command(record: Record) -> str:
     roots = [f"{visible(name)}=PATH" for name in dict.fromkeys(names) if name != _RENDERED]
     parts += ["--data-root", *roots] if roots else []
     parts += [] if record.official_weights else ["--weights", "PATH"]
+    parts += ["--plugin", "FILE.py"] if _plugins(record) else []
     return shlex.join(parts)
+
+
+def _plugins(record: Record) -> list[str]:
+    """Kind and name of what plugins registered for a run."""
+    return [name.removeprefix("plugin ") for name in record.ingredients if name.startswith("plugin ")]
+
+
+def _needs(record: Record) -> Iterator[str]:
+    """What the command takes beside the recipe, in sentences."""
+    if plugins := _plugins(record):
+        yield f"FILE.py registers {', '.join(plugins)}; a plugin that is installed needs no --plugin."
+    if start := record.recipe.get("init_from"):
+        yield (
+            f"Training starts from the adapter of the run {start}: the folder of --output (runs) has to have that run, "
+            "so make it first."
+        )
 
 
 def _facts(record: Record, label: str) -> Facts:
@@ -178,7 +197,6 @@ def _breakdown(record: Record, store: Store, split: str, predictor: str, scores:
     if not path.is_file():
         return None
     try:
-        store.require_whole(record, path)
         rows = rows_of(path, split, predictor)
     except PeftCorrError:
         return None

@@ -16,14 +16,16 @@ window.peftcorr = (() => {
 
   const count = (value) => (value === null ? MISSING : value.toLocaleString("en-US"));
 
-  const fixed = (value, decimals = 2) => (value === null ? MISSING : value.toFixed(decimals));
+  // What rounds to nothing has no minus sign.
+  const fixed = (value, decimals = 2) =>
+    value === null ? MISSING : Number(value.toFixed(decimals)).toFixed(decimals);
 
-  const signed = (value) => (value === null ? MISSING : (value < 0 ? "" : "+") + value.toFixed(2));
+  const signed = (value) => (value === null ? MISSING : fixed(value).replace(/^(?!-)/, "+"));
 
   const spread = ([mean, deviation, low, high], wide) => {
     if (mean === null) return MISSING;
-    if (deviation !== null) return `${fixed(mean)} ± ${fixed(deviation)}`;
-    return wide && low !== null ? `${fixed(mean)} [${fixed(low, 1)}, ${fixed(high, 1)}]` : fixed(mean);
+    const shown = deviation === null ? fixed(mean) : `${fixed(mean)} ± ${fixed(deviation)}`;
+    return wide && low !== null ? `${shown} [${fixed(low, 1)}, ${fixed(high, 1)}]` : shown;
   };
 
   const duration = (seconds) => {
@@ -39,7 +41,8 @@ window.peftcorr = (() => {
   const memory = (bytes) => {
     if (!bytes) return MISSING;
     if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(2)} GB`;
-    return bytes >= 1e6 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e3).toFixed(1)} kB`;
+    if (bytes >= 1e6) return `${(bytes / 1e6).toFixed(1)} MB`;
+    return bytes >= 1e3 ? `${(bytes / 1e3).toFixed(1)} kB` : `${bytes} B`;
   };
 
   // Okabe and Ito's palette, dark enough on white; as many colours as have no divisor in common with the shapes, so
