@@ -15,6 +15,7 @@ from peftcorr.data import DATASETS
 from peftcorr.data.layouts.restricted_pickle import load_arrays
 from peftcorr.data.synthetic import generate
 from peftcorr.engine.plan import Plan
+from peftcorr.errors import PeftCorrError
 from peftcorr.registry import load_plugin_file
 from tests.engine.edited import LAYOUTS, Layout, in_json, move_a_track, moved, write_lines
 from tests.engine.identified import Desk, copied, flip
@@ -247,6 +248,25 @@ def test_each_dataset_is_named_in_what_changed(tmp_path: Path, weights: Path) ->
         "annotation of photographs/val, images of birds/test changed since 12.34 was measured "
         f"({record.run_id})."
     ]
+
+
+def test_two_test_sets_of_one_name_are_refused(tmp_path: Path, weights: Path) -> None:
+    """Scores, leakage and tracking are by name: the later one would take the place of the earlier one."""
+    roots = {
+        "pairs": write_folder(tmp_path / "a" / "birds"),
+        "coco": write_coco(tmp_path / "b" / "birds", ("test",)),
+        "tapvid_davis": write_videos(tmp_path / "videos"),
+    }
+    desk = Desk(tmp_path, weights, roots)
+    lower = {"name": "tapvid_davis", "occlusion_threshold": 0.4}
+    for first, other, name in (("pairs", "coco", "birds"), ("tapvid_davis", lower, "tapvid_davis-first")):
+        for sections in (
+            {"dataset": first, "eval_on": [other]},
+            {"dataset": "synthetic", "eval_on": [first, other]},
+        ):
+            with pytest.raises(PeftCorrError, match=f"^Two of the test sets are named '{name}'.*two runs.$"):
+                desk.plan(**sections)
+    assert len(desk.plan(dataset="pairs", eval_on=["tapvid_davis", "tapvid_davis"]).tested) == 2
 
 
 def test_the_threshold_chosen_on_val_reads_it(tmp_path: Path, weights: Path) -> None:
