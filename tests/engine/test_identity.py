@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from peftcorr.data import DATASETS
-from peftcorr.data.layouts.restricted_pickle import load_arrays
 from peftcorr.data.synthetic import generate
 from peftcorr.engine.plan import Plan
 from peftcorr.errors import PeftCorrError
@@ -24,7 +23,7 @@ from tests.published_layouts import (
 )
 from tests.small_folder import write_folder
 from tests.small_models import Small, save_weights
-from tests.small_videos import write_videos
+from tests.small_videos import make_video, write_videos
 from tests.test_readme import PLUGINS, printed_plugins
 
 
@@ -271,8 +270,7 @@ def test_two_test_sets_of_one_name_are_refused(tmp_path: Path, weights: Path) ->
 
 def test_the_threshold_chosen_on_val_reads_it(tmp_path: Path, weights: Path) -> None:
     root = write_videos(tmp_path / "videos")
-    path = root / "tapvid_davis.pkl"
-    videos = {f"other-{name}": video for name, video in load_arrays(path).items()}
+    videos = {f"other-{name}": make_video(10 + name) for name in range(2)}
     (root / "tapvid_val.pkl").write_bytes(pickle.dumps(videos))
     desk = Desk(tmp_path, weights, {"": root})
 
@@ -281,7 +279,7 @@ def test_the_threshold_chosen_on_val_reads_it(tmp_path: Path, weights: Path) -> 
         return [desk.plan(dataset="tapvid_davis").run_id, desk.plan(chosen, dataset="tapvid_davis").run_id]
 
     before = ids()
-    move_a_track(videos["other-video-0"])
+    move_a_track(videos["other-0"])
     (root / "tapvid_val.pkl").write_bytes(pickle.dumps(videos))
     after = ids()
     assert after[0] == before[0]
