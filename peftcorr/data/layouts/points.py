@@ -78,9 +78,9 @@ class Points(AnnotatedFolder):
 
     def stamp(self, split: str) -> str:
         """Hash of the options, the lists of splits and the tables' names, sizes and times."""
-        options = self.config.model_dump_json(exclude={"folder", "pair_lists"})
         files = [(self._below(path), (s := path.stat()).st_size, s.st_mtime_ns) for path in self._paths]
-        return stamp(_LOADER, f"{options}\0{files}\0".encode() + self.dividing(), [])
+        layout = f"{self.config.of_table()}\0{files}\0".encode()
+        return stamp(_LOADER, layout + self.dividing(), [])
 
     def annotation(self, split: str) -> Path:
         """The table; the folder where there are several."""
