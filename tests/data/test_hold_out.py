@@ -196,3 +196,4 @@ def test_a_val_split_of_other_categories_keeps_them_without_what_is_held_out(tmp
     assert found is not None
     unseen = found.unseen_of({"cat": ["beak", "crown"], "dog": ["beak", "crown"], "fox": ["beak"]})
     assert unseen == ({"cat": ["crown"], "dog": ["crown"]}, ["fox"])
+    assert set(found.seen) == {"cat"}, "trn alone is seen"
