@@ -18,9 +18,7 @@ from peftcorr.errors import PeftCorrError
 from peftcorr.registry import load_plugin_file
 from tests.engine.edited import LAYOUTS, Layout, in_json, move_a_track, moved, write_lines
 from tests.engine.identified import Desk, copied, flip
-from tests.published_layouts import (
-    write_coco,
-)
+from tests.published_layouts import coco_content, write_coco, write_json
 from tests.small_folder import write_folder
 from tests.small_models import Small, save_weights
 from tests.small_videos import make_video, write_videos
@@ -247,6 +245,18 @@ def test_each_dataset_is_named_in_what_changed(tmp_path: Path, weights: Path) ->
         "annotation of photographs/val, images of birds/test changed since 12.34 was measured "
         f"({record.run_id})."
     ]
+
+
+def test_categories_of_val_alone_are_part_of_what_is_held_out(tmp_path: Path, weights: Path) -> None:
+    """An untrained run reads no val split, but what is selected on there is not scored as unseen."""
+    desk = Desk(tmp_path, weights, {"coco": write_coco(tmp_path / "birds")})
+    ids = []
+    for name in ("bird", "owl"):
+        content = coco_content()
+        content["categories"][0]["name"] = name
+        write_json(tmp_path / "birds" / "annotations" / "val.json", content)
+        ids.append(desk.plan('dataset.hold_out={"keypoints": ["crown"]}', dataset="coco").run_id)
+    assert ids[0] != ids[1]
 
 
 def test_two_test_sets_of_one_name_are_refused(tmp_path: Path, weights: Path) -> None:
