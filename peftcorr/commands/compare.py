@@ -179,4 +179,5 @@ def _corrected(row: Difference) -> str:
 
     if row.corrected is None:
         return MISSING
-    return f"{row.corrected:.3f} {'*' if row.corrected < SIGNIFICANT else ' '}"
+    shown = "<0.001" if row.corrected < 0.0005 else f"{row.corrected:.3f}"
+    return f"{shown} {'*' if row.corrected < SIGNIFICANT else ' '}"

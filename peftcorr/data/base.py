@@ -88,10 +88,12 @@ class DatasetSource(ABC):
     def held_out(self) -> HeldOut | None:
         """What the option ``hold_out`` comes to; None without it.
 
-        The names are those of the trn split; where there is none, of the val split, and without both of test.
+        The names are those of the trn split; where there is none, of the val split, and without both of test. Of
+        categories that trn does not have, val has its own.
 
         Raises:
-            PeftCorrError: as `load`, or if the dataset has none of a name, or nothing would be left.
+            PeftCorrError: as `load`, or if the dataset has none of a name, keypoints have no names (`names_landmarks`),
+                or nothing would be left.
         """
         option: HoldOut | None = getattr(
             self.config, "hold_out", None
@@ -104,7 +106,19 @@ class DatasetSource(ABC):
 
         there = self.splits()
         first = next((split for split in SPLITS if split in there), SPLITS[0])
-        return held_out(option, keypoint_names(self.unchecked(first)), self.name)
+        selected = keypoint_names(self.unchecked("val")) if "val" in there and first != "val" else None
+        landmarks = all(self.names_landmarks(split) for split in there)
+        return held_out(option, keypoint_names(self.unchecked(first)), self.name, selected, landmarks)
+
+    def names_landmarks(self, split: str) -> bool:
+        """Whether ``keypoint_ids`` are one name for one landmark in all pairs of a category, and in other splits.
+
+        Where they are not, keypoints cannot be held out.
+
+        Raises:
+            PeftCorrError: if what tells it cannot be read.
+        """
+        return True
 
     def looked_for(self) -> str:
         """Where `splits` looks, and what lies there instead, in one sentence; empty where a class does not say."""

@@ -2,14 +2,15 @@
 
 A model may learn correspondence, or only the keypoints that were annotated (Mariotti et al., "Jamais Vu", 2025,
 arXiv:2506.08220). What is held out here is taken out of trn and val as they are loaded, for every dataset and plugin,
-so that nothing behind the loader has to know; test is left whole and is scored apart.
+so that nothing behind the loader has to know; test is left whole and is scored apart. Where trn and val share no
+category by design, val keeps its own but for what is held out.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -50,25 +51,37 @@ class HeldOut:
         keypoints: held out of each category of which others are seen, sorted; without categories that have none.
         categories: held out, sorted.
         seen: keypoints that may be trained on, of each category.
+        selected: keypoints that may be selected on, of each category that val has and trn does not.
+        landmarks: whether keypoints have the same names in all splits. Where not, none is held out, and the categories
+            alone tell seen from unseen.
     """
 
     keypoints: dict[str, list[str]]
     categories: list[str]
     seen: dict[str, frozenset[str]]
+    selected: dict[str, frozenset[str]] = field(default_factory=dict)
+    landmarks: bool = True
+
+    def hidden(self, category: str, names: Iterable[str]) -> set[str]:
+        """Those of a category's keypoints that no training and no choice may see: all, where it is unseen itself."""
+        shown_of = self.seen.get(category, self.selected.get(category))
+        if shown_of is None:
+            return set(names)
+        return set(names) - shown_of if self.landmarks else set()
 
     def unseen_of(self, names: Names) -> tuple[dict[str, list[str]], list[str]]:
         """What of some annotation no training may see: keypoints by category, and whole categories, sorted.
 
         That is what is held out, and what the training's own annotation does not have.
         """
-        categories = sorted(set(names) - set(self.seen))
-        keypoints = {
-            name: sorted(set(names[name]) - self.seen[name]) for name in sorted(names) if name in self.seen
-        }
-        return {name: unseen for name, unseen in keypoints.items() if unseen}, categories
+        known = self.seen.keys() | self.selected.keys()
+        keypoints = {name: sorted(self.hidden(name, names[name])) for name in sorted(names) if name in known}
+        return {name: unseen for name, unseen in keypoints.items() if unseen}, sorted(set(names) - known)
 
 
-def held_out(option: HoldOut, names: Names, dataset: str) -> HeldOut:
+def held_out(
+    option: HoldOut, names: Names, dataset: str, selected: Names | None = None, landmarks: bool = True
+) -> HeldOut:
     """Draw or look up what is held out.
 
     Of a share, each category gives the nearest whole number of its keypoints, at least one and never all: those whose
@@ -78,24 +91,34 @@ def held_out(option: HoldOut, names: Names, dataset: str) -> HeldOut:
         option: of the recipe.
         names: of the training's annotation.
         dataset: its name, for messages.
+        selected: of the annotation that is selected on. Of what it shares with `names` these decide.
+        landmarks: whether a keypoint has one name in all splits.
 
     Raises:
-        PeftCorrError: if a name is none of the dataset, or nothing would be left.
+        PeftCorrError: if a name is none of the dataset, nothing would be left, or keypoints have no names.
     """
+    if option.keypoints and not landmarks:
+        raise PeftCorrError(
+            f"dataset.hold_out.keypoints: the lists of {dataset} number the keypoints of each pair anew, so that no "
+            "name tells which ones are held out: hold out categories alone."
+        )
+    both = {**(selected or {}), **names}
     for category in option.categories:
-        if category not in names:
+        if category not in both:
             raise PeftCorrError(
-                f"dataset.hold_out: {dataset} has no category {shown(category)}.{did_you_mean(category, names)}"
+                f"dataset.hold_out: {dataset} has no category {shown(category)}.{did_you_mean(category, both)}"
             )
-    there = {name: sorted(set(own)) for name, own in sorted(names.items()) if name not in option.categories}
+    every = {name: sorted(set(own)) for name, own in sorted(both.items()) if name not in option.categories}
+    there = {name: own for name, own in every.items() if name in names}
     if not there:
         raise PeftCorrError(f"dataset.hold_out leaves {dataset} no category: hold fewer out.")
     if isinstance(option.keypoints, list):
-        keypoints = {name: _named(option.keypoints, name, own) for name, own in there.items()}
-        _require_known(option.keypoints, there, dataset)
+        keypoints = {name: _named(option.keypoints, name, own) for name, own in every.items()}
+        _require_known(option.keypoints, every, dataset)
     else:
         share = option.keypoints or 0.0
-        keypoints = {name: _drawn(share, option.seed, name, own) for name, own in there.items()}
+        keypoints = {name: _drawn(share, option.seed, name, own) for name, own in every.items()}
+    left = {name: frozenset(own) - frozenset(keypoints[name]) for name, own in every.items()}
     for name, own in there.items():
         if len(keypoints[name]) == len(own):
             raise PeftCorrError(
@@ -103,9 +126,11 @@ def held_out(option: HoldOut, names: Names, dataset: str) -> HeldOut:
                 "categories, or hold fewer keypoints out."
             )
     return HeldOut(
-        {name: held for name, held in keypoints.items() if held},
+        {name: keypoints[name] for name in there if keypoints[name]},
         sorted(set(option.categories)),
-        {name: frozenset(own) - frozenset(keypoints[name]) for name, own in there.items()},
+        {name: left[name] for name in there},
+        {name: left[name] for name in every if name not in there},
+        landmarks,
     )
 
 

@@ -38,7 +38,7 @@ def keypoint_names(dataset: PairDataset) -> dict[str, list[str]]:
 
 
 def without(dataset: PairDataset, held: HeldOut) -> PairDataset:
-    """A split as a training may see it: pairs of seen categories, with their seen keypoints alone.
+    """A split as a training may see it: without pairs of unseen categories, and without unseen keypoints.
 
     Pairs that are left without a keypoint go. Where a box, and so the reference length s, is the one round an object's
     keypoints and not annotated, it is drawn again round those that are left, or s would tell of the others; an object
@@ -90,7 +90,8 @@ class _Keypoints:
         places = {text: number for number, text in enumerate(name.dictionary.to_pylist())}
         allowed = np.zeros((len(category.dictionary), max(1, len(places))), dtype=np.bool_)
         for number, text in enumerate(category.dictionary.to_pylist()):
-            allowed[number, [places[own] for own in held.seen.get(text, ()) if own in places]] = True
+            hidden = held.hidden(text, places)
+            allowed[number, [place for own, place in places.items() if own not in hidden]] = True
         seen = allowed[category.indices.to_numpy()[pair], name.indices.to_numpy()]
         points = [_whole(table, f"{side}_keypoints").flatten().flatten().to_numpy() for side in _SIDES]
         return cls(pair, seen, np.array(points).reshape(2, -1, 2))

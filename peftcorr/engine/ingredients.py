@@ -50,9 +50,9 @@ def ingredients(
             found[f"images {place}/{split}"] = images_digest(dataset, bench.cache)
         if (held := source.held_out) is not None:
             # An untrained run does not read the annotation that it is drawn from.
-            found[f"held out {place}"] = digest(
-                [held.keypoints, held.categories, {name: sorted(own) for name, own in held.seen.items()}]
-            )
+            names = [held.seen, held.selected] if held.selected else [held.seen]
+            told = [{name: sorted(own) for name, own in one.items()} for one in names]
+            found[f"held out {place}"] = digest([held.keypoints, held.categories, *told])
     named: list[tuple[Registry[Any], Section]] = [
         (STRATEGIES, recipe.strategy),
         (BACKBONES, recipe.backbone),

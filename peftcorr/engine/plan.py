@@ -174,7 +174,8 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
     that training starts from, and the setting of a predictor that was tuned.
 
     Raises:
-        PeftCorrError: if weights, folder, split or the setting are missing: said before any cell starts.
+        PeftCorrError: if weights, folder, split or the setting are missing, or two test sets have one name: said before
+            any cell starts.
     """
     model = Model.of(recipe, bench.weights_of)
     weights = model.weights
@@ -198,6 +199,7 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
         # A recipe may name every test set, whichever is trained on: none is scored twice.
         if identified not in (whole_first, *(known for known, _ in eval_on)):
             eval_on.append((identified, source))
+    _require_distinct([dataset, *(source for _, source in eval_on)])
     start = initial(recipe, dataset.name, weights.sha256, bench.store)
     whole = recipe.model_copy(
         update={
@@ -252,6 +254,16 @@ def _require(source: DatasetSource, section: Section, split: str, mend: str) -> 
         raise PeftCorrError(
             f"The dataset {shown(section['name'])} has no {split} split (it has {', '.join(found) or 'none'}): "
             f"{mend}{instead}".rstrip()
+        )
+
+
+def _require_distinct(tested: list[DatasetSource]) -> None:
+    """Refuse test sets of one name, by which scores are kept: one would take the other's place."""
+    names = [source.name for source in tested]
+    if again := next((name for name in names if names.count(name) > 1), None):
+        raise PeftCorrError(
+            f"Two of the test sets are named {shown(again)}, and scores are kept by name: rename a folder, or test on "
+            "them in two runs."
         )
 
 

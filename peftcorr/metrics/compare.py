@@ -21,7 +21,7 @@ from peftcorr.metrics.pair_scores import pair_scores
 from peftcorr.metrics.presets import AGGREGATES, PEFTCORR, Aggregate, Preset
 from peftcorr.metrics.ranks import holm
 from peftcorr.metrics.rows import groups
-from peftcorr.metrics.seeds import draws, limits, p_values, seeds_of
+from peftcorr.metrics.seeds import draws, limits, p_values, seeds_of, whole_error
 from peftcorr.predictions import SIZE_COLUMNS
 
 _IDENTITY = (
@@ -154,8 +154,10 @@ def _differences(
     ends, p_value = np.zeros((*shape, 2)), np.zeros(shape)
     if both[0][0].images >= FEWEST:
         known[:2], known[2:] = True, category_means_known(both[0][0])
-        drawn = draws([seeds_of(runs) for runs in both], [-1.0, 1.0], resamples, seed)
-        ends, p_value = limits(drawn), p_values(drawn)
+        methods, weights = [seeds_of(runs) for runs in both], (-1.0, 1.0)
+        drawn = draws(methods, weights, resamples, seed)
+        difference, _, _, freedom = whole_error(methods, weights)
+        ends, p_value = limits(drawn), p_values(drawn, difference, freedom)
     return [
         Difference(
             split,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from peftcorr.metrics.aggregate import score_predictions
 from peftcorr.metrics.bootstrap import add_intervals
 from peftcorr.metrics.presets import PEFTCORR, Preset
-from peftcorr.metrics.rows import coded, visible
+from peftcorr.metrics.rows import coded, visible, with_whole_boxes
 from peftcorr.metrics.scores import Generalisation, Part
 
 PARTS: tuple[Part, ...] = ("seen", "unseen_keypoints", "unseen_categories")
@@ -42,7 +42,7 @@ def generalisation(
         PeftCorrError: as `peftcorr.metrics.aggregate.aggregate`.
     """
     found: dict[str, Generalisation] = {}
-    for part, rows in parted(table, keypoints, categories):
+    for part, rows in parted(with_whole_boxes(visible(table), preset), keypoints, categories):
         scores = score_predictions(rows, alphas, preset)
         add_intervals(scores, rows, alphas, preset)
         for split, predictors in scores.items():

@@ -79,7 +79,16 @@ def ratio_intervals(ratios: Ratios, mixed: Floats, drawn: Floats | None) -> tupl
     if drawn is None:
         return np.stack([none, none], axis=1), none, none
     error, freedom = spread(ratios.pairs, mixed @ ratios.influences())
-    ends = limits(rescaled(drawn @ mixed.T, mixed @ ratios.estimates(), error, freedom))
+    ends = limits(rescaled(_sums(drawn, mixed), mixed @ ratios.estimates(), error, freedom))
     few = ((mixed != 0) & (ratios.images() < FEWEST)).any(axis=1)
     ends[few] = np.nan
     return ends, np.where(few, np.nan, error), freedom
+
+
+def _sums(drawn: Floats, mixed: Floats) -> Floats:
+    """Each statistic in each resample, (B, L), of its own ratios alone: NaN of another times 0 would be NaN too."""
+    found = np.empty((len(drawn), len(mixed)))
+    for number, shares in enumerate(mixed):
+        parts = shares != 0
+        found[:, number] = drawn[:, parts] @ shares[parts]
+    return found

@@ -84,6 +84,31 @@ def frame_sizes(rows: pa.Table, preset: Preset, where: str) -> Floats | None:
     return _rounded_boxes(rows, sizes) if preset.rounds(dataset_of(rows)) else sizes
 
 
+def with_whole_boxes(table: pa.Table, preset: Preset) -> pa.Table:
+    """The same rows, whose sizes stay what they are for the preset when some keypoints of a pair are taken.
+
+    Where the preset rounds keypoints down, a box round them is rounded with them, and only the whole pair tells it.
+
+    Args:
+        table: rows whose keypoints can be seen.
+        preset: by which they will be scored.
+
+    Raises:
+        PeftCorrError: as `frame_sizes`.
+    """
+    if not preset.needs_sizes or not any(map(preset.rounds, table.column("dataset").unique().to_pylist())):
+        return table
+    found = []
+    for (dataset, split, _), rows in groups(table):
+        sizes = frame_sizes(rows, preset, f"{dataset}/{split}")
+        assert sizes is not None
+        for name, values in zip(SIZE_COLUMNS[2:], sizes.T[2:], strict=True):
+            place = rows.schema.get_field_index(name)
+            rows = rows.set_column(place, rows.schema.field(place), pa.array(values))
+        found.append(rows)
+    return pa.concat_tables(found)
+
+
 def _backwards(rows: pa.Table) -> bool:
     """Whether all rows were predicted from target to source."""
     return "backwards" in rows.column_names and bool(

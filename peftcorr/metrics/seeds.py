@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import stdtrit  # what scipy.stats calls, without its start-up
+from scipy.special import stdtr, stdtrit  # what scipy.stats calls, without its start-up
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.bootstrap import (
@@ -46,6 +46,7 @@ from peftcorr.metrics.pair_scores import PairScores
 from peftcorr.metrics.rows import Floats
 
 _WIDER = 0.15  # share of the wider of the two widths
+_STILL = 1e-9  # percentage points: draws that move no further than this do not move
 
 
 @dataclass(frozen=True)
@@ -113,19 +114,31 @@ def draws(
     moved = image_draws(methods, weights, resamples, seed)
     if all(method.runs == 1 for method in methods):
         return moved
-    value, error, freedom = image_error(methods, weights)
-    total, shares = error**2, error**4 / freedom
+    value, images, total, freedom = whole_error(methods, weights)
     for number, (method, weight) in enumerate(zip(methods, weights, strict=True)):
         moved += weight * seed_draws(method, number, resamples, seed)
-        total = total + (weight * method.error) ** 2
-        shares = shares + (weight * method.error) ** 4 / max(method.runs - 1, 1)
-    freedom = np.divide(total**2, shares, out=np.ones_like(total), where=shares > 0)
     narrow = stdtrit(freedom, 0.5 + LEVEL / 2) * np.sqrt(total)
     wide = np.diff(limits(moved))[..., 0] / 2
-    ratio = np.divide(narrow, wide, out=np.ones_like(wide), where=(wide > 0) & (total > error**2))
+    ratio = np.divide(narrow, wide, out=np.ones_like(wide), where=(wide > 0) & (total > images))
     factor = _WIDER + (1 - _WIDER) * ratio
     found: Floats = value + factor * (moved - value)
     return found
+
+
+def whole_error(methods: Sequence[Seeds], weights: Sequence[float]) -> tuple[Floats, Floats, Floats, Floats]:
+    """A weighted sum, and what images and seeds do to it, each (4, A).
+
+    Returns:
+        the sum, its variance from the images, that from images and seeds, and Satterthwaite's degrees of freedom of the
+        latter.
+    """
+    value, error, freedom = image_error(methods, weights)
+    total, shares = error**2, error**4 / freedom
+    for method, weight in zip(methods, weights, strict=True):
+        total = total + (weight * method.error) ** 2
+        shares = shares + (weight * method.error) ** 4 / max(method.runs - 1, 1)
+    freedom = np.divide(total**2, shares, out=np.ones_like(total), where=shares > 0)
+    return value, error**2, total, freedom
 
 
 def image_error(methods: Sequence[Seeds], weights: Sequence[float]) -> tuple[Floats, Floats, Floats]:
@@ -180,14 +193,28 @@ def limits(drawn: Floats) -> Floats:
     return ends
 
 
-def p_values(drawn: Floats) -> Floats:
-    """Two-sided p-values of being 0, of draws (B, ...): (...).
+def p_values(drawn: Floats, value: Floats, freedom: Floats) -> Floats:
+    """Two-sided p-values of being 0, (...).
 
     Twice the smaller share of draws on one side of 0, counting one more (Davison and Hinkley, "Bootstrap Methods and
-    their Application", 1997, section 4.2): with B draws it is never below 2 / (B + 1).
+    their Application", 1997, section 4.2). Of B draws that is never below 2 / (B + 1), and so never small enough for a
+    family of more than 0.025 (B + 1) comparisons. Where no draw is on the other side, the tail is therefore that of
+    Student's t, of such a width that it puts the end of the 95 % interval where the draws do; never more than what was
+    counted.
+
+    Args:
+        drawn: (B, ...).
+        value: what they lie round, (...).
+        freedom: degrees of freedom of their width, (...), as `whole_error` has them.
     """
     side = np.minimum((drawn <= 0).sum(axis=0), (drawn >= 0).sum(axis=0))
-    found: Floats = np.minimum(1.0, 2 * (side + 1) / ((~np.isnan(drawn)).sum(axis=0) + 1))
+    counted = np.minimum(1.0, 2 * (side + 1) / ((~np.isnan(drawn)).sum(axis=0) + 1))
+    ends = limits(drawn)
+    half = np.where(value > 0, value - ends[..., 0], ends[..., 1] - value)
+    beyond = (side == 0) & (half > _STILL)
+    width = np.where(beyond, half, 1.0) / stdtrit(freedom, 0.5 + LEVEL / 2)
+    tail = 2 * stdtr(freedom, -np.abs(value) / width)
+    found: Floats = np.where(beyond, np.minimum(counted, tail), counted)
     return found
 
 

@@ -26,7 +26,15 @@ from peftcorr.metrics.pair_scores import PairScores, pair_scores
 from peftcorr.metrics.presets import AGGREGATES
 from peftcorr.metrics.ranks import holm, rank_probabilities
 from peftcorr.metrics.rows import groups
-from peftcorr.metrics.seeds import draws, method_intervals, p_values, same_pairs, seeds_of
+from peftcorr.metrics.seeds import (
+    Seeds,
+    draws,
+    method_intervals,
+    p_values,
+    same_pairs,
+    seeds_of,
+    whole_error,
+)
 from peftcorr.report.board_tables import BoardTable, board_tables
 from peftcorr.report.leaderboard import Board, Leaderboard, Row, Section, build_leaderboard
 from peftcorr.results.record import Record
@@ -236,9 +244,7 @@ def _ranked(
         best = {key: round(float(share), 4) for key, share in zip(methods, shares, strict=True)}
         frozen = {row.start: methods[row.scored] for row in one.rows if row.is_frozen}
         gains = {
-            row.scored: float(
-                p_values(draws([frozen[row.start], methods[row.scored]], [-1, 1], resamples))[0, 0]
-            )
+            row.scored: _p_value([frozen[row.start], methods[row.scored]], resamples)
             for row in one.rows
             if not row.is_frozen and row.start in frozen
         }
@@ -254,6 +260,12 @@ def _ranked(
         for key, group in there.items()
         if len(group) > 1 or best
     ]
+
+
+def _p_value(methods: Sequence[Seeds], resamples: int) -> float:
+    """Of the second method's gain over the first, by PCK per keypoint."""
+    value, _, _, freedom = whole_error(methods, [-1, 1])
+    return float(p_values(draws(methods, [-1, 1], resamples), value, freedom)[0, 0])
 
 
 def _intervals(runs: Sequence[PairScores], resamples: int) -> Intervals:

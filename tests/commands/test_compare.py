@@ -49,6 +49,17 @@ def test_compare_prints_difference_interval_and_p_value(
     assert mark == "*"
 
 
+def test_p_values_that_cannot_be_counted_are_said_to_be_below(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = drawn(0, {"cat": 9, "dog": 9}, share=0.5, keypoints=3)
+    written(rows, output, "near1111")
+    written([{**r, "prediction_x": r["truth_x"] + 90} for r in rows], output, "far22222")
+    assert main(["compare", "far2", "near", "--output", str(output), "--alphas", "0.1"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("per keypoint"))
+    assert line.split()[-3:] == ["<=0.001", "<0.001", "*"]
+
+
 def test_compare_two_predictors_of_one_run(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["compare", "bbbb", "bbbb", "--output", str(output), "--predictor", "argmax", "window"]
     assert main(arguments) == 0

@@ -11,10 +11,12 @@ from pydantic import ValidationError
 from peftcorr.data.base import DatasetSource, PairDataset
 from peftcorr.data.hold_out import HoldOut, held_out
 from peftcorr.data.layouts.coco import Coco
+from peftcorr.data.layouts.mp100 import Mp100
+from peftcorr.data.layouts.pf_pascal import PfPascal
 from peftcorr.data.layouts.spair import SpairFolder
 from peftcorr.data.without import keypoint_names
 from peftcorr.errors import PeftCorrError
-from tests.published_layouts import coco_content, picture, write_json
+from tests.published_layouts import coco_content, picture, write_json, write_pf_pascal
 from tests.small_folder import write_folder
 
 NAMES = {"bird": [f"{n}" for n in range(10)], "car": [f"{n}" for n in range(5)], "dot": ["0"]}
@@ -146,3 +148,52 @@ def test_nothing_left_is_said(folder: Path) -> None:
     layout.joinpath("val.txt").write_text("".join(f"{name}\n" for name in listed if name.endswith("car")))
     with pytest.raises(PeftCorrError, match="leaves photographs no val pair"):
         held.load("val")
+
+
+def test_pf_pascals_listed_keypoints_cannot_be_held_out_but_its_categories_can(tmp_path: Path) -> None:
+    """Lists with coordinates number keypoints pair by pair: a landmark's number of trn is another point there."""
+    root = write_pf_pascal(tmp_path / "pf-pascal")
+
+    def pascal(**option: Any) -> PfPascal:
+        return PfPascal(PfPascal.Config(hold_out=HoldOut(**option)), root, tmp_path / "cache")
+
+    for option in (0.3, ["cat/2"]):
+        for split in ("trn", "val"):
+            with pytest.raises(PeftCorrError, match="of pf_pascal number the keypoints of each pair anew"):
+                pascal(keypoints=option).load(split)
+    held = pascal(categories=["train"])
+    assert [row["keypoint_ids"] for row in rows(held.load("val"))] == [["0", "3"]], "trn has no 3 of a cat"
+    assert held.held_out is not None
+    assert held.held_out.unseen_of(keypoint_names(held.load("test"))) == ({}, ["train"])
+    (root / "image_pairs" / "test_pairs.csv").unlink()
+    assert keypoint_names(pascal(keypoints=["cat/2"]).load("trn"))["cat"] == ["0"], "these are landmarks"
+
+
+def test_a_val_split_of_other_categories_keeps_them_without_what_is_held_out(tmp_path: Path) -> None:
+    """MP-100's trn, val and test have no category in common."""
+    root = tmp_path / "mp100"
+    for word, name in (("train", "cat"), ("val", "dog"), ("test", "fox")):
+        content = coco_content()
+        content["annotations"] = content["annotations"][:4]
+        content["categories"][0]["name"] = name
+        write_json(root / "annotations" / f"mp100_split1_{word}.json", content)
+    for number in range(1, 7):
+        picture(root / f"{number:012d}.jpg", (60, 40), number)
+
+    def names(split: str, **option: Any) -> dict[str, list[str]]:
+        config = Mp100.Config(hold_out=HoldOut(**option) if option else None)
+        return keypoint_names(Mp100(config, root, tmp_path / "cache").load(split))
+
+    whole = names("val")
+    assert "crown" in whole["dog"]
+    assert names("val", keypoints=["crown"]) == {"dog": [n for n in whole["dog"] if n != "crown"]}
+    shared = names("val", keypoints=0.3)["dog"]
+    assert 0 < len(shared) < len(whole["dog"]), "of a share too nothing is selected on"
+    with pytest.raises(PeftCorrError, match="leaves mp100 no val pair"):
+        names("val", categories=["dog"])
+    config = Mp100.Config(hold_out=HoldOut(keypoints=["crown"]))
+    found = Mp100(config, root, tmp_path / "cache").held_out
+    assert found is not None
+    unseen = found.unseen_of({"cat": ["beak", "crown"], "dog": ["beak", "crown"], "fox": ["beak"]})
+    assert unseen == ({"cat": ["crown"], "dog": ["crown"]}, ["fox"])
+    assert set(found.seen) == {"cat"}, "trn alone is seen"

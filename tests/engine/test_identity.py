@@ -12,18 +12,16 @@ from typing import Any
 import pytest
 
 from peftcorr.data import DATASETS
-from peftcorr.data.layouts.restricted_pickle import load_arrays
 from peftcorr.data.synthetic import generate
 from peftcorr.engine.plan import Plan
+from peftcorr.errors import PeftCorrError
 from peftcorr.registry import load_plugin_file
 from tests.engine.edited import LAYOUTS, Layout, in_json, move_a_track, moved, write_lines
 from tests.engine.identified import Desk, copied, flip
-from tests.published_layouts import (
-    write_coco,
-)
+from tests.published_layouts import coco_content, write_coco, write_json
 from tests.small_folder import write_folder
 from tests.small_models import Small, save_weights
-from tests.small_videos import write_videos
+from tests.small_videos import make_video, write_videos
 from tests.test_readme import PLUGINS, printed_plugins
 
 
@@ -249,10 +247,40 @@ def test_each_dataset_is_named_in_what_changed(tmp_path: Path, weights: Path) ->
     ]
 
 
+def test_categories_of_val_alone_are_part_of_what_is_held_out(tmp_path: Path, weights: Path) -> None:
+    """An untrained run reads no val split, but what is selected on there is not scored as unseen."""
+    desk = Desk(tmp_path, weights, {"coco": write_coco(tmp_path / "birds")})
+    ids = []
+    for name in ("bird", "owl"):
+        content = coco_content()
+        content["categories"][0]["name"] = name
+        write_json(tmp_path / "birds" / "annotations" / "val.json", content)
+        ids.append(desk.plan('dataset.hold_out={"keypoints": ["crown"]}', dataset="coco").run_id)
+    assert ids[0] != ids[1]
+
+
+def test_two_test_sets_of_one_name_are_refused(tmp_path: Path, weights: Path) -> None:
+    """Scores, leakage and tracking are by name: the later one would take the place of the earlier one."""
+    roots = {
+        "pairs": write_folder(tmp_path / "a" / "birds"),
+        "coco": write_coco(tmp_path / "b" / "birds", ("test",)),
+        "tapvid_davis": write_videos(tmp_path / "videos"),
+    }
+    desk = Desk(tmp_path, weights, roots)
+    lower = {"name": "tapvid_davis", "occlusion_threshold": 0.4}
+    for first, other, name in (("pairs", "coco", "birds"), ("tapvid_davis", lower, "tapvid_davis-first")):
+        for sections in (
+            {"dataset": first, "eval_on": [other]},
+            {"dataset": "synthetic", "eval_on": [first, other]},
+        ):
+            with pytest.raises(PeftCorrError, match=f"^Two of the test sets are named '{name}'.*two runs.$"):
+                desk.plan(**sections)
+    assert len(desk.plan(dataset="pairs", eval_on=["tapvid_davis", "tapvid_davis"]).tested) == 2
+
+
 def test_the_threshold_chosen_on_val_reads_it(tmp_path: Path, weights: Path) -> None:
     root = write_videos(tmp_path / "videos")
-    path = root / "tapvid_davis.pkl"
-    videos = {f"other-{name}": video for name, video in load_arrays(path).items()}
+    videos = {f"other-{name}": make_video(10 + name) for name in range(2)}
     (root / "tapvid_val.pkl").write_bytes(pickle.dumps(videos))
     desk = Desk(tmp_path, weights, {"": root})
 
@@ -261,7 +289,7 @@ def test_the_threshold_chosen_on_val_reads_it(tmp_path: Path, weights: Path) -> 
         return [desk.plan(dataset="tapvid_davis").run_id, desk.plan(chosen, dataset="tapvid_davis").run_id]
 
     before = ids()
-    move_a_track(videos["other-video-0"])
+    move_a_track(videos["other-0"])
     (root / "tapvid_val.pkl").write_bytes(pickle.dumps(videos))
     after = ids()
     assert after[0] == before[0]

@@ -41,9 +41,21 @@ def test_a_better_run_is_better_and_the_order_turns_the_sign() -> None:
         assert one.difference > 5
         assert one.difference == pytest.approx(one.scores[1] - one.scores[0])
         assert one.interval[0] > 0
-        assert one.p_value == pytest.approx(2 / 301)
+        assert one.p_value is not None
+        assert 0 < one.p_value <= 2 / 301
         assert turned.difference == pytest.approx(-one.difference)
         assert turned.interval == pytest.approx((-one.interval[1], -one.interval[0]), abs=1e-9)
+
+
+def test_what_is_far_beyond_chance_stays_so_among_many_comparisons() -> None:
+    """72 rows, each with a p-value that 300 draws cannot count: none may be lost to the correction for all."""
+    rows = drawn(0, IMAGES)
+    far = [{**row, "prediction_x": row["truth_x"] + 200.0} for row in rows]
+    parts = [{"dataset": name, "predictor": how} for name in "abc" for how in ("one", "other", "third")]
+    first, second = ([{**row, **part} for part in parts for row in run] for run in (far, rows))
+    result = found(first, second)
+    assert len(result) == 72
+    assert all(one.corrected is not None and one.corrected < 0.05 for one in result)
 
 
 def test_what_makes_an_image_easy_for_both_cancels() -> None:

@@ -71,3 +71,32 @@ def test_a_preset_and_a_breakdown_score_the_same_parts() -> None:
         assert (group.n_pairs, group.n_keypoints) == (own.n_pairs, own.n_keypoints)
         assert group.scores[0, 0] == pytest.approx(own.per_keypoint["0.1"], abs=1e-12)
     assert "what training saw" not in breakdown("farm", table(made), [0.1]).factors
+
+
+def test_a_box_round_rounded_keypoints_is_of_all_of_the_pair() -> None:
+    """A part has some of a pair's keypoints, but s of a preset that rounds them down is that of the whole pair."""
+    by_pair: dict[int, list[Row]] = defaultdict(list)
+    for one in drawn(
+        1, {"cat": 5, "dog": 4}, keypoints=5, dataset="pf_willow", target_width=30, target_height=30
+    ):
+        by_pair[one["pair"]].append({**one, "truth_x": one["truth_x"] / 10, "truth_y": one["truth_y"] / 10})
+    made = []
+    for pair in by_pair.values():
+        xs, ys = ([one[f"truth_{axis}"] for one in pair] for axis in "xy")
+        width, height = max(xs) - min(xs), max(ys) - min(ys)
+        if min(width, height) > 1:
+            longer = max(width, height)
+            sizes = {"reference_width": width, "reference_height": height, "reference_length": longer}
+            for number, one in enumerate(pair):
+                off = 0.03 * (1 + (one["pair"] + number) % 7) * longer
+                made.append(
+                    {**one, **sizes, "prediction_x": one["truth_x"] + off, "prediction_y": one["truth_y"]}
+                )
+    alphas, preset = [0.1, 0.15, 0.2], preset_named("visual_ai")
+    whole = score_predictions(table(made), alphas, preset)["pf_willow/test"]["argmax"]
+    parts = generalisation(table(made), KEYPOINTS, [], alphas, preset)["pf_willow/test"].scores["argmax"]
+    assert len(parts) == 2
+    for alpha, share in whole.per_keypoint.items():
+        right = [own.per_keypoint[alpha] * own.n_keypoints for own in parts.values()]
+        assert sum(right) == pytest.approx(share * whole.n_keypoints)
+        assert 0 < share < 100

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from coverage_seeds import Seeded, draw
 from scenarios import SCENARIOS, Benchmark
+from scipy.special import stdtr, stdtrit
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.metrics.bootstrap import estimates, influences, intervals, spread
@@ -88,8 +89,22 @@ def vars_of(pairs: PairScores) -> dict[str, object]:
 
 
 def test_p_values_count_the_smaller_side() -> None:
-    found = p_values(np.array([[1.0, -1.0], [2.0, 1.0], [3.0, 0.5]]))
-    assert found == pytest.approx([2 * 1 / 4, 1.0])
+    drawn_anew = np.array([[-1.0, -1.0], [2.0, 1.0], [3.0, 0.5], [4.0, -0.5]])
+    assert p_values(drawn_anew, np.array([2.0, 0.0]), np.array([6.0, 6.0])) == pytest.approx([4 / 5, 1.0])
+
+
+def test_p_values_below_what_draws_can_count_are_students() -> None:
+    """The limits are those of the interval, so that both say the same where an end is at 0."""
+    quantiles = stdtrit(12, (np.arange(2000) + 0.5) / 2000)  # a single run's: their width is Student's
+    values = np.array([1.0, 6.0, 12.0, -12.0])
+    found = p_values(values + quantiles[:, None], values, np.full(4, 12.0))
+    assert found[0] == pytest.approx(2 * stdtr(12, -1.0), rel=0.01), "counted"
+    assert found[1:] == pytest.approx(2 * stdtr(12, -np.abs(values[1:])), rel=0.05)
+    assert found[3] == pytest.approx(found[2])
+    long = p_values(values[2:] + quantiles[:, None], values[2:], np.ones(2))
+    assert (long <= 2 / 2001).all(), "never above what was counted"
+    still = p_values(np.full((2000, 1), 12.0), np.array([12.0]), np.array([12.0]))
+    assert still == pytest.approx(2 / 2001), "nothing varied, so that nothing says more"
 
 
 def test_runs_on_other_pairs_are_refused() -> None:

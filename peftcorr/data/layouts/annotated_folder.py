@@ -1,9 +1,12 @@
-"""What folders of annotated images have in common, whatever their annotation is written in: how they are paired."""
+"""What annotated images have in common, whatever their annotation is written in: how they are paired.
+
+They are a user's own, in a folder that carries its own name, or a published set.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +25,8 @@ _MOST_OBJECTS = 2048  # of one group that are paired with each other; of more, t
 _MOST_PAIRS = 1_000_000  # of one group without the option `pairs`
 
 
-class AnnotatedFolder(DrawnSource):
-    """A folder of annotated images that carries its own name; pairs are drawn from a seed.
+class AnnotatedImages(DrawnSource):
+    """Annotated images; pairs are drawn from a seed.
 
     Inside a category, and with `within` inside a supercategory or the whole annotation, all ordered pairs of two
     objects on different images that share enough keypoints are taken, or `pairs` of them. Keypoints are the same where
@@ -32,7 +35,7 @@ class AnnotatedFolder(DrawnSource):
     """
 
     class Config(DrawnSource.Config):
-        """Options of a folder of annotated images."""
+        """Options of annotated images."""
 
         within: Literal["category", "supercategory", "all"] = Field(
             default="category", description="what both objects of a pair are of"
@@ -43,19 +46,23 @@ class AnnotatedFolder(DrawnSource):
         )
         shared: int = Field(default=3, ge=1, description="keypoints that both objects of a pair must have")
         pairs: int | None = Field(default=None, ge=1, description="of each category; null: all")
-        folder: str | None = Field(
-            default=None, description="name that the data root must have, from a record"
-        )
 
     config: Config
-    stray = 0.0
     registered: str  # the name of the dataset on the command line
+    needs: Sequence[str] = ()  # what the data root has in it
+    unpacked: Sequence[str] = ()  # folders of which one may lie in the root
+    # options that make another benchmark
+    telling: tuple[str, ...] = ("within", "objects", "shared", "pairs", "seed")
 
     def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
         super().__init__(config, root, cache, progress)
-        self.place = given_folder(root, self.registered)
+        self.place = given_folder(root, self.registered, self.needs, self.unpacked)
         self.shared = self.config.shared
-        self.require_name(self.config.folder)
+
+    @property
+    def called(self) -> str:
+        """What the images are called, whichever pairs are drawn of them."""
+        return self.registered
 
     @abstractmethod
     def own_splits(self) -> list[str]:
@@ -75,18 +82,14 @@ class AnnotatedFolder(DrawnSource):
 
     @property
     def name(self) -> str:
-        """The folder's own name, and what was chosen among its pairs: other pairs are another benchmark."""
+        """What they are called, and what was chosen among their pairs: other pairs are another benchmark."""
         options, default = self.config, type(self.config)()
         chosen = [
             f"{key}_{getattr(options, key)}"
-            for key in ("within", "objects", "shared", "pairs", "seed")
+            for key in self.telling
             if getattr(options, key) != getattr(default, key)
         ]
-        return "-".join([self.place.resolve().name, *chosen])
-
-    def identity(self) -> dict[str, Any]:
-        """The folder's name and the checksum of each split's list of pairs."""
-        return {"folder": self.name, **super().identity()}
+        return "-".join([self.called, *chosen])
 
     def splits(self) -> list[str]:
         """Splits that the annotation has, or the lists; else ``test``."""
@@ -155,6 +158,33 @@ class AnnotatedFolder(DrawnSource):
             (name, sorted(members, key=lambda i: (i.image, len(i.object), i.object)))
             for name, members in sorted(groups.items())
         ]
+
+
+class AnnotatedFolder(AnnotatedImages):
+    """A folder of annotated images that carries its own name."""
+
+    class Config(AnnotatedImages.Config):
+        """Options of a folder of annotated images."""
+
+        folder: str | None = Field(
+            default=None, description="name that the data root must have, from a record"
+        )
+
+    config: Config
+    stray = 0.0
+
+    def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
+        super().__init__(config, root, cache, progress)
+        self.require_name(self.config.folder)
+
+    @property
+    def called(self) -> str:
+        """The folder's own name."""
+        return self.place.resolve().name
+
+    def identity(self) -> dict[str, Any]:
+        """The folder's name and the checksum of each split's list of pairs."""
+        return {"folder": self.name, **super().identity()}
 
 
 def _largest(members: Iterable[Instance]) -> list[Instance]:

@@ -100,9 +100,10 @@ class Ap10k(DrawnSource):
 
     def stamp(self, split: str) -> str:
         """Hash of the options, the crowd list and the annotation files' names, sizes and times."""
-        options = self.config.model_dump_json(exclude={"pair_lists"})
         crowds = ",".join(str(image) for image in sorted(self._crowds()))
-        return stamp(_LOADER, f"{options}\0{crowds}".encode(), [self.annotation(split)], "-split1.json")
+        return stamp(
+            _LOADER, f"{self.config.of_table()}\0{crowds}".encode(), [self.annotation(split)], "-split1.json"
+        )
 
     def annotation(self, split: str) -> Path:
         """``annotations``, whose files are put together."""

@@ -85,8 +85,7 @@ class Coco(AnnotatedFolder):
     def stamp(self, split: str) -> str:
         """Hash of the options, the lists of splits and of the annotation file's name, size and time."""
         path, images = self._place(split)
-        options = self.config.model_dump_json(exclude={"folder", "pair_lists"})
-        layout = f"{options}\0{images}\0".encode() + self.dividing()
+        layout = f"{self.config.of_table()}\0{images}\0".encode() + self.dividing()
         return stamp(_LOADER, layout, [path.parent], path.name)
 
     def annotation(self, split: str) -> Path:

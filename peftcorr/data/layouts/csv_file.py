@@ -14,8 +14,13 @@ from peftcorr.files.signatures import HEAD, what_it_is
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?|[+-]?(nan|inf)", re.ASCII | re.IGNORECASE)
 
 
-def read_rows(path: Path, delimiters: str = ",") -> list[tuple[int, list[str]]]:
-    """Every row in which something stands, with the number of its last line.
+def read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Every row of values with commas between, as `read_table`."""
+    return read_table(path, ",")[1]
+
+
+def read_table(path: Path, delimiters: str) -> tuple[str, list[tuple[int, list[str]]]]:
+    """What stands between the values, and every row in which something stands, with the number of its last line.
 
     Args:
         path: the file.
@@ -31,6 +36,6 @@ def read_rows(path: Path, delimiters: str = ",") -> list[tuple[int, list[str]]]:
     delimiter = max(delimiters, key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
-        return [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
+        return delimiter, [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
         raise PeftCorrError(f"{path}, line {reader.line_num}: no valid CSV ({error}).") from error

@@ -17,15 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from peftcorr.data.arrow import stamp
-from peftcorr.data.base import Progress, given_folder
-from peftcorr.data.layouts.annotated_folder import AnnotatedFolder
+from peftcorr.data.layouts.annotated_folder import AnnotatedImages
 from peftcorr.data.layouts.coco_annotation import inner_path, label
-from peftcorr.data.layouts.drawn_source import DrawnSource
 from peftcorr.data.layouts.fields import LARGEST
 from peftcorr.data.layouts.instance import Annotation, Box, Instance, Point, has_extent
 from peftcorr.errors import PeftCorrError, shown
@@ -41,41 +39,23 @@ T = TypeVar("T")
 _TRAINED = {"trn": "1", "test": "0"}
 
 
-class Cub(AnnotatedFolder):
+class Cub(AnnotatedImages):
     """CUB-200-2011 (Wah et al., 2011): the visible parts of birds.
 
     The data root is the folder ``CUB_200_2011`` or the one that it was unpacked in. s is the longer side of the
     target's box.
     """
 
-    class Config(AnnotatedFolder.Config):
+    class Config(AnnotatedImages.Config):
         """Options of CUB-200-2011."""
 
         pairs: int | None = Field(default=100, ge=1, description="of each species; null: all")
 
     config: Config
-    stray = 0.01
     registered = "cub"
+    needs = _FILES
+    unpacked = ("CUB_200_2011",)
     image_field = "images.txt"
-
-    def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
-        DrawnSource.__init__(self, config, root, cache, progress)
-        self.place = given_folder(root, self.registered, _FILES, ("CUB_200_2011",))
-        self.shared = self.config.shared
-
-    @property
-    def name(self) -> str:
-        """``cub``; what was chosen among its pairs is named too."""
-        options, default = self.config, type(self.config)()
-        keys = ("within", "objects", "shared", "pairs", "seed")
-        chosen = [
-            f"{key}_{getattr(options, key)}" for key in keys if getattr(options, key) != getattr(default, key)
-        ]
-        return "-".join(["cub", *chosen])
-
-    def identity(self) -> dict[str, Any]:
-        """The checksum of each split's list of pairs."""
-        return DrawnSource.identity(self)
 
     def own_splits(self) -> list[str]:
         """``trn`` and ``test``."""
@@ -116,8 +96,7 @@ class Cub(AnnotatedFolder):
 
     def stamp(self, split: str) -> str:
         """Hash of the options and of the annotation files' names, sizes and times."""
-        options = self.config.model_dump_json(exclude={"folder", "pair_lists"})
-        return stamp(_LOADER, options.encode(), [self.place, self.place / "parts"], ".txt")
+        return stamp(_LOADER, self.config.of_table().encode(), [self.place, self.place / "parts"], ".txt")
 
     def annotation(self, split: str) -> Path:
         """The file that the parts' places are in."""

@@ -24,7 +24,7 @@ def is_collected(rows: Rows) -> bool:
     return bool(rows) and rows[0][1][0].strip() == "scorer"
 
 
-def read_collected(table: Table, path: Path, folder: str, rows: Rows) -> None:
+def read_collected(table: Table, path: Path, folder: str, rows: Rows, comma: bool) -> None:
     """Add the labelled frames of one video; the images lie beside the file.
 
     Args:
@@ -32,6 +32,7 @@ def read_collected(table: Table, path: Path, folder: str, rows: Rows) -> None:
         path: the file.
         folder: its folder, as a POSIX path below the image folder.
         rows: of the file.
+        comma: whether one may stand for the decimal point.
 
     Raises:
         PeftCorrError: naming the line and what is wrong with it.
@@ -48,7 +49,7 @@ def read_collected(table: Table, path: Path, folder: str, rows: Rows) -> None:
         except ValueError as error:
             raise PeftCorrError(f"{where}: the frame {error}.") from error
         for (individual, part), at in columns.items():
-            x, y = (_number(where, part, axis, row[at[axis]]) for axis in "xy")
+            x, y = (_number(where, part, axis, row[at[axis]], comma) for axis in "xy")
             if (x is None) != (y is None):
                 raise PeftCorrError(f"{where}: {shown(part)} has {'y' if x is None else 'x'} alone.")
             key = (image, CATEGORY, individual)
@@ -56,9 +57,9 @@ def read_collected(table: Table, path: Path, folder: str, rows: Rows) -> None:
             table.add(where, key, part, None if x is None or y is None else (x, y))
 
 
-def _number(where: str, part: str, axis: str, text: str) -> float | None:
+def _number(where: str, part: str, axis: str, text: str, comma: bool) -> float | None:
     try:
-        return number(text)
+        return number(text, comma)
     except ValueError as error:
         raise PeftCorrError(f"{where}: {axis} of {shown(part)} {error}.") from error
 

@@ -37,6 +37,10 @@ class DrawnSource(DatasetSource):
             default=None, description="SHA-256 that each split's list of pairs must have, from a record"
         )
 
+        def of_table(self) -> str:
+            """The options that a split's table depends on, for its stamp: not those that are looked at afterwards."""
+            return self.model_dump_json(exclude={"exif", "hold_out", "folder", "pair_lists"})
+
     config: Config
     shared: int  # keypoints that the two images of a pair must have in common
     image_field = "file_name"  # what the annotation calls the name of an image

@@ -11,15 +11,13 @@ each category, by default as many as the published episodes have queries (200 of
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from peftcorr.data.arrow import stamp
-from peftcorr.data.base import Progress, given_folder
-from peftcorr.data.layouts.annotated_folder import AnnotatedFolder
+from peftcorr.data.layouts.annotated_folder import AnnotatedImages
 from peftcorr.data.layouts.coco_annotation import read_annotation
-from peftcorr.data.layouts.drawn_source import DrawnSource
 from peftcorr.data.layouts.instance import Annotation
 from peftcorr.data.splits import SPLITS, listed
 
@@ -27,13 +25,13 @@ _LOADER = "mp100-1"  # raise it when the reader gives other values for the same 
 _WORDS = {"trn": "train", "val": "val", "test": "test"}
 
 
-class Mp100(AnnotatedFolder):
+class Mp100(AnnotatedImages):
     """MP-100 (Xu et al., 2022): trn, val and test have no category in common.
 
     The data root is the folder ``mp100`` or the one that it is in. s is the longer side of the target's box.
     """
 
-    class Config(AnnotatedFolder.Config):
+    class Config(AnnotatedImages.Config):
         """Options of MP-100."""
 
         split: Literal[1, 2, 3, 4, 5] = Field(
@@ -43,27 +41,10 @@ class Mp100(AnnotatedFolder):
         pairs: int | None = Field(default=3000, ge=1, description="of each category; null: all")
 
     config: Config
-    stray = 0.01
     registered = "mp100"
-
-    def __init__(self, config: BaseModel, root: Path | None, cache: Path, progress: Progress | None = None):
-        DrawnSource.__init__(self, config, root, cache, progress)
-        self.place = given_folder(root, self.registered, ("annotations",), ("mp100",))
-        self.shared = self.config.shared
-
-    @property
-    def name(self) -> str:
-        """``mp100``, ``mp100-split_2``; what else was chosen among its pairs is named too."""
-        options, default = self.config, type(self.config)()
-        keys = ("split", "within", "objects", "shared", "pairs", "seed")
-        chosen = [
-            f"{key}_{getattr(options, key)}" for key in keys if getattr(options, key) != getattr(default, key)
-        ]
-        return "-".join(["mp100", *chosen])
-
-    def identity(self) -> dict[str, Any]:
-        """The checksum of each split's list of pairs."""
-        return DrawnSource.identity(self)
+    needs = ("annotations",)
+    unpacked = ("mp100",)
+    telling = ("split", *AnnotatedImages.telling)
 
     def looked_for(self) -> str:
         """The three files of the split; JSON files that are there instead."""
@@ -84,9 +65,8 @@ class Mp100(AnnotatedFolder):
 
     def stamp(self, split: str) -> str:
         """Hash of the options and of the annotation file's name, size and time."""
-        options = self.config.model_dump_json(exclude={"folder", "pair_lists"})
         path = self.annotation(split)
-        layout = f"{options}\0{self.image_root(split)}".encode()
+        layout = f"{self.config.of_table()}\0{self.image_root(split)}".encode()
         return stamp(_LOADER, layout, [path.parent], path.name)
 
     def annotation(self, split: str) -> Path:

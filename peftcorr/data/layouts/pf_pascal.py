@@ -87,6 +87,11 @@ class PfPascal(DatasetSource):
         """The published lists."""
         return f"Lists are {self._root / 'image_pairs'}/<split>_pairs.csv ({words()})."
 
+    def names_landmarks(self, split: str) -> bool:
+        """Not where the list gives coordinates, which are numbered pair by pair."""
+        path = find_list(self._root, split)
+        return path is None or not _gives_keypoints(split, read_list(path))
+
     def load(self, split: str) -> PairDataset:
         """Read a split; s is the longer side of the target's image, or of its annotated box.
 
@@ -106,7 +111,7 @@ class PfPascal(DatasetSource):
             self._root,
             split,
             stamp(_LOADER, listed, [self._folder / "JPEGImages", *sorted(classes)]),
-            lambda: _Reader(self._folder, path, split == "trn", self._by_box).rows(self.progress),
+            lambda: _Reader(self._folder, path, split, self._by_box).rows(self.progress),
         )
         return PairDataset(self.name, split, self._folder / "JPEGImages", table)
 
@@ -114,12 +119,12 @@ class PfPascal(DatasetSource):
 class _Reader:
     """Makes the pairs of one list."""
 
-    def __init__(self, folder: Path, path: Path, annotated: bool, by_box: bool):
+    def __init__(self, folder: Path, path: Path, split: str, by_box: bool):
         self.path = path
         self.listed = read_list(path)
         self.files = ImageFiles(folder / "JPEGImages")
         self.annotations = folder / "Annotations"
-        self.from_list = self.listed[0][1].XA is not None and not annotated
+        self.from_list = _gives_keypoints(split, self.listed)
         self.by_box = by_box
         self._header, self._numbers = cache(read_header), cache(read_numbers)
 
@@ -211,6 +216,11 @@ class _Reader:
         if not mat.is_file():
             raise PeftCorrError(f"{where}: there is no annotation {mat}.")
         return self._numbers(mat, variable)
+
+
+def _gives_keypoints(split: str, listed: list[tuple[int, ListedPair]]) -> bool:
+    """Whether the keypoints of a split are those of its list, and not the annotation's."""
+    return listed[0][1].XA is not None and split != "trn"
 
 
 def to_image(coordinates: Floats, size: tuple[int, int]) -> Floats:

@@ -10,14 +10,14 @@ from pydantic import Field
 from peftcorr.data.arrow import stamp
 from peftcorr.data.layouts.annotated_folder import AnnotatedFolder
 from peftcorr.data.layouts.coco import Pattern
-from peftcorr.data.layouts.csv_file import read_rows
+from peftcorr.data.layouts.csv_file import read_table
 from peftcorr.data.layouts.deeplabcut import is_collected, read_collected
 from peftcorr.data.layouts.instance import Annotation, numbered
 from peftcorr.data.layouts.points_table import DELIMITERS, Table, read_points
 from peftcorr.data.splits import SPLITS, listed
 from peftcorr.errors import PeftCorrError, reason
 
-_LOADER = "points-1"  # raise it when the reader gives other values for the same files
+_LOADER = "points-2"  # raise it when the reader gives other values for the same files
 _COLLECTED = "CollectedData_*.csv"
 TABLES = ("points.csv", f"labeled-data/*/{_COLLECTED}", f"*/{_COLLECTED}", _COLLECTED)
 _IMAGES = (".", "images")
@@ -78,9 +78,9 @@ class Points(AnnotatedFolder):
 
     def stamp(self, split: str) -> str:
         """Hash of the options, the lists of splits and the tables' names, sizes and times."""
-        options = self.config.model_dump_json(exclude={"folder", "pair_lists"})
         files = [(self._below(path), (s := path.stat()).st_size, s.st_mtime_ns) for path in self._paths]
-        return stamp(_LOADER, f"{options}\0{files}\0".encode() + self.dividing(), [])
+        layout = f"{self.config.of_table()}\0{files}\0".encode()
+        return stamp(_LOADER, layout + self.dividing(), [])
 
     def annotation(self, split: str) -> Path:
         """The table; the folder where there are several."""
@@ -107,11 +107,12 @@ class Points(AnnotatedFolder):
     def _content(self) -> Table:
         table = Table()
         for path in self._paths:
-            rows = read_rows(path, DELIMITERS)
+            delimiter, rows = read_table(path, DELIMITERS)
+            comma = delimiter != ","
             if is_collected(rows):
-                read_collected(table, path, Path(self._below(path)).parent.as_posix(), rows)
+                read_collected(table, path, Path(self._below(path)).parent.as_posix(), rows, comma)
             elif rows:
-                read_points(table, path, rows)
+                read_points(table, path, rows, comma)
             else:
                 raise PeftCorrError(f"{path} lists no keypoint.")
         return table

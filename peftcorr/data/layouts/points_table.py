@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -70,11 +71,16 @@ def _instance(key: Key, points: dict[str, Point], thing: str) -> Instance:
     return Instance(image, image, (), category, category, box, area, False, points, thing=thing)
 
 
-def read_points(table: Table, path: Path, rows: list[tuple[int, list[str]]]) -> None:
+def read_points(table: Table, path: Path, rows: list[tuple[int, list[str]]], comma: bool) -> None:
     """Add the rows of a table, of which the first names the columns.
 
-    A keypoint without a place, or not `visible`, is not there. Spreadsheets that write "12,5" put semicolons between
-    values.
+    A keypoint without a place, or not `visible`, is not there.
+
+    Args:
+        table: what the keypoints are added to.
+        path: the file.
+        rows: of the file.
+        comma: whether one may stand for the decimal point, as in tables with semicolons between values.
 
     Raises:
         PeftCorrError: naming the line and the column.
@@ -93,10 +99,10 @@ def read_points(table: Table, path: Path, rows: list[tuple[int, list[str]]]) -> 
         where = f"{path}, line {line}"
         if len(row) != len(columns):
             raise PeftCorrError(f"{where}: {len(row)} values under {len(columns)} columns.")
-        _enter(table, where, dict(zip(columns, map(str.strip, row), strict=True)))
+        _enter(table, where, dict(zip(columns, map(str.strip, row), strict=True)), comma)
 
 
-def _enter(table: Table, where: str, row: dict[str, str]) -> None:
+def _enter(table: Table, where: str, row: dict[str, str], comma: bool) -> None:
     image = _checked(where, "image", row["image"], inner_path)
     category = row.get("category") or CATEGORY
     category = _checked(where, "category", category, label)
@@ -108,7 +114,7 @@ def _enter(table: Table, where: str, row: dict[str, str]) -> None:
         split = _checked(where, "split", row["split"], _split)
         if (other := table.splits.setdefault(image, split)) != split:
             raise PeftCorrError(f"{where}: split is {split}, but {shown(image)} is in {other} already.")
-    x, y = (_checked(where, axis, row[axis], number) for axis in "xy")
+    x, y = (_checked(where, axis, row[axis], partial(number, comma=comma)) for axis in "xy")
     if (x is None) != (y is None):
         raise PeftCorrError(f"{where}: {'x' if x is None else 'y'} is empty; give both x and y, or neither.")
     visible = _checked(where, "visible", row.get("visible", ""), _visible)
@@ -123,18 +129,25 @@ def _checked(where: str, column: str, text: str, read: Callable[[str], T]) -> T:
         raise PeftCorrError(f"{where}: {column} {error}.") from error
 
 
-def number(text: str) -> float | None:
+def number(text: str, comma: bool) -> float | None:
     """A coordinate; None for an empty cell or NaN.
+
+    Args:
+        text: the cell.
+        comma: whether one may stand for the decimal point, as spreadsheets write it in half of the world. Where commas
+            stand between the values, "1,234" may as well be a thousand.
 
     Raises:
         ValueError: if it is no number, or beyond any image.
     """
-    text = text.strip().replace(",", ".", 1)  # as spreadsheets write it in half of the world
+    text = text.strip()
     if not text:
         return None
-    value = float(text) if NUMBER.fullmatch(text) else LARGEST + 1.0
+    plain = text.replace(",", ".", 1) if comma else text
+    value = float(plain) if NUMBER.fullmatch(plain) else LARGEST + 1.0
     if abs(value) > LARGEST:
-        raise ValueError(f"is {shown(text)}; it must be a number of pixels")
+        point = " with a point, since commas stand between the values" if "," in text and not comma else ""
+        raise ValueError(f"is {shown(text)}; it must be a number of pixels{point}")
     return None if value != value else value
 
 

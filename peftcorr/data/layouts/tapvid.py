@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from peftcorr.data.arrow import Row, cached_table, stamp
 from peftcorr.data.base import DatasetSource, PairDataset, Progress, given_folder
-from peftcorr.data.layouts.tapvid_frames import SIDE, Tracks, frame_name, prepare, read_tracks
+from peftcorr.data.layouts.tapvid_frames import SIDE, Tracks, frame_name, prepare, read_tracks, shared_video
 from peftcorr.errors import PeftCorrError, shown
 
 QueryMode = Literal["first", "strided"]
@@ -110,11 +110,9 @@ class Tapvid(DatasetSource):
         """
         self.require_split(split)
         folder = self._prepared(split)
-        if split == "val" and (
-            shared := read_tracks(folder).keys() & read_tracks(self._prepared("test")).keys()
-        ):
+        if split == "val" and (shared := shared_video(folder, self._prepared("test"))):
             raise PeftCorrError(
-                f"{self._folder / _VAL} holds the video {shown(min(shared))} of {self.published}: what the threshold "
+                f"{self._folder / _VAL} holds the video {shown(shared)} of {self.published}: what the threshold "
                 "is chosen on must not be tested on."
             )
         table = cached_table(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ SIDE = 256  # pixels: the frame that TAP-Vid's metrics are defined in
 _VERSION = "tapvid-frames-3"  # raise it when the same pickles give other files
 _ENCODED = ("JPEG", "PNG")  # what a frame given as bytes may be
 _TRACKS = "tracks.npz"
+_NUMBERED = re.compile(r"(.*-)?\d{4,}")  # names that videos of a list have here: see `_named`
 _BEYOND = 0.1  # share of the frame by which a visible point may lie outside
 
 
@@ -97,6 +99,32 @@ def read_tracks(folder: Path) -> dict[str, Tracks]:
         raise PeftCorrError(
             f"{folder / _TRACKS} is damaged ({reason(error)}): delete the folder {folder} and run again."
         ) from error
+
+
+def shared_video(ours: Path, theirs: Path) -> str | None:
+    """Name of a video that is in two folders of `prepare`; None if there is none.
+
+    Two videos are the same if their pickles gave them one name, or if their first, middle and last frames are the same.
+    What a list's videos are called here says nothing: the first is 0000 in every one.
+
+    Raises:
+        PeftCorrError: as `read_tracks`.
+    """
+    one, other = read_tracks(ours), read_tracks(theirs)
+    named = sorted(name for name in one.keys() & other.keys() if not _NUMBERED.fullmatch(name))
+    if named:
+        return named[0]
+    seen = {_look(theirs, name, tracks) for name, tracks in other.items()}
+    return next((name for name, tracks in one.items() if _look(ours, name, tracks) in seen), None)
+
+
+def _look(folder: Path, name: str, tracks: Tracks) -> bytes:
+    """Digest of the first, the middle and the last frame of a video."""
+    frames, found = tracks.occluded.shape[1], hashlib.blake2b(digest_size=16)
+    for frame in (0, frames // 2, frames - 1):
+        with Image.open(folder / frame_name(name, frame), formats=("PNG",)) as image:
+            found.update(image.tobytes())
+    return found.digest()
 
 
 def _write(paths: Sequence[Path], shelf: Path, folder: Path, progress: Progress | None) -> None:

@@ -137,6 +137,8 @@ def test_two_objects_on_an_image(tmp_path: Path) -> None:
         (table() + "1.jpg,ear,1\n", "line 11: 3 values under 4 columns"),
         (table() + "1.jpg,ear,one,2\n", "line 11: x is 'one'; it must be a number of pixels"),
         (table() + "1.jpg,ear,1,1e7\n", "line 11: y is '1e7'; it must be a number of pixels"),
+        (table() + '1.jpg,ear,"1,234",2\n', "line 11: x is '1,234'; .* between the values"),
+        (table() + '1.jpg,ear,1,"12,5"\n', "line 11: y is '12,5'; .* with a point, since commas stand"),
         (table() + "1.jpg,ear,1,\n", "line 11: y is empty; give both x and y, or neither"),
         (
             table() + "1.jpg,nose,1,2\n",

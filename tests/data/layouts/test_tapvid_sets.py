@@ -128,3 +128,22 @@ def test_missing_files_are_named(tmp_path: Path, kind: type[Tapvid]) -> None:
     with pytest.raises(PeftCorrError) as caught:
         source(kind, tmp_path)
     assert f"has no {kind.published}: mend --data-root {kind.registered}=PATH." in str(caught.value)
+
+
+def test_videos_are_told_apart_by_what_they_show_where_they_are_numbered(tmp_path: Path) -> None:
+    """The first video of every list is 0000, whatever it is; and a copy among others has another number."""
+    tested, others = [make_video(n, 5) for n in range(3)], [make_video(n, 5) for n in (7, 8)]
+    root = tmp_path / "root"
+    write_pickle(root / "tapvid_rgb_stacking.pkl", tested)
+    write_pickle(root / "tapvid_val.pkl", others)
+
+    def val() -> set[str]:
+        chosen = source(TapvidRgbStacking, root, occlusion_threshold="val")
+        return set(chosen.load("val").table["category"])
+
+    assert val() == {"0000", "0001"}
+    shorter = {**tested[2], "points": tested[2]["points"][1:], "occluded": tested[2]["occluded"][1:]}
+    for copied, name in (([*others, shorter], "0002"), ({"another": shorter}, "another")):
+        write_pickle(root / "tapvid_val.pkl", copied)
+        with pytest.raises(PeftCorrError, match=f"tapvid_val.pkl holds the video '{name}' of tapvid_rgb"):
+            val()
