@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 
 from peftcorr.backbones import BACKBONES, Backbone, Weights
 from peftcorr.backbones.bfloat16 import narrowed
-from peftcorr.config import Section, make, options
+from peftcorr.config import Section, distinct, make, options
 from peftcorr.data.base import DatasetSource
 from peftcorr.data.frame import FRAMINGS, Framing
 from peftcorr.engine.ingredients import ingredients
@@ -227,7 +227,7 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
         dataset,
         tuple(source for _, source in eval_on),
         tuple(predictors),
-        tuple(label(s["name"], p.config) for s, p in zip(whole.predictors, predictors, strict=True)),
+        _labels(whole.predictors, predictors),
         scored_by(whole, model.options.image_size),
         convention_named(whole.convention),
         start,
@@ -255,12 +255,26 @@ def _require(source: DatasetSource, section: Section, split: str, mend: str) -> 
         )
 
 
-def _predictors(recipe: Recipe, weights: Weights, bench: Workbench) -> list[dict[str, Any]]:
-    """The recipe's predictors, ``tuned`` replaced by what was chosen for the backbone."""
-    found = [section for section in recipe.predictors if section["name"] != "tuned"]
-    if len(found) < len(recipe.predictors):
-        kept = recipe.dataset.get("hold_out")
-        chosen = chosen_predictor(recipe.backbone, weights.id, weights.sha256, bench.store, kept)
-        if chosen not in found:
-            found.insert(recipe.predictors.index({"name": "tuned"}), chosen)
-    return found
+def _predictors(recipe: Recipe, weights: Weights, bench: Workbench) -> list[Section]:
+    """The recipe's predictors; what was chosen for the backbone stands where ``tuned`` stood: the first one selects."""
+    tuned = {"name": "tuned"}
+    if tuned not in recipe.predictors:
+        return recipe.predictors
+    kept = recipe.dataset.get("hold_out")
+    chosen = chosen_predictor(recipe.backbone, weights.id, weights.sha256, bench.store, kept)
+    return distinct([chosen if section == tuned else section for section in recipe.predictors])
+
+
+def _labels(sections: Sequence[Section], predictors: Sequence[Predictor]) -> tuple[str, ...]:
+    """Name of each predictor in the scores.
+
+    Raises:
+        PeftCorrError: if two have the same.
+    """
+    found = [label(s["name"], p.config) for s, p in zip(sections, predictors, strict=True)]
+    for name in found:
+        if found.count(name) > 1:
+            raise PeftCorrError(
+                f"predictors: two of them are {shortened(name)} in the scores, to six digits: leave one out."
+            )
+    return tuple(found)
