@@ -24,7 +24,7 @@ from peftcorr.engine.prediction_table import prediction_table
 from peftcorr.engine.sharing import shared_prefixes
 from peftcorr.engine.space import scored_from
 from peftcorr.engine.workbench import Workbench
-from peftcorr.features.cache import FeatureCache
+from peftcorr.features.cache import FeatureCache, IfRoom
 from peftcorr.features.encode import Encoder, autocast
 from peftcorr.features.kept import MapCache
 from peftcorr.matching.conventions import convention_named
@@ -121,10 +121,11 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
     """
     recipe = plan.recipe
     # What was trained is scored once; a frozen backbone's features serve every later run with other predictors.
-    cache = None
+    cache: MapCache | None = None
     if (bench.keep_features or plan.run_id in bench.shared) and not plan.trains:
         assert plan.model.weights is not None
-        cache = FeatureCache(bench.cache, plan.model.weights.id, bench.cache_limit)
+        own_cache = FeatureCache(bench.cache, plan.model.weights.id, bench.cache_limit)
+        cache = own_cache if bench.keep_features else IfRoom(own_cache)
     # Where runs have frozen blocks in common, the last of them is where scoring begins too.
     first = scored_from(plan) if plan.run_id in bench.shared else 0
     own = scorer(recipe, backbone, bench, accelerator, cache, first)

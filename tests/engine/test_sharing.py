@@ -125,6 +125,19 @@ def test_a_limit(commands: Commands, capsys: pytest.CaptureFixture[str]) -> None
     assert not list((commands.folder / "cache").glob("prefixes/*"))
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_frozen_cells_go_on_without_room(
+    commands: Commands, capsys: pytest.CaptureFixture[str], full: bool
+) -> None:
+    """Nobody asked them to keep anything; who asks for it is told that it cannot be."""
+    flags = ("--strategy", "frozen", "--seed", "0", "1", "--cache-limit", "1KiB")
+    assert commands.run(*flags, "--dry-run") == 0
+    assert "What frozen blocks give is computed once" in capsys.readouterr().out
+    assert commands.run(*flags, *(["--feature-cache"] if full else [])) == int(full)
+    assert ("Until then every run computes it again." in capsys.readouterr().out) != full
+    assert not list((commands.folder / "cache").glob("features/*"))
+
+
 def test_what_was_used_least_of_late_makes_room(tmp_path: Path) -> None:
     import os
 
