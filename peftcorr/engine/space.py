@@ -28,8 +28,8 @@ class Space:
         kept: predictions and adapter, in the output folder for good.
         state: of the training under way, in the output folder until the run is done.
         prefixes: what the frozen blocks make of the images, in the temporary folder while it trains, or in the cache.
-        tested: likewise of the images that are scored, or a frozen backbone's features of them; in the cache, where runs
-            share it and it has room.
+        tested: likewise of the images that are scored, or their features where the backbone is frozen; in the cache,
+            where runs share it and it has room.
         common: equal for runs that may share that; empty where there is nothing to share.
     """
 
@@ -97,6 +97,7 @@ def prefix_shape(backbone: Backbone, first: int) -> TokenState:
 def _common(plan: Plan, first: int) -> str:
     """What runs have in common that may share the output of their frozen blocks, or of a frozen backbone."""
     recipe, weights = plan.recipe, plan.model.weights
+    read: list[object]
     if plan.trains:
         read = [recipe.dataset, recipe.training.prefix_cache]
     else:  # features of the tested images alone; of a dataset that holds something out, of the same ones
