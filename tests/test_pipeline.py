@@ -272,7 +272,7 @@ def test_cells_of_several_precisions_in_one_process(
 
     monkeypatch.setattr("peftcorr.pipeline.Accelerator", without_fp16)
     vary = ("--vary", "precision=fp16,no,bf16")
-    assert commands.run("--strategy", "lora", "--steps", "1", *vary, assignments=QUICK[1:]) == 1
+    assert commands.run("--strategy", "lora", "--steps", "2", *vary, assignments=QUICK[1:]) == 1
     found = {record.recipe["precision"]: record for record in commands.records()}
     assert {name: record.status for name, record in found.items()} == {
         "no": "ok", "bf16": "ok", "fp16": "failed"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 from types import SimpleNamespace
 from typing import Any
 
@@ -178,6 +180,9 @@ def test_what_a_killed_start_left_is_gone_after_the_next(commands: Commands) -> 
     for path in left:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+    # The process that was killed had put its name there: it is known to be dead, and to have been of this machine.
+    dead = {"host": socket.gethostname(), "process": 1, "since": 1.0}
+    store.record_path(run_id).with_name(f".{run_id}.claim").write_text(json.dumps(dead))
     resumable = store.state_path("1" * 16) / "step-00000001"
     resumable.mkdir()
     os.utime(store.record_path(run_id))
