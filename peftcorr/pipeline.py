@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from peftcorr.backbones import Backbone
 from peftcorr.data.guard import selecting
 from peftcorr.engine.evaluate import Split, evaluator
+from peftcorr.engine.flip import require_one_process
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.scoring import score
 from peftcorr.engine.sharing import shared_prefixes
@@ -92,6 +93,8 @@ def _record_failure(record: Record, error: Exception, bench: Workbench, precisio
 
 
 def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record) -> Record:
+    if plan.recipe.flip == "adaptive":
+        require_one_process(accelerator.num_processes)
     memory = PeakMemory(accelerator.device)
     memory.reset()
     set_seed(plan.recipe.seed)

@@ -16,6 +16,7 @@ from peftcorr.backbones.bfloat16 import narrowed
 from peftcorr.config import Section, distinct, make, options
 from peftcorr.data.base import DatasetSource
 from peftcorr.data.frame import FRAMINGS, Framing
+from peftcorr.engine.flip import require_flip
 from peftcorr.engine.ingredients import ingredients
 from peftcorr.engine.initial import Initial, initial
 from peftcorr.engine.workbench import Workbench
@@ -174,7 +175,8 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
     that training starts from, and the setting of a predictor that was tuned.
 
     Raises:
-        PeftCorrError: if weights, folder, split or the setting are missing: said before any cell starts.
+        PeftCorrError: if weights, folder, split or the setting are missing, or parts of the recipe do not go together:
+            said before any cell starts.
     """
     model = Model.of(recipe, bench.weights_of)
     weights = model.weights
@@ -218,6 +220,9 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
     read = ingredients(whole, weights, sources, trains, bench)
     read |= {} if start is None else {"init_from": start.sha256}
     predictors: list[Predictor] = [make(PREDICTORS, section) for section in whole.predictors]
+    convention = convention_named(whole.convention)
+    if whole.flip == "adaptive":
+        require_flip(convention, predictors)
     return Plan(
         whole,
         read,
@@ -229,7 +234,7 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
         tuple(predictors),
         _labels(whole.predictors, predictors),
         scored_by(whole, model.options.image_size),
-        convention_named(whole.convention),
+        convention,
         start,
     )
 

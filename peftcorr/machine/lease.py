@@ -58,8 +58,8 @@ class Lease(Claim):
     """An exclusive lock with its holder's name in the file.
 
     Where locks do not reach from one machine to another, or there are none, the file's date counts, which the holder
-    renews every `BEAT` seconds: a holder of another machine, or of a file that cannot be read, that has not for `EXPIRES`
-    seconds is dead.
+    renews every `BEAT` seconds: a holder of another machine that has not for `EXPIRES` seconds is dead, and so is one
+    whose name cannot be read.
 
     Args:
         path: of the file; its folder exists.
