@@ -66,6 +66,12 @@ def test_it_starts_from_the_adapter_and_its_record_names_the_chain(
 
     third = run(commands, "--init-from", second.run_id)
     assert [stage.run_id for stage in third.chain] == [first.run_id, second.run_id]
+    assert first.leakage is not None
+    assert second.leakage is not None
+    assert third.leakage is not None
+    assert "not_compared" not in first.model_dump(mode="json")["leakage"]["photographs/test"]
+    assert second.leakage["more/test"].not_compared == [first.run_id], "its folder is not given any more"
+    assert third.leakage["photographs/test"].not_compared == [second.run_id]
     assert (
         "trained on photographs, then more, then photographs" in (commands.output / "README.md").read_text()
     )
@@ -85,6 +91,24 @@ def test_it_starts_from_the_adapter_and_its_record_names_the_chain(
     )
     adapter.write_bytes(adapter.read_bytes()[:-4] + b"\0\1\2\3")
     assert "was changed since the run" in refused(commands, capsys, "--strategy", "lora", *start)
+
+
+def test_what_is_held_out_has_to_come_to_the_same(
+    commands: Commands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = run(commands, assignments=(*QUICK, OTHER))
+    start = ("--strategy", "lora", "--init-from", first.run_id)
+    assert commands.run(*start, "--dry-run", assignments=(*QUICK, OTHER)) == 0
+    for path in commands.photographs.glob("PairAnnotation/trn/*:bird.json"):
+        pair = json.loads(path.read_text())
+        path.write_text(
+            json.dumps({**pair, "kps_ids": [str(int(name) + 9 * (name == "4")) for name in pair["kps_ids"]]})
+        )
+    said = refused(commands, capsys, *start, assignments=(*QUICK, OTHER))
+    assert (
+        f"{first.run_id} was trained on 'photographs' with the same dataset.hold_out on another annotation"
+        in said
+    )
 
 
 def test_old_records_have_the_same_id(trained: Commands) -> None:

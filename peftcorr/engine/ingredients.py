@@ -48,11 +48,9 @@ def ingredients(
             dataset = bench.opened(source, split)
             found[f"annotation {place}/{split}"] = annotation_digest(dataset)
             found[f"images {place}/{split}"] = images_digest(dataset, bench.cache)
-        if (held := source.held_out) is not None:
+        if (held := held_out_digest(source)) is not None:
             # An untrained run does not read the annotation that it is drawn from.
-            found[f"held out {place}"] = digest(
-                [held.keypoints, held.categories, {name: sorted(own) for name, own in held.seen.items()}]
-            )
+            found[f"held out {place}"] = held
     named: list[tuple[Registry[Any], Section]] = [
         (STRATEGIES, recipe.strategy),
         (BACKBONES, recipe.backbone),
@@ -63,6 +61,18 @@ def ingredients(
         for kind, name, code in _plugins(registry, section):
             found[f"plugin {kind} {name}"] = code
     return found
+
+
+def held_out_digest(source: DatasetSource) -> str | None:
+    """Digest of what a dataset holds out; None where it holds nothing out.
+
+    Raises:
+        PeftCorrError: as `DatasetSource.held_out`.
+    """
+    held = source.held_out
+    if held is None:
+        return None
+    return digest([held.keypoints, held.categories, {name: sorted(own) for name, own in held.seen.items()}])
 
 
 def _read(place: str, source: DatasetSource, trains: bool) -> Iterator[str]:

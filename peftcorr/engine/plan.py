@@ -200,7 +200,7 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
         # A recipe may name every test set, whichever is trained on: none is scored twice.
         if identified not in (whole_first, *(known for known, _ in eval_on)):
             eval_on.append((identified, source))
-    start = initial(recipe, dataset.name, weights.sha256, bench.store)
+    start = initial(recipe, dataset, weights.sha256, bench.store)
     whole = recipe.model_copy(
         update={
             "init_from": None if start is None else start.record.run_id,
