@@ -11,9 +11,15 @@ from typing import Any
 import pytest
 
 from peftcorr.engine.plan import Plan
+from peftcorr.engine.space import Space
 from peftcorr.engine.workbench import Workbench
+from peftcorr.errors import PeftCorrError
+from peftcorr.machine.folders import Place
+from peftcorr.registry import Entry
 from peftcorr.results.record import Record
 from peftcorr.sweep.here import _score
+from peftcorr.sweep.launchers import LAUNCHERS
+from peftcorr.sweep.launchers.local import Local
 from tests.commanding import Commands, scores
 
 
@@ -191,3 +197,42 @@ def test_what_a_killed_start_left_is_gone_after_the_next(commands: Commands) -> 
     assert resumable.is_dir()
     assert {path for path in commands.output.rglob("*") if path.is_file()} == before
     assert not store.state_path(run_id).exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "kept", "alone"),
+    [
+        ([], 3 + 30, 300),
+        (["--workers", "1"], 3 + 30, 300),
+        (["--workers", "2"], 3 + 50, 500),
+        (["--workers", "9"], 3 + 60, 600),
+        (["--launcher", "cluster", "--workers", "2"], 3 + 50, 300),
+        (["--launcher", "afar", "--workers", "2"], 3 + 30, 300),
+    ],
+)
+def test_there_is_room_for_as_many_as_train_at_once(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, flags: list[str], kept: int, alone: int
+) -> None:
+    """Their states in the output folder; on this machine what the frozen blocks give, in the temporary one."""
+    needs: list[int] = []
+
+    def enough(places: list[tuple[Place, int]]) -> None:
+        needs.extend(size for _, size in places)
+        raise PeftCorrError("enough")
+
+    class Cluster(Local):
+        here = False
+
+    class Afar(Cluster):
+        sees_output = False
+
+    for cls in (Cluster, Afar):
+        name = cls.__name__.lower()
+        monkeypatch.setitem(LAUNCHERS._entries, name, Entry(name, "tests", cls))
+    monkeypatch.setattr("peftcorr.sweep.here.require_room", enough)
+    monkeypatch.setattr(
+        "peftcorr.sweep.here.space",
+        lambda plan, _: Space(1, 10 * plan.recipe.seed, 100 * plan.recipe.seed),
+    )
+    assert commands.run("--strategy", "lora", "--seed", "1", "2", "3", *flags) == 2
+    assert needs == [kept, alone, 0]

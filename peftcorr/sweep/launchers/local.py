@@ -62,6 +62,7 @@ class Local(Launcher):
     """Workers on this machine, which share its cores and GPUs."""
 
     name = "local"
+    here = True
 
     @classmethod
     def at_a_time(cls, processes: int) -> int:
