@@ -7,8 +7,11 @@ import json
 import pytest
 from safetensors.torch import load_file
 
+from peftcorr.engine.plan import finalise
+from peftcorr.errors import PeftCorrError
 from peftcorr.files import sha256
 from peftcorr.pipeline import Trainer
+from peftcorr.recipe import resolve
 from peftcorr.results.identity import run_id
 from peftcorr.results.record import Record
 from tests.commanding import Commands
@@ -93,22 +96,21 @@ def test_it_starts_from_the_adapter_and_its_record_names_the_chain(
     assert "was changed since the run" in refused(commands, capsys, "--strategy", "lora", *start)
 
 
-def test_what_is_held_out_has_to_come_to_the_same(
-    commands: Commands, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = run(commands, assignments=(*QUICK, OTHER))
-    start = ("--strategy", "lora", "--init-from", first.run_id)
-    assert commands.run(*start, "--dry-run", assignments=(*QUICK, OTHER)) == 0
+def test_what_is_held_out_has_to_come_to_the_same(commands: Commands) -> None:
+    dataset = {"name": "pairs", "hold_out": {"keypoints": ["bird/0"]}}
+    own = {"strategy": "lora", "backbone": "small", "dataset": dataset, "training": {"steps": 1, "images": 3}}
+    [first] = commands.swept(own)
+    again = resolve({**own, "init_from": first.plan.run_id}, [], None)
+    assert finalise(again, commands.bench()).initial is not None
     for path in commands.photographs.glob("PairAnnotation/trn/*:bird.json"):
         pair = json.loads(path.read_text())
         path.write_text(
-            json.dumps({**pair, "kps_ids": [str(int(name) + 9 * (name == "4")) for name in pair["kps_ids"]]})
+            json.dumps({**pair, "kps_ids": ["9" if name == "4" else name for name in pair["kps_ids"]]})
         )
-    said = refused(commands, capsys, *start, assignments=(*QUICK, OTHER))
-    assert (
-        f"{first.run_id} was trained on 'photographs' with the same dataset.hold_out on another annotation"
-        in said
-    )
+    with pytest.raises(
+        PeftCorrError, match=r"with the same dataset\.hold_out on another annotation, so perhaps on what"
+    ):
+        finalise(again, commands.bench())
 
 
 def test_old_records_have_the_same_id(trained: Commands) -> None:

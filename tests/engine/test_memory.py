@@ -108,4 +108,4 @@ def test_auto_begins_with_as_many_images_as_the_evaluator(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
     assert first_batch("cuda" if gpu else "cpu") == images
-    assert of(encode_batch="auto").scoring == of(encode_batch=images).scoring
+    assert of("frozen", encode_batch="auto").scoring == of("frozen", encode_batch=images).scoring

@@ -15,10 +15,8 @@ from peftcorr.engine.space import Space
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.folders import Place
-from peftcorr.registry import Entry
 from peftcorr.results.record import Record
-from peftcorr.sweep.here import _score
-from peftcorr.sweep.launchers import LAUNCHERS
+from peftcorr.sweep.here import _score, require_space
 from peftcorr.sweep.launchers.local import Local
 from tests.commanding import Commands, scores
 
@@ -199,40 +197,43 @@ def test_what_a_killed_start_left_is_gone_after_the_next(commands: Commands) -> 
     assert not store.state_path(run_id).exists()
 
 
-@pytest.mark.parametrize(
-    ("flags", "kept", "alone"),
-    [
-        ([], 3 + 30, 300),
-        (["--workers", "1"], 3 + 30, 300),
-        (["--workers", "2"], 3 + 50, 500),
-        (["--workers", "9"], 3 + 60, 600),
-        (["--launcher", "cluster", "--workers", "2"], 3 + 50, 300),
-        (["--launcher", "afar", "--workers", "2"], 3 + 30, 300),
-    ],
-)
 def test_there_is_room_for_as_many_as_train_at_once(
-    commands: Commands, monkeypatch: pytest.MonkeyPatch, flags: list[str], kept: int, alone: int
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their states in the output folder; on this machine what the frozen blocks give, in the temporary one."""
     needs: list[int] = []
-
-    def enough(places: list[tuple[Place, int]]) -> None:
-        needs.extend(size for _, size in places)
-        raise PeftCorrError("enough")
-
-    class Cluster(Local):
-        here = False
-
-    class Afar(Cluster):
-        sees_output = False
-
-    for cls in (Cluster, Afar):
-        name = cls.__name__.lower()
-        monkeypatch.setitem(LAUNCHERS._entries, name, Entry(name, "tests", cls))
-    monkeypatch.setattr("peftcorr.sweep.here.require_room", enough)
     monkeypatch.setattr(
-        "peftcorr.sweep.here.space",
-        lambda plan, _: Space(1, 10 * plan.recipe.seed, 100 * plan.recipe.seed),
+        "peftcorr.sweep.here.require_room", lambda places: needs.extend(size for _, size in places)
     )
-    assert commands.run("--strategy", "lora", "--seed", "1", "2", "3", *flags) == 2
-    assert needs == [kept, alone, 0]
+    monkeypatch.setattr("peftcorr.sweep.here.space", lambda plan, _: Space(1, 10 * plan, 100 * plan))
+    monkeypatch.setattr("peftcorr.sweep.here.standing", lambda *_: None)
+    plans: Any = [_Numbered(number) for number in (1, 2, 3)]
+    place = Place("", commands.folder, "")
+    for at_once, here, wanted in ((1, 1, [33, 300, 0]), (2, 1, [53, 300, 0]), (9, 9, [63, 600, 0])):
+        require_space(plans, commands.bench(), "missing", place, place, place, at_once, here)
+        assert needs == wanted
+        needs.clear()
+
+
+class _Numbered(int):
+    """Stands for a plan."""
+
+    @property
+    def run_id(self) -> str:
+        return str(self)
+
+
+@pytest.mark.parametrize(
+    ("local", "sees", "wanted"), [(True, True, (2, 2)), (False, True, (2, 1)), (False, False, (1, 1))]
+)
+def test_workers_are_counted_where_they_write(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, local: bool, sees: bool, wanted: tuple[int, int]
+) -> None:
+    def stop(*given: object) -> None:
+        assert given[-2:] == wanted
+        raise PeftCorrError("seen")
+
+    monkeypatch.setattr("peftcorr.sweep.here.make_ready", stop)
+    monkeypatch.setattr(Local, "here", local)
+    monkeypatch.setattr(Local, "sees_output", sees)
+    assert commands.run("--strategy", "frozen", "--seed", "0", "1", "--workers", "2", assignments=()) == 2
