@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -10,6 +11,8 @@ from peftcorr.errors import PeftCorrError, did_you_mean, shortened, shown
 from peftcorr.registry import Registry
 
 Section = dict[str, Any]
+
+_DEEPEST = 16  # parts of a key
 
 
 def make(registry: Registry[Any], section: Section) -> Any:
@@ -38,6 +41,11 @@ def complete(registry: Registry[Any], value: object) -> Section:
             f"{registry.kind} {shown(section['name'])}: {explain(error, cls.Config)}"
         ) from error
     return {"name": section["name"], **config.model_dump(mode="json")}
+
+
+def distinct(sections: Sequence[Section]) -> list[Section]:
+    """Sections without those that stood before."""
+    return [section for at, section in enumerate(sections) if section not in sections[:at]]
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -78,4 +86,21 @@ def merge(under: Section, over: Section) -> Section:
             merged[key] = merge(below, value)
         else:
             merged[key] = value
+    return merged
+
+
+def nested(values: Mapping[str, Any]) -> Section:
+    """Values by dotted keys (``training.steps``) as mappings in mappings; a later one is laid on those before.
+
+    Raises:
+        PeftCorrError: if a key has too many parts.
+    """
+    merged: Section = {}
+    for key, value in values.items():
+        parts = key.split(".")
+        if len(parts) > _DEEPEST:
+            raise PeftCorrError(f"{shortened(key)}: no key has more than {_DEEPEST} parts.")
+        for part in reversed(parts):
+            value = {part: value}
+        merged = merge(merged, value)
     return merged

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from safetensors.torch import save_file
 
 from peftcorr.backbones import Backbone
 from peftcorr.data.guard import selecting
 from peftcorr.engine.evaluate import Split, evaluator
+from peftcorr.engine.flip import require_one_process
 from peftcorr.engine.plan import Plan
 from peftcorr.engine.scoring import score
 from peftcorr.engine.sharing import shared_prefixes
@@ -25,7 +27,7 @@ from peftcorr.engine.task import Task
 from peftcorr.engine.trackers import Tracked, Trackers
 from peftcorr.engine.train import Trained, Trainer
 from peftcorr.engine.workbench import Workbench
-from peftcorr.errors import PeftCorrError, RecipeFails, told
+from peftcorr.errors import PeftCorrError, RecipeFails, reason, told
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from peftcorr.files import atomic_path
@@ -46,35 +48,53 @@ def run(plan: Plan, bench: Workbench) -> Record:
         PeftCorrError: if anything the user can mend goes wrong; a record of the failure is left, unless a whole one
             of an earlier run stands there. It stands only if the recipe is at fault.
     """
-    accelerator = Accelerator(mixed_precision=plan.recipe.precision)
     record = _blank_record(plan)
     try:
         with blaming_plugins():
-            return _run(plan, bench, accelerator, record)
+            return _run(plan, bench, _accelerator(plan.recipe.precision), record)
     except Exception as error:
         if asked():  # another process of ours ended first, and this one lost its connection
             raise Terminated from error
-        _record_failure(record, error, bench, accelerator)
+        _record_failure(record, error, bench, plan.recipe.precision)
         raise
 
 
-def _record_failure(record: Record, error: Exception, bench: Workbench, accelerator: Accelerator) -> None:
+def _accelerator(precision: str) -> Accelerator:
+    """One of a precision: a process has one state of Accelerate, which keeps that of the cell before.
+
+    Raises:
+        PeftCorrError: if the device has no such precision.
+    """
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()  # the processes stay
+    try:
+        return Accelerator(mixed_precision=precision)
+    except ValueError as error:
+        raise PeftCorrError(
+            f"precision={precision} is not to be had here ({reason(error)}): choose another precision."
+        ) from error
+
+
+def _record_failure(record: Record, error: Exception, bench: Workbench, precision: str) -> None:
     own = isinstance(error, PeftCorrError)
     standing = bench.store.read(record.run_id)
+    processes = PartialState().num_processes
     # Where another process failed first, this one only lost its connection, and the reason stands there already.
-    echo = accelerator.num_processes > 1 and not own and standing is not None
+    echo = processes > 1 and not own and standing is not None
     if echo or (standing is not None and standing.status != "failed"):
         return
     failed = {
         "error": told(error),
         "retry": not isinstance(error, RecipeFails),
-        "environment": environment(accelerator.num_processes, accelerator.mixed_precision, bench.output),
+        "environment": environment(processes, precision, bench.output),
     }
     with suppress(PeftCorrError):  # the disk may be full: what went wrong first is what is said
         bench.store.write(record.model_copy(update=failed))
 
 
 def _run(plan: Plan, bench: Workbench, accelerator: Accelerator, record: Record) -> Record:
+    if plan.recipe.flip == "adaptive":
+        require_one_process(accelerator.num_processes)
     memory = PeakMemory(accelerator.device)
     memory.reset()
     set_seed(plan.recipe.seed)

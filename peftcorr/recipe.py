@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from peftcorr.backbones import BACKBONES
-from peftcorr.config import Section, complete, explain, merge
+from peftcorr.config import Section, complete, distinct, explain, merge, nested
 from peftcorr.data import DATASETS
 from peftcorr.errors import PeftCorrError, did_you_mean, shortened
 from peftcorr.files import digest
@@ -34,7 +34,6 @@ DEFAULT_SECTIONS: Section = {
 VARY = "vary"  # a key of recipe files alone: options that a sweep takes several values of
 
 _LONGEST = 32  # recipes that extend one another
-_DEEPEST = 16  # parts of a key
 _NAMED = re.compile(r"^(?!\s*\{.*:).*\{[A-Za-z_]+\}")  # a name in braces, in no mapping
 
 
@@ -133,7 +132,7 @@ class Recipe(BaseModel):
         description="when a test keypoint is correct (peftcorr/metrics/presets.py); val is scored by peftcorr's always",
     )
     training: Training = Training()
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**32)  # NumPy takes no larger one
     precision: Literal["no", "bf16", "fp16"] = "no"
     score_precision: Literal["fp32", "tf32", "bf16"] = Field(
         default="fp32",
@@ -182,12 +181,18 @@ class Recipe(BaseModel):
     @field_validator("predictors", mode="before")
     @classmethod
     def _predictors(cls, value: object) -> list[Section]:
-        return [complete(PREDICTORS, item) for item in _as_list(value)]
+        # Each has one place in the scores: named twice it would be counted twice.
+        return distinct([complete(PREDICTORS, item) for item in _as_list(value)])
 
     @field_validator("convention", mode="before")
     @classmethod
     def _convention(cls, value: object) -> str:
         return convention_named(value).name
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision(cls, value: object) -> object:
+        return "no" if value is False else value  # what YAML 1.1 makes of a bare no
 
     @field_validator("preset", mode="before")
     @classmethod
@@ -305,15 +310,7 @@ def parse_set(assignments: list[str]) -> Section:
             value = _value(text)
         except ValueError as error:
             raise PeftCorrError(f"--set {shortened(assignment)}: the value is no YAML ({error}).") from error
-        nested: Section = {}
-        inner = nested
-        *path, last = key.split(".")
-        if len(path) >= _DEEPEST:
-            raise PeftCorrError(f"--set {shortened(assignment)}: no key has more than {_DEEPEST} parts.")
-        for part in path:
-            inner = inner.setdefault(part, {})
-        inner[last] = value
-        values = merge(values, nested)
+        values = merge(values, nested({key: value}))
     return values
 
 

@@ -16,14 +16,22 @@ from typing import Any
 
 import psutil
 import pytest
-from accelerate.state import AcceleratorState, GradientState
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from rich.console import Console
 
 from peftcorr.cli import main
+from peftcorr.config import Section
+from peftcorr.console.progress import Progress
+from peftcorr.engine.plan import finalise
+from peftcorr.engine.workbench import Workbench
+from peftcorr.machine.folders import places_of
+from peftcorr.recipe import resolve
 from peftcorr.report.figure import draw
 from peftcorr.report.leaderboard import Board
 from peftcorr.report.rendering import Format
 from peftcorr.results.record import Record
 from peftcorr.results.store import Store
+from peftcorr.sweep.here import Outcome, make_ready, sweep
 from tests.forked import Forked
 from tests.small_folder import write_folder
 from tests.small_models import Small, save_weights
@@ -70,6 +78,25 @@ class Commands:
             patch.setenv("PEFTCORR_CACHE", str(self.folder / "cache"))
             patch.setattr("peftcorr.report.compile.draw", _drawn_once)
             return main(self.arguments(*more, assignments=assignments))
+
+    def swept(self, *options: Section, **of_bench: Any) -> list[Outcome]:
+        """Run cells in this process, on few pairs, without a command line and without a leaderboard after them."""
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+        PartialState(cpu=True)
+        bench = self.bench(**of_bench)
+        named = {"strategy": "frozen", "backbone": "small", "dataset": "pairs"}
+        named |= {"predictors": ["argmax"], "limit_pairs": 2}
+        plans = [finalise(resolve({**named, **one}, [], None), bench) for one in options]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PEFTCORR_CACHE", str(bench.cache))
+            make_ready(plans, bench, "missing", places_of(bench.output))
+        return sweep(plans, bench, "missing")
+
+    def bench(self, **more: Any) -> Workbench:
+        """The workbench of a run that says what it does."""
+        place = self.output, self.folder / "cache", Progress(Console())
+        return Workbench({"": self.photographs}, self.weights, *place, **more)
 
     def records(self) -> list[Record]:
         return self.store.records()

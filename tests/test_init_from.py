@@ -7,8 +7,11 @@ import json
 import pytest
 from safetensors.torch import load_file
 
+from peftcorr.engine.plan import finalise
+from peftcorr.errors import PeftCorrError
 from peftcorr.files import sha256
 from peftcorr.pipeline import Trainer
+from peftcorr.recipe import resolve
 from peftcorr.results.identity import run_id
 from peftcorr.results.record import Record
 from tests.commanding import Commands
@@ -66,6 +69,12 @@ def test_it_starts_from_the_adapter_and_its_record_names_the_chain(
 
     third = run(commands, "--init-from", second.run_id)
     assert [stage.run_id for stage in third.chain] == [first.run_id, second.run_id]
+    assert first.leakage is not None
+    assert second.leakage is not None
+    assert third.leakage is not None
+    assert "not_compared" not in first.model_dump(mode="json")["leakage"]["photographs/test"]
+    assert second.leakage["more/test"].not_compared == [first.run_id], "its folder is not given any more"
+    assert third.leakage["photographs/test"].not_compared == [second.run_id]
     assert (
         "trained on photographs, then more, then photographs" in (commands.output / "README.md").read_text()
     )
@@ -85,6 +94,23 @@ def test_it_starts_from_the_adapter_and_its_record_names_the_chain(
     )
     adapter.write_bytes(adapter.read_bytes()[:-4] + b"\0\1\2\3")
     assert "was changed since the run" in refused(commands, capsys, "--strategy", "lora", *start)
+
+
+def test_what_is_held_out_has_to_come_to_the_same(commands: Commands) -> None:
+    dataset = {"name": "pairs", "hold_out": {"keypoints": ["bird/0"]}}
+    own = {"strategy": "lora", "backbone": "small", "dataset": dataset, "training": {"steps": 1, "images": 3}}
+    [first] = commands.swept(own)
+    again = resolve({**own, "init_from": first.plan.run_id}, [], None)
+    assert finalise(again, commands.bench()).initial is not None
+    for path in commands.photographs.glob("PairAnnotation/trn/*:bird.json"):
+        pair = json.loads(path.read_text())
+        path.write_text(
+            json.dumps({**pair, "kps_ids": ["9" if name == "4" else name for name in pair["kps_ids"]]})
+        )
+    with pytest.raises(
+        PeftCorrError, match=r"with the same dataset\.hold_out on another annotation, so perhaps on what"
+    ):
+        finalise(again, commands.bench())
 
 
 def test_old_records_have_the_same_id(trained: Commands) -> None:

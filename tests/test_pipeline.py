@@ -258,3 +258,30 @@ def test_mixed_precision_trains_and_is_recorded(
     assert record.environment.precision == record.recipe["precision"] == precision
     adapter = load_file(commands.store.adapter_path(record.run_id))
     assert all(tensor.any() for name, tensor in adapter.items() if "lora_B" in name)
+
+
+def test_cells_of_several_precisions_in_one_process(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the device has not fails, with a record, and stops no other."""
+
+    def without_fp16(mixed_precision: str) -> Accelerator:
+        if mixed_precision == "fp16":
+            raise ValueError("fp16 requires another device")
+        return Accelerator(mixed_precision=mixed_precision)
+
+    monkeypatch.setattr("peftcorr.pipeline.Accelerator", without_fp16)
+    own = {"strategy": "lora", "training": {"steps": 2, "images": 3}}
+    ended = commands.swept(*({**own, "precision": precision} for precision in ("fp16", "no", "bf16")))
+    assert [one.status for one in ended] == ["failed", "ran", "ran"]
+    found = {record.recipe["precision"]: record for record in commands.records()}
+    assert {name: record.status for name, record in found.items()} == {
+        "no": "ok", "bf16": "ok", "fp16": "failed"
+    }  # fmt: skip
+    for name, record in found.items():
+        assert record.environment is not None
+        assert record.environment.precision == name
+    assert "precision=fp16 is not to be had here (fp16 requires another device)" in str(found["fp16"].error)
+    assert found["fp16"].retry
+    adapters = [load_file(commands.store.adapter_path(found[name].run_id)) for name in ("no", "bf16")]
+    assert any((adapters[0][name] != tensor).any() for name, tensor in adapters[1].items())

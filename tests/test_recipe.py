@@ -153,6 +153,11 @@ def test_numbers_in_yaml_without_a_point(write: Any) -> None:
     assert resolve({}, [], path).training.learning_rate == 3e-4
 
 
+def test_a_bare_no_is_a_precision(write: Any) -> None:
+    assert resolve({}, ["precision=no"], write("r.yaml", "precision: bf16\n")).precision == "no"
+    assert resolve({}, [], write("r.yaml", "precision: no\n")).precision == "no"
+
+
 def test_merge_leaves_its_arguments_alone() -> None:
     under: dict[str, Any] = {"a": {"b": 1}}
     assert merge(under, {"a": {"c": 2}}) == {"a": {"b": 1, "c": 2}}
@@ -250,6 +255,7 @@ def test_the_recipe_at_fault_is_named(write: Any) -> None:
         ("training.images=1", "training.images is 1"),
         ("training.steps=many", "training.steps is 'many'"),
         ("seed=-1", "seed is -1"),
+        ("seed=4294967296", "seed is 4294967296"),
         ("precision=fp8", "precision is 'fp8'"),
         ("alphas=[]", "alphas is []"),
         ("alphas=[0]", "alphas"),

@@ -208,8 +208,10 @@ def _sweep(parsed: argparse.Namespace) -> int:
             )
         return 0
     try:
-        make_ready(plans, bench, parsed.overwrite, places_of(parsed.output))
         launcher = _launcher(parsed, len(plans), state.num_processes)
+        at_once = launcher.share.workers if launcher is not None and launcher.sees_output else 1
+        here = at_once if launcher is not None and launcher.here else 1
+        make_ready(plans, bench, parsed.overwrite, places_of(parsed.output), at_once, here)
         if launcher is None:
             outcomes = sweep(plans, bench, parsed.overwrite)
         else:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Leakage(BaseModel):
     """Images of a test set that were trained on too, by what the network saw of them.
 
     `identical` and `near` count tested images whose input equals a trained one's to the last bit, and those that are a
-    copy saved again or at another size; `examples` has a few [trained, tested] paths.
+    copy saved again or at another size; `examples` has a few [trained, tested] paths. `not_compared` has the runs that
+    this one started from whose own images are not here any more.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -20,6 +21,7 @@ class Leakage(BaseModel):
     identical: int
     near: int
     examples: list[list[str]] = []
+    not_compared: list[str] = Field(default=[], exclude_if=lambda value: not value)
 
 
 def warnings(found: Mapping[str, Leakage]) -> Iterator[str]:

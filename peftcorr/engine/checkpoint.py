@@ -81,6 +81,7 @@ class Checkpoints:
     ):
         self._folder, self._accelerator, self._state, self._name = folder, accelerator, state, name
         self._strategy, self._backbone = strategy, backbone
+        self._stands: int | None = None  # step of the state that was written or loaded last
         accelerator.register_for_checkpointing(state)
         accelerator.register_save_state_pre_hook(self._before_save)
         accelerator.register_load_state_pre_hook(self._before_load)
@@ -88,9 +89,13 @@ class Checkpoints:
     def save(self) -> None:
         """Write a state under a temporary name, then rename it: a killed process leaves no half one.
 
+        Where the state of this very step stands it stays: to replace it would leave none for a moment.
+
         Raises:
             PeftCorrError: if it cannot be written; the state before stays.
         """
+        if self._stands == self._state.step:
+            return
         final = self._folder / f"{self._name}-{self._state.step:08d}"
         partial = self._folder / f"{_PARTIAL}{self._state.step:08d}"
         main = self._accelerator.is_main_process
@@ -121,6 +126,7 @@ class Checkpoints:
                 "writable, and run the same command again; it goes on from the last state."
             ) from error
         self._accelerator.wait_for_everyone()
+        self._stands = self._state.step
 
     def resume(self, say: Callable[[str], None]) -> bool:
         """Load the newest sound state, if there is one. A damaged one is set aside, and said.
@@ -147,6 +153,7 @@ class Checkpoints:
                 raise PeftCorrError(
                     f"The training state {found} cannot be read ({reason(error)}): delete it to train anew."
                 ) from error
+        self._stands = self._state.step
         return True
 
     def _remove_partial(self) -> None:

@@ -235,6 +235,11 @@ class Evaluator:
         return total
 
 
+def first_batch(device: str) -> int:
+    """Images that ``encode_batch: auto`` begins with on a kind of device."""
+    return _AUTO_ON_CPU if device == "cpu" else _AUTO
+
+
 def evaluator(
     encoder: Encoder,
     accelerator: Accelerator,
@@ -247,7 +252,7 @@ def evaluator(
     """An `Evaluator` for a recipe's ``encode_batch``; with ``auto`` it encodes fewer where memory ends."""
     if batch == "auto":
         encoder.halving = Halving("encoding {} images at once", progress.say)
-        batch = _AUTO_ON_CPU if encoder.device.type == "cpu" else _AUTO
+        batch = first_batch(encoder.device.type)
     return Evaluator(encoder, accelerator, batch, progress, memory, cache, convention)
 
 

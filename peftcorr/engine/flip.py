@@ -22,6 +22,7 @@ from peftcorr.data.scratch import ScratchRows
 from peftcorr.engine.corners import asked
 from peftcorr.engine.evaluate import Evaluator, Predicted, Split
 from peftcorr.errors import PeftCorrError
+from peftcorr.matching.conventions import Convention
 from peftcorr.matching.predictors import Predictor, TargetPredictor
 from peftcorr.matching.similarity import similarity
 from peftcorr.metrics.symmetry import mirrors, sided
@@ -29,24 +30,40 @@ from peftcorr.metrics.symmetry import mirrors, sided
 _NOWHERE = -1  # a keypoint that no pair has
 
 
-def predict_with_flip(evaluator: Evaluator, split: Split, predictors: Sequence[Predictor]) -> Predicted:
-    """As `Evaluator.predict`, with the adaptive flip.
+def require_flip(convention: Convention, predictors: Sequence[Predictor]) -> None:
+    """Refuse what the adaptive flip is not made for.
 
     Raises:
-        PeftCorrError: as that, if the convention has no flip, or there are several processes.
+        PeftCorrError: naming the convention or the predictor.
     """
-    if FRAMINGS[evaluator.convention.name].mirror is None:
-        raise PeftCorrError(
-            f"flip=adaptive is not made for the convention {evaluator.convention.name}: leave it out."
-        )
-    if evaluator.accelerator.num_processes > 1:
-        raise PeftCorrError(
-            "flip=adaptive compares whole maps, which processes do not exchange: start one process."
-        )
+    if FRAMINGS[convention.name].mirror is None:
+        raise PeftCorrError(f"flip=adaptive is not made for the convention {convention.name}: leave it out.")
     if asked(predictors):
         raise PeftCorrError(
             "flip=adaptive is not made for the predictor bilinear_argmax: leave one of them out."
         )
+
+
+def require_one_process(processes: int) -> None:
+    """Refuse several processes.
+
+    Raises:
+        PeftCorrError: if there are.
+    """
+    if processes > 1:
+        raise PeftCorrError(
+            "flip=adaptive compares whole maps, which processes do not exchange: start one process."
+        )
+
+
+def predict_with_flip(evaluator: Evaluator, split: Split, predictors: Sequence[Predictor]) -> Predicted:
+    """As `Evaluator.predict`, with the adaptive flip.
+
+    Raises:
+        PeftCorrError: as that, `require_flip` and `require_one_process`.
+    """
+    require_flip(evaluator.convention, predictors)
+    require_one_process(evaluator.accelerator.num_processes)
     plain = _Maps(len(split.data.images))
     predicted = evaluator.predict(split, predictors, plain.put)
     with torch.inference_mode():

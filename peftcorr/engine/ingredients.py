@@ -48,11 +48,9 @@ def ingredients(
             dataset = bench.opened(source, split)
             found[f"annotation {place}/{split}"] = annotation_digest(dataset)
             found[f"images {place}/{split}"] = images_digest(dataset, bench.cache)
-        if (held := source.held_out) is not None:
+        if (held := held_out_digest(source)) is not None:
             # An untrained run does not read the annotation that it is drawn from.
-            names = [held.seen, held.selected] if held.selected else [held.seen]
-            told = [{name: sorted(own) for name, own in one.items()} for one in names]
-            found[f"held out {place}"] = digest([held.keypoints, held.categories, *told])
+            found[f"held out {place}"] = held
     named: list[tuple[Registry[Any], Section]] = [
         (STRATEGIES, recipe.strategy),
         (BACKBONES, recipe.backbone),
@@ -63,6 +61,20 @@ def ingredients(
         for kind, name, code in _plugins(registry, section):
             found[f"plugin {kind} {name}"] = code
     return found
+
+
+def held_out_digest(source: DatasetSource) -> str | None:
+    """Digest of what a dataset holds out; None where it holds nothing out.
+
+    Raises:
+        PeftCorrError: as `DatasetSource.held_out`.
+    """
+    held = source.held_out
+    if held is None:
+        return None
+    names = [held.seen, held.selected] if held.selected else [held.seen]
+    told = [{name: sorted(own) for name, own in one.items()} for one in names]
+    return digest([held.keypoints, held.categories, *told])
 
 
 def _read(place: str, source: DatasetSource, trains: bool) -> Iterator[str]:

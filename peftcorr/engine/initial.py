@@ -9,6 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from peftcorr.backbones import Backbone
+from peftcorr.data.base import DatasetSource
+from peftcorr.engine.ingredients import held_out_digest
 from peftcorr.errors import PeftCorrError, reason, shown
 from peftcorr.files import sha256
 from peftcorr.recipe import Recipe
@@ -46,12 +48,14 @@ class Initial:
             raise PeftCorrError(f"The adapter {self.path} cannot be read ({reason(error)}).") from error
 
 
-def initial(recipe: Recipe, dataset: str, weights_sha256: str | None, store: Store) -> Initial | None:
+def initial(
+    recipe: Recipe, dataset: DatasetSource, weights_sha256: str | None, store: Store
+) -> Initial | None:
     """What a recipe's training starts from; None where that is the pretrained backbone.
 
     Args:
         recipe: with ``init_from`` or without.
-        dataset: name of the dataset that is trained on.
+        dataset: that is trained on.
         weights_sha256: of the backbone's weights.
         store: where the run is.
 
@@ -88,15 +92,28 @@ def initial(recipe: Recipe, dataset: str, weights_sha256: str | None, store: Sto
         steps=record.best_step or 0,
         seed=record.seed,
         adapter_sha256=digest,
+        annotation=record.ingredients.get("annotation dataset/trn"),
+        held_out=record.ingredients.get("held out dataset"),
     )
     chain = (*record.chain, last)
-    kept = recipe.dataset.get("hold_out")
-    if kept is not None:
+    if "hold_out" in recipe.dataset:
         for stage in chain:
-            same = stage.dataset == dataset or stage.section.get("name") == recipe.dataset["name"]
-            if same and stage.section.get("hold_out") != kept:
-                raise PeftCorrError(
-                    f"{start}: the run {stage.run_id} was trained on {shown(stage.dataset)} without the recipe's "
-                    "dataset.hold_out, so perhaps on what it holds out: start from one with the same."
-                )
+            if stage.dataset == dataset.name or stage.section.get("name") == recipe.dataset["name"]:
+                _require_held_out(stage, recipe, dataset, start)
     return Initial(record, path, digest, chain)
+
+
+def _require_held_out(stage: Stage, recipe: Recipe, dataset: DatasetSource, start: str) -> None:
+    """Refuse an earlier training on the dataset that may have seen what the recipe holds out."""
+    same = stage.section.get("hold_out") == recipe.dataset["hold_out"]
+    if same and stage.held_out == held_out_digest(dataset):
+        return
+    how = (
+        "with the same dataset.hold_out on another annotation"
+        if same
+        else "without the recipe's dataset.hold_out"
+    )
+    raise PeftCorrError(
+        f"{start}: the run {stage.run_id} was trained on {shown(stage.dataset)} {how}, so perhaps on what it holds "
+        "out: start from one with the same."
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -11,15 +14,19 @@ from peftcorr.data.leakage import Leakage
 from peftcorr.engine.evaluate import Split
 
 
-def leakage(trained: Split, tested: Split, accelerator: Accelerator) -> Leakage:
-    """Which images of `tested` were trained on; the same in every process.
+def leakage(trained: Sequence[Split], tested: Split, accelerator: Accelerator) -> Leakage:
+    """Which images of `tested` were trained on, in any of some splits; the same in every process.
 
     Raises:
         PeftCorrError: if an image cannot be decoded.
     """
-    trained_paths, trained_prints = _of(trained, accelerator)
+    rows: dict[tuple[Path, str], Fingerprints] = {}
+    for split in trained:
+        for path, row in zip(*_of(split, accelerator), strict=True):
+            rows.setdefault((split.store.image_root, path), row)
     tested_paths, tested_prints = _of(tested, accelerator)
-    return overlap(trained_prints, trained_paths, tested_prints, tested_paths)
+    trained_prints = np.array(list(rows.values()), np.uint8).reshape(-1, BYTES)
+    return overlap(trained_prints, [path for _, path in rows], tested_prints, tested_paths)
 
 
 def _of(split: Split, accelerator: Accelerator) -> tuple[list[str], Fingerprints]:

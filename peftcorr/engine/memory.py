@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from peftcorr.backbones.base import Backbone
 from peftcorr.engine.checkpointing import checkpointing
+from peftcorr.engine.evaluate import first_batch
 from peftcorr.engine.plan import Model
 from peftcorr.matching.similarity import normalise
 from peftcorr.recipe import Recipe
@@ -29,7 +30,6 @@ from peftcorr.strategies.base import Strategy
 _AT_FIRST_USE = (
     150 << 20
 )  # what kernels and threads set aside once they run (measured: 0.13 GB before the first step)
-_AUTO = 16  # images of `encode_batch: auto` on a CPU
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Memory:
     Attributes:
         weights: of the backbone with what the strategy added.
         training: while a step is made, weights included; 0 where nothing is trained.
-        scoring: while `encode_batch` images are encoded, weights included.
+        scoring: while `encode_batch` images are encoded (``auto``: as many as it begins with), weights included.
     """
 
     weights: int
@@ -70,8 +70,9 @@ def estimate_memory(model: Model, recipe: Recipe) -> Memory:
         maps = normalise(backbone.features(backbone.preprocess(images(count))))
         maps.permute(0, 2, 3, 1).contiguous()
 
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.no_grad():
-        scoring = _peak(lambda: encode(_AUTO if batch == "auto" else batch))
+        scoring = _peak(lambda: encode(first_batch(device) if batch == "auto" else batch))
     training = _training(backbone, strategy, recipe, images) if strategy.trains() else 0
     return Memory(weights, weights + training if training else 0, weights + scoring)
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,9 +13,10 @@ import torch
 
 from peftcorr.backbones import BACKBONES, Backbone, Weights
 from peftcorr.backbones.bfloat16 import narrowed
-from peftcorr.config import Section, make, options
+from peftcorr.config import Section, distinct, make, options
 from peftcorr.data.base import DatasetSource
 from peftcorr.data.frame import FRAMINGS, Framing
+from peftcorr.engine.flip import require_flip
 from peftcorr.engine.ingredients import ingredients
 from peftcorr.engine.initial import Initial, initial
 from peftcorr.engine.workbench import Workbench
@@ -174,8 +175,8 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
     that training starts from, and the setting of a predictor that was tuned.
 
     Raises:
-        PeftCorrError: if weights, folder, split or the setting are missing, or two test sets have one name: said before
-            any cell starts.
+        PeftCorrError: if weights, folder, split or the setting are missing, two test sets have one name, or parts of
+            the recipe do not go together: said before any cell starts.
     """
     model = Model.of(recipe, bench.weights_of)
     weights = model.weights
@@ -200,7 +201,7 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
         if identified not in (whole_first, *(known for known, _ in eval_on)):
             eval_on.append((identified, source))
     _require_distinct([dataset, *(source for _, source in eval_on)])
-    start = initial(recipe, dataset.name, weights.sha256, bench.store)
+    start = initial(recipe, dataset, weights.sha256, bench.store)
     whole = recipe.model_copy(
         update={
             "init_from": None if start is None else start.record.run_id,
@@ -220,6 +221,9 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
     read = ingredients(whole, weights, sources, trains, bench)
     read |= {} if start is None else {"init_from": start.sha256}
     predictors: list[Predictor] = [make(PREDICTORS, section) for section in whole.predictors]
+    convention = convention_named(whole.convention)
+    if whole.flip == "adaptive":
+        require_flip(convention, predictors)
     return Plan(
         whole,
         read,
@@ -229,9 +233,9 @@ def finalise(recipe: Recipe, bench: Workbench) -> Plan:
         dataset,
         tuple(source for _, source in eval_on),
         tuple(predictors),
-        tuple(label(s["name"], p.config) for s, p in zip(whole.predictors, predictors, strict=True)),
+        _labels(whole.predictors, predictors),
         scored_by(whole, model.options.image_size),
-        convention_named(whole.convention),
+        convention,
         start,
     )
 
@@ -267,12 +271,26 @@ def _require_distinct(tested: list[DatasetSource]) -> None:
         )
 
 
-def _predictors(recipe: Recipe, weights: Weights, bench: Workbench) -> list[dict[str, Any]]:
-    """The recipe's predictors, ``tuned`` replaced by what was chosen for the backbone."""
-    found = [section for section in recipe.predictors if section["name"] != "tuned"]
-    if len(found) < len(recipe.predictors):
-        kept = recipe.dataset.get("hold_out")
-        chosen = chosen_predictor(recipe.backbone, weights.id, weights.sha256, bench.store, kept)
-        if chosen not in found:
-            found.insert(recipe.predictors.index({"name": "tuned"}), chosen)
-    return found
+def _predictors(recipe: Recipe, weights: Weights, bench: Workbench) -> list[Section]:
+    """The recipe's predictors; what was chosen for the backbone stands where ``tuned`` stood: the first one selects."""
+    tuned = {"name": "tuned"}
+    if tuned not in recipe.predictors:
+        return recipe.predictors
+    kept = recipe.dataset.get("hold_out")
+    chosen = chosen_predictor(recipe.backbone, weights.id, weights.sha256, bench.store, kept)
+    return distinct([chosen if section == tuned else section for section in recipe.predictors])
+
+
+def _labels(sections: Sequence[Section], predictors: Sequence[Predictor]) -> tuple[str, ...]:
+    """Name of each predictor in the scores.
+
+    Raises:
+        PeftCorrError: if two have the same.
+    """
+    found = [label(s["name"], p.config) for s, p in zip(sections, predictors, strict=True)]
+    for name in found:
+        if found.count(name) > 1:
+            raise PeftCorrError(
+                f"predictors: two of them are {shortened(name)} in the scores, to six digits: leave one out."
+            )
+    return tuple(found)

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 import torch
 from accelerate import Accelerator
+from pydantic import ValidationError
 
 from peftcorr.backbones import Backbone
 from peftcorr.data.base import DatasetSource
 from peftcorr.data.frame import Framing
 from peftcorr.data.guard import selecting
+from peftcorr.data.identity import annotation_digest
 from peftcorr.data.leakage import Leakage, warnings
 from peftcorr.data.without import keypoint_names
 from peftcorr.engine.evaluate import Evaluator, Split, evaluator
@@ -24,9 +26,11 @@ from peftcorr.engine.prediction_table import prediction_table
 from peftcorr.engine.sharing import shared_prefixes
 from peftcorr.engine.space import scored_from
 from peftcorr.engine.workbench import Workbench
-from peftcorr.features.cache import FeatureCache
+from peftcorr.errors import PeftCorrError
+from peftcorr.features.cache import FeatureCache, IfRoom
 from peftcorr.features.encode import Encoder, autocast
 from peftcorr.features.kept import MapCache
+from peftcorr.machine.agreement import everyones
 from peftcorr.matching.conventions import convention_named
 from peftcorr.matching.predictors import Predictor
 from peftcorr.metrics.aggregate import score_predictions
@@ -36,6 +40,7 @@ from peftcorr.metrics.presets import Preset
 from peftcorr.metrics.scores import Generalisation, Scores, TrackingScores
 from peftcorr.metrics.tapvid import choose_on, score_tracking
 from peftcorr.recipe import Recipe
+from peftcorr.results.record import Stage
 
 
 @dataclass
@@ -121,10 +126,11 @@ def score(plan: Plan, bench: Workbench, backbone: Backbone, accelerator: Acceler
     """
     recipe = plan.recipe
     # What was trained is scored once; a frozen backbone's features serve every later run with other predictors.
-    cache = None
+    cache: MapCache | None = None
     if (bench.keep_features or plan.run_id in bench.shared) and not plan.trains:
         assert plan.model.weights is not None
-        cache = FeatureCache(bench.cache, plan.model.weights.id, bench.cache_limit)
+        own_cache = FeatureCache(bench.cache, plan.model.weights.id, bench.cache_limit)
+        cache = own_cache if bench.keep_features else IfRoom(own_cache)
     # Where runs have frozen blocks in common, the last of them is where scoring begins too.
     first = scored_from(plan) if plan.run_id in bench.shared else 0
     own = scorer(recipe, backbone, bench, accelerator, cache, first)
@@ -191,12 +197,42 @@ def tested(test: Test, bench: Workbench, own: Evaluator, sharing: Callable[[Spli
 
 
 def _leakage(plan: Plan, bench: Workbench, accelerator: Accelerator) -> dict[str, Leakage]:
-    """Compare the images trained on with those of every test split, and say what was found."""
-    trn = bench.split(plan.dataset, "trn", plan.model.options, None, plan.framing)
+    """Compare the images trained on, by this run and those that it started from, with those of every test split.
+
+    What is found is said.
+    """
+    trained = [bench.split(plan.dataset, "trn", plan.model.options, None, plan.framing)]
+    missing = []
+    for stage in () if plan.initial is None else plan.initial.chain:
+        split = _trained_on(stage, plan, bench)
+        if all(everyones(split is not None)):
+            assert split is not None
+            trained.append(split)
+        else:
+            missing.append(stage.run_id)
+            bench.progress.say(
+                f"Warning: the images of {stage.dataset} that the run {stage.run_id} was trained on are not here, or "
+                "are others by now: they are not compared with those that are tested on."
+            )
     found = {}
     for source in plan.tested:
         test = bench.split(source, "test", plan.model.options, plan.recipe.limit_pairs, plan.framing)
-        found[f"{test.dataset.name}/{test.dataset.split}"] = leakage(trn, test, accelerator)
+        own = leakage(trained, test, accelerator).model_copy(update={"not_compared": missing})
+        found[f"{test.dataset.name}/{test.dataset.split}"] = own
     for line in warnings(found):
         bench.progress.say(line)
     return found
+
+
+def _trained_on(stage: Stage, plan: Plan, bench: Workbench) -> Split | None:
+    """What an earlier training was given; None where that is not here, or not as it was."""
+    try:
+        source = bench.source(stage.section)
+        if source.name != stage.dataset:
+            return None
+        if stage.annotation not in (None, annotation_digest(bench.opened(source, "trn"))):
+            return None
+        split = bench.split(source, "trn", plan.model.options, None, plan.framing)
+    except (PeftCorrError, ValidationError, KeyError):
+        return None
+    return split if all((split.store.image_root / path).is_file() for path in split.data.images) else None

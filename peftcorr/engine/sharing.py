@@ -38,7 +38,7 @@ def shared_prefixes(
             data, store, encoder, numbers, tuple(shape.tokens.shape[1:]), bench.progress.say, first, dtype
         )
     except NoRoom as error:
-        bench.progress.say(f"{error} Until then every run computes it again.")
+        bench.progress.say(error.instead())
         return None
     keys = {encoder.key(data, int(n)): int(n) for n in numbers}
     return SharedPrefixes(

@@ -17,6 +17,7 @@ _PREDICTION = 12  # bytes of a compressed row of predictions: 14 to 24 were meas
 _STATES = (
     2 * 4
 )  # while one is written the last is still there; tensors, the best ones, and two moments of Adam
+_WHOLE = -1  # in place of the first trainable block: none is
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Space:
         kept: predictions and adapter, in the output folder for good.
         state: of the training under way, in the output folder until the run is done.
         prefixes: what the frozen blocks make of the images, in the temporary folder while it trains, or in the cache.
-        tested: likewise of the images that are scored; in the cache, where runs share it and it has room.
+        tested: likewise of the images that are scored, or their features where the backbone is frozen; in the cache,
+            where runs share it and it has room.
         common: equal for runs that may share that; empty where there is nothing to share.
     """
 
@@ -42,14 +44,18 @@ def space(plan: Plan, bench: Workbench) -> Space:
     """An estimate of what a run writes, on the small side; nothing is loaded but the annotation."""
     rows = sum(_points(bench.opened(source, "test"), plan.recipe.limit_pairs) for source in plan.tested)
     predictions = rows * len(plan.predictors) * _PREDICTION
-    if not plan.trains:
-        return Space(predictions, 0, 0, common=_common(plan, -1))
     try:
         backbone, strategy = plan.model.shapes()
     except (
         Exception
     ):  # impossible, which is said when it is this run's turn; or a plugin's that has no shapes alone
         return Space(predictions, 0, 0)
+    scored = sum(
+        _images(bench.opened(source, "test").limited(plan.recipe.limit_pairs)) for source in plan.tested
+    )
+    if not plan.trains:
+        cells = plan.model.options.image_size // backbone.stride
+        return Space(predictions, 0, 0, 4 * cells**2 * backbone.channels * scored, _common(plan, _WHOLE))
     tensors = 4 * backbone.trainable_parameters()
     first, dtype = kept_blocks(plan, strategy.first_trainable_block(backbone))
     if dtype is None:
@@ -58,10 +64,8 @@ def space(plan: Plan, bench: Workbench) -> Space:
     images = sum(_images(bench.opened(plan.dataset, split)) for split in splits)
     numbers = prefix_shape(backbone, first).tokens.numel()
     size, common = numbers * dtype.itemsize, _common(plan, first)
-    tested = 4 * numbers * sum(_images(bench.opened(source, "test")) for source in plan.tested)
-    return Space(
-        predictions + tensors, _STATES * tensors, images * size, tested if scored_from(plan) else 0, common
-    )
+    tested = 4 * numbers * scored if scored_from(plan) else 0
+    return Space(predictions + tensors, _STATES * tensors, images * size, tested, common)
 
 
 def scored_from(plan: Plan) -> int:
@@ -93,8 +97,14 @@ def prefix_shape(backbone: Backbone, first: int) -> TokenState:
 def _common(plan: Plan, first: int) -> str:
     """What runs have in common that may share the output of their frozen blocks, or of a frozen backbone."""
     recipe, weights = plan.recipe, plan.model.weights
-    read = [recipe.dataset, recipe.training.prefix_cache] if plan.trains else [recipe.score_precision]
-    return digest([recipe.backbone, weights and weights.sha256, first, read])
+    read: list[object]
+    if plan.trains:
+        read = [recipe.dataset, recipe.training.prefix_cache]
+    else:  # features of the tested images alone; of a dataset that holds something out, of the same ones
+        tested = [{**section, "hold_out": None} for section in (recipe.dataset, *recipe.eval_on)]
+        read = [recipe.score_precision, sorted(map(digest, tested))]
+    # A convention resizes images in its own way.
+    return digest([recipe.backbone, weights and weights.sha256, first, recipe.convention, read])
 
 
 def _points(dataset: PairDataset, limit: int | None) -> int:

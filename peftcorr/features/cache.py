@@ -111,7 +111,10 @@ class FeatureCache:
         place = Place(
             "feature cache", own.parent, "set PEFTCORR_CACHE to another, or leave out --feature-cache"
         )
-        place.require_writable()
+        try:
+            place.require_writable()
+        except PeftCorrError as error:
+            raise NoRoom(str(error)) from error
         free = place.free()
         if self._limit is not None and size > self._limit:
             raise NoRoom(
@@ -127,6 +130,35 @@ class FeatureCache:
 
 class NoRoom(PeftCorrError):
     """The cache cannot take what was to be kept."""
+
+    def instead(self) -> str:
+        """What is said where a run goes on without."""
+        return f"{self} Until then every run computes it again."
+
+
+class IfRoom:
+    """The features of a `FeatureCache` that nobody asked for: kept for other runs where there is room for them."""
+
+    def __init__(self, cache: FeatureCache):
+        self._cache = cache
+
+    def shelf(
+        self,
+        data: Correspondences,
+        store: ImageStore,
+        encoder: Encoder,
+        images: Ints,
+        shape: Shape,
+        say: Callable[[str], None],
+        *,
+        form: str | None = None,
+    ) -> Shelf | None:
+        """See `MapCache`; None, and said, where there is no room."""
+        try:
+            return self._cache.shelf(data, store, encoder, images, shape, say, form=form)
+        except NoRoom as error:
+            say(error.instead())
+            return None
 
 
 def make_room(cache: Path, limit: int, spared: Path) -> None:

@@ -46,6 +46,7 @@ def encoder_identity(encoder: Encoder, store: ImageStore, before: int | None = N
     with encoder.autocast():
         autocast = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else next(backbone.parameters()).dtype
+        products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     return {
         "format": FORMAT,
         "class": f"{type(backbone).__module__}.{type(backbone).__qualname__}",
@@ -57,9 +58,11 @@ def encoder_identity(encoder: Encoder, store: ImageStore, before: int | None = N
         "resize": store.mode,
         "dtype": str(dtype),
         "device": device if device == "cpu" else f"{device} {torch.cuda.get_device_name()}",
-        "matmul": torch.get_float32_matmul_precision(),
+        "matmul": products,
         "packages": " ".join(f"{name}={version}" for name in _PACKAGES if (version := _version(name))),
-    } | ({} if before is None else {"before": str(before)})
+        **({} if device == "cpu" else {"convolution_tf32": str(convolutions)}),
+        **({} if before is None else {"before": str(before)}),
+    }
 
 
 def _backbones(backbone: Backbone) -> list[Backbone]:

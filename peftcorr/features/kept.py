@@ -44,8 +44,8 @@ class MapCache(Protocol):
         say: Callable[[str], None],
         *,
         form: str | None = None,
-    ) -> MapShelf:
-        """What is kept for an encoder.
+    ) -> MapShelf | None:
+        """What is kept for an encoder; None where nothing can be.
 
         Args:
             data: has the images.

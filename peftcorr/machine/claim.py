@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +11,8 @@ try:
     import fcntl
 except ImportError:  # no such locks on this system: every claim is granted
     fcntl = None  # type: ignore[assignment]
+
+_LOOKS = 0.05  # seconds in which a look into a file is over
 
 
 class Claim:
@@ -20,12 +23,17 @@ class Claim:
 
     Args:
         path: of the lock file; its folder exists.
+
+    Attributes:
+        told: whether there are locks, so that a claim that is granted is one.
+        made: whether the file is one that this claim made: nobody else's is in it.
     """
 
     def __init__(self, path: Path):
         self._path = path
         self._descriptor: int | None = None
         self.told = True
+        self.made = False
 
     def take(self) -> bool:
         """Whether the claim is ours now; it is not while another process, or thread, has it.
@@ -33,8 +41,10 @@ class Claim:
         Raises:
             OSError: if the file cannot be made.
         """
+        self.made = False
         while True:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor, new = self._open()
+            self.made |= new
             try:
                 if fcntl is None:
                     self.told = False
@@ -42,6 +52,9 @@ class Claim:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(descriptor)
+                if new:  # somebody looks into a file of which nobody knows yet whose it is
+                    time.sleep(_LOOKS)
+                    continue
                 return False
             except OSError:
                 self.told = False
@@ -51,6 +64,18 @@ class Claim:
                     self._descriptor = descriptor
                     return True
             os.close(descriptor)
+
+    def _open(self) -> tuple[int, bool]:
+        """Descriptor of the file, and whether it is new."""
+        flags = os.O_RDWR | os.O_CLOEXEC
+        try:
+            return os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o644), True
+        except FileExistsError:
+            pass
+        try:
+            return os.open(self._path, flags), False
+        except FileNotFoundError:  # deleted in between
+            return os.open(self._path, flags | os.O_CREAT, 0o644), True
 
     def give_back(self) -> None:
         """Delete the file and let go of the lock."""

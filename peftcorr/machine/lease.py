@@ -58,7 +58,8 @@ class Lease(Claim):
     """An exclusive lock with its holder's name in the file.
 
     Where locks do not reach from one machine to another, or there are none, the file's date counts, which the holder
-    renews every `BEAT` seconds: a holder of another machine that has not for `EXPIRES` seconds is dead.
+    renews every `BEAT` seconds: a holder of another machine that has not for `EXPIRES` seconds is dead, and so is one
+    whose name cannot be read.
 
     Args:
         path: of the file; its folder exists.
@@ -77,8 +78,9 @@ class Lease(Claim):
             return False
         assert self._descriptor is not None
         other = _read(self._descriptor)
-        foreign = other is not None and (not self.told or other.host != self._own.host)
-        if foreign and self._age(self._descriptor) < EXPIRES:
+        # A file that cannot be read is being written just now, perhaps on a machine that our locks do not reach.
+        ours = self.made if other is None else self.told and other.host == self._own.host
+        if not ours and self._age(self._descriptor) < EXPIRES:
             self._let_go()
             return False
         self._write()
@@ -97,13 +99,26 @@ class Lease(Claim):
         began, begun = (own.began, own.begun) if own.what == what else (time.time(), done)
         self._own = Holder(own.host, own.process, own.since, what, done, total, note[:_LETTERS], began, begun)
         if time.monotonic() - self._written > 1:
-            self._write()
+            self._renew()
 
     def give_back(self) -> None:
-        """See `Claim.give_back`."""
+        """See `Claim.give_back`; a file that is another's by now is left to it."""
         self._ended.set()
         with self._writing:
+            if self._descriptor is not None and not self._is_ours():
+                self._let_go()
             super().give_back()
+
+    def _is_ours(self) -> bool:
+        """Whether nobody took the file over, who thought us dead."""
+        found = holder(self._path)
+        if found is None:  # a full disk lets us write nothing; else somebody else writes just now
+            return not self._written
+        return (found.host, found.process, found.since) == (
+            self._own.host,
+            self._own.process,
+            self._own.since,
+        )
 
     def _let_go(self) -> None:
         """Leave the file to the one whose it is."""
@@ -118,7 +133,13 @@ class Lease(Claim):
 
     def _beat(self, ended: threading.Event) -> None:
         while not ended.wait(BEAT):
-            self._write()
+            self._renew()
+
+    def _renew(self) -> None:
+        with self._writing:
+            if self._descriptor is None or not self._is_ours():
+                return
+        self._write()
 
     def _write(self) -> None:
         text = json.dumps(vars(self._own)).encode()

@@ -80,7 +80,8 @@ class SearchPoint(Strict):
 
 class Stage(Strict):
     """A training that came before: the run, what it was trained on, by its name and as its recipe has it, and its
-    adapter. `steps` were made up to the one that was kept.
+    adapter. `steps` were made up to the one that was kept. `annotation` and `held_out` are digests of its trn split and
+    of what it held out, which records of before they were kept do not have.
     """
 
     run_id: RunId
@@ -89,6 +90,8 @@ class Stage(Strict):
     steps: Count
     seed: int
     adapter_sha256: str
+    annotation: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    held_out: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class Record(BaseModel):

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from peftcorr.backbones import BACKBONES
-from peftcorr.config import Section, merge
+from peftcorr.config import Section, merge, nested
 from peftcorr.data import DATASETS
 from peftcorr.engine.plan import Plan, finalise
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError, shortened
 from peftcorr.files.reading import parse_yaml
 from peftcorr.machine.agreement import everyones
-from peftcorr.recipe import VARY, Recipe, parse_set, read, resolve
+from peftcorr.recipe import VARY, Recipe, read, resolve
 from peftcorr.registry import Registry
 from peftcorr.strategies import STRATEGIES
 
@@ -81,12 +80,18 @@ def parse_vary(given: Sequence[str]) -> dict[str, list[object]]:
 
 
 def _combined(asked: Asked) -> Iterator[Recipe]:
-    axes = {key: values for key, values in asked.axes.items() if values}
     varied = _varied(asked)
+    axes = {key: values for key, values in asked.axes.items() if values}
+    # Whole sections come first: which options there are is known once the names are.
+    sections = {section: varied.pop(section) for section in _SECTIONS if section in varied}
     taken: set[str] = set()
     recipes = []
-    for combination in itertools.product(*axes.values()):
-        command_line = {**asked.fixed, **dict(zip(axes, combination, strict=True))}
+    command_lines = [
+        merge({**asked.fixed, **dict(zip(axes, given, strict=True))}, dict(zip(sections, named, strict=True)))
+        for given in itertools.product(*axes.values())
+        for named in itertools.product(*sections.values())
+    ]
+    for command_line in command_lines:
         plain = resolve(command_line, list(asked.assignments), asked.recipe)
         own = {key: values for key, values in varied.items() if _has(plain, key)}
         taken |= set(own)
@@ -94,12 +99,13 @@ def _combined(asked: Asked) -> Iterator[Recipe]:
             recipes.append(plain)
             continue
         for values in itertools.product(*own.values()):
-            chosen = parse_set([f"{key}={json.dumps(value)}" for key, value in zip(own, values, strict=True)])
+            chosen = nested(dict(zip(own, values, strict=True)))
             recipes.append(resolve(merge(command_line, chosen), list(asked.assignments), asked.recipe))
     for key in varied.keys() - taken:
         # No cell has that option: the first one says which it has.
-        chosen = parse_set([f"{key}={json.dumps(varied[key][0])}"])
-        resolve(merge({**asked.fixed, **{k: v[0] for k, v in axes.items()}}, chosen), [], asked.recipe)
+        chosen = merge(command_lines[0], nested({key: varied[key][0]}))
+        resolve(chosen, list(asked.assignments), asked.recipe)
+        raise PeftCorrError(f"--vary {shortened(key)}: no cell of this sweep has that option.")
     yield from recipes
 
 
@@ -111,10 +117,10 @@ def _varied(asked: Asked) -> dict[str, list[object]]:
             f"--recipe {asked.recipe}: vary must be a mapping of options to lists of values, as in "
             "{strategy.k: [1, 2, 3]}."
         )
-    return {
-        **{str(key): values for key, values in there.items()},
-        **{k: list(v) for k, v in (asked.vary or {}).items()},
-    }
+    given = [*there.items(), *(asked.vary or {}).items()]
+    # A section's name stands for the section.
+    named = {f"{section}.name": section for section in _SECTIONS}
+    return {named.get(str(key), str(key)): list(values) for key, values in given}
 
 
 def _has(recipe: Recipe, key: str) -> bool:

@@ -68,8 +68,14 @@ def dispatch(
         overwrite: what to do where there are records.
 
     Raises:
-        PeftCorrError: if the launcher cannot start anything.
+        PeftCorrError: if the launcher cannot start anything, or a cell begins with what its jobs do not see.
     """
+    for plan in plans:
+        if plan.initial is not None and not launcher.sees_output:
+            raise PeftCorrError(
+                f"--init-from {plan.initial.record.run_id} needs that run's adapter, which jobs of --launcher "
+                f"{launcher.name} do not see: leave --launcher out, or take one whose jobs share the disk of --output."
+            )
     by_id = {plan.run_id: plan for plan in plans}
     with Board(bench.store, plans, bench.progress) as board:
         running = _Sweep(by_id, bench, overwrite, {}, board)

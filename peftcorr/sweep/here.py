@@ -6,7 +6,7 @@ import os
 import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,8 +45,18 @@ def require_space(
     output: Place,
     temporary: Place,
     cache: Place,
+    at_once: int = 1,
+    here: int = 1,
 ) -> frozenset[str]:
     """Refuse a sweep whose cells that are still to be run will find no room.
+
+    Args:
+        plans: of the cells.
+        bench: where they run.
+        overwrite: what to do where there is a record.
+        output, temporary, cache: where they write.
+        at_once: how many cells train at the same time, each with a state in the output folder,
+        here: and how many of them on this machine, with its temporary folder.
 
     Returns:
         ids of the runs that have frozen blocks in common with another: they keep in the cache what those give.
@@ -58,10 +68,8 @@ def require_space(
     if not found:
         return frozenset()
     counts = Counter(one.common for one in found.values() if one.common)
-    kept = sum(each.kept for each in found.values()) + max(each.state for each in found.values())
-    alone = max(
-        each.prefixes if counts[each.common] < 2 else 0 for each in found.values()
-    )  # one trains at a time
+    kept = sum(each.kept for each in found.values()) + _most((one.state for one in found.values()), at_once)
+    alone = _most((one.prefixes for one in found.values() if counts[one.common] < 2), here)
     together = sum(
         {each.common: each.prefixes for each in found.values() if counts[each.common] > 1}.values()
     )  # what is scored is kept if there is room for it too
@@ -69,8 +77,18 @@ def require_space(
     return frozenset(run_id for run_id, one in found.items() if counts[one.common] > 1)
 
 
+def _most(sizes: Iterable[int], count: int) -> int:
+    """What the largest `count` take together."""
+    return sum(sorted(sizes, reverse=True)[:count])
+
+
 def make_ready(
-    plans: Sequence[Plan], bench: Workbench, overwrite: Overwrite, places: tuple[Place, Place, Place]
+    plans: Sequence[Plan],
+    bench: Workbench,
+    overwrite: Overwrite,
+    places: tuple[Place, Place, Place],
+    at_once: int = 1,
+    here: int = 1,
 ) -> None:
     """Remove what killed processes left, refuse what finds no room, and let cells share what they have in common.
 
@@ -79,6 +97,7 @@ def make_ready(
         bench: where they run.
         overwrite: what to do where there is a record.
         places: output, cache and temporary folder (`places_of`).
+        at_once, here: see `require_space`.
 
     Raises:
         PeftCorrError: as `require_space`.
@@ -87,7 +106,7 @@ def make_ready(
         bench.store.tidy()
         remove_dead(bench.cache)
     output, kept, temporary = places
-    bench.shared = require_space(plans, bench, overwrite, output, temporary, kept)
+    bench.shared = require_space(plans, bench, overwrite, output, temporary, kept, at_once, here)
 
 
 def shared_space(plans: Sequence[Plan], bench: Workbench) -> int:

@@ -23,7 +23,8 @@ class Job(BaseModel):
     """What a worker needs to carry out one cell.
 
     Attributes:
-        recipe: as it was asked for; what it names is looked up by the worker again.
+        recipe: as it was asked for, with what was tuned in place of ``tuned``, which not every worker sees; what it
+            names is looked up by the worker again.
         run_id: what that must come to.
         title: the cell in a few words.
         head: how lines about it begin.
@@ -62,7 +63,7 @@ def jobs(
     """A job for each cell; paths are absolute, since a worker may stand in another folder."""
     return [
         Job(
-            recipe=recipe.model_dump(mode="json"),
+            recipe=recipe.model_copy(update={"predictors": plan.recipe.predictors}).model_dump(mode="json"),
             run_id=plan.run_id,
             title=plan.title,
             head=f"[{number}/{len(cells)}] {plan.title} ({plan.run_id})",

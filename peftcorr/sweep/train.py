@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from peftcorr.config import Section, merge
+from peftcorr.config import nested
 from peftcorr.console.progress import Progress
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError, shown
@@ -63,7 +63,7 @@ def train(
     places = places_of(bench.output)
     for place in places:
         place.require_writable()
-    found = cells(Asked({}, _nested(overrides or {}), recipe=None if recipe is None else Path(recipe)), bench)
+    found = cells(Asked({}, nested(overrides or {}), recipe=None if recipe is None else Path(recipe)), bench)
     plans = [plan for _, plan in found]
     if len(plans) != 1:
         raise PeftCorrError(
@@ -86,15 +86,3 @@ def _roots(given: AnyPath | Mapping[str, AnyPath] | None) -> dict[str, Path]:
     if isinstance(given, Mapping):
         return {name: Path(path) for name, path in given.items()}
     return {"": Path(given)}
-
-
-def _nested(overrides: Mapping[str, Any]) -> Section:
-    """Overrides whose dotted keys are written out as mappings."""
-    values: Section = {}
-    for key, value in overrides.items():
-        *path, last = key.split(".")
-        nested: Any = {last: value}
-        for part in reversed(path):
-            nested = {part: nested}
-        values = merge(values, nested)
-    return values

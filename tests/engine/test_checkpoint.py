@@ -240,6 +240,12 @@ def test_sigterm_in_a_validation_loses_no_step_and_no_point_of_the_curve(
         job = Job(small_weights, photographs, tmp_path / "ended", **COMMON)
         with listening(), pytest.raises(Terminated):
             job.run()
+        [state] = job.folder.iterdir()
+        written = state.stat().st_ino
+        job = Job(small_weights, photographs, tmp_path / "ended", **COMMON)
+        with listening(), pytest.raises(Terminated):
+            job.run()
+        assert state.stat().st_ino == written, "the only good state was deleted, to write the same again"
     steps = count_steps(monkeypatch)
     again = Job(small_weights, photographs, tmp_path / "ended", **COMMON)
     assert drop_seconds(again.run()) == expected

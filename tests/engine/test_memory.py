@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from peftcorr.backbones import BACKBONES
+from peftcorr.engine.evaluate import first_batch
 from peftcorr.engine.memory import HOLES, Memory, _peak, estimate_memory, resident
 from peftcorr.engine.plan import Model
 from peftcorr.recipe import Recipe
@@ -99,3 +100,12 @@ def test_the_peak_is_the_largest_of_two_backbones_a_step_and_a_batch(
     weights: int, training: int, scoring: int, peak: int
 ) -> None:
     assert Memory(weights, training, scoring).peak == peak
+
+
+@pytest.mark.parametrize(("gpu", "images"), [(False, 16), (True, 64)])
+def test_auto_begins_with_as_many_images_as_the_evaluator(
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, images: int
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    assert first_batch("cuda" if gpu else "cpu") == images
+    assert of("frozen", encode_batch="auto").scoring == of("frozen", encode_batch=images).scoring

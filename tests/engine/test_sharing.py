@@ -125,6 +125,14 @@ def test_a_limit(commands: Commands, capsys: pytest.CaptureFixture[str]) -> None
     assert not list((commands.folder / "cache").glob("prefixes/*"))
 
 
+def test_frozen_cells_go_on_without_room(commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody asked them to keep anything."""
+    ended = commands.swept({"seed": 0}, {"seed": 1}, cache_limit=1024)
+    assert [one.status for one in ended] == ["ran", "ran"]
+    assert "Until then every run computes it again." in " ".join(capsys.readouterr().out.split())
+    assert not list((commands.folder / "cache").glob("features/*"))
+
+
 def test_what_was_used_least_of_late_makes_room(tmp_path: Path) -> None:
     import os
 

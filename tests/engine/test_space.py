@@ -22,7 +22,15 @@ def bench(photographs: Path, tmp_path: Path) -> Workbench:
     return Workbench({"": photographs}, None, tmp_path / "out", tmp_path / "cache", Progress(None))
 
 
-def plan(bench: Workbench, strategy: str, limit: int | None = None, **training: Any) -> Any:
+def plan(
+    bench: Workbench,
+    strategy: str,
+    limit: int | None = None,
+    convention: str = "peftcorr",
+    eval_on: Any = None,
+    hold_out: Any = None,
+    **training: Any,
+) -> Any:
     source = bench.source({"name": "pairs"})
     section = {"name": strategy, **({"k": 2} if strategy == "last_k" else {})}
     return SimpleNamespace(
@@ -34,9 +42,11 @@ def plan(bench: Workbench, strategy: str, limit: int | None = None, **training: 
         recipe=SimpleNamespace(
             limit_pairs=limit,
             training=Training(**training),
-            dataset={"name": "pairs"},
+            dataset={"name": "pairs", **({"hold_out": hold_out} if hold_out else {})},
             backbone={"name": "small"},
             score_precision="fp32",
+            convention=convention,
+            eval_on=eval_on or [],
         ),
     )
 
@@ -50,7 +60,7 @@ def test_predictions_of_all_tests_and_predictors(bench: Workbench) -> None:
     """Twelve bytes a keypoint, dataset and predictor; a limit of pairs takes as large a part of the keypoints."""
     table = bench.source({"name": "pairs"}).load("test").table
     pairs, points = len(table), sum(map(len, table["target_keypoints"]))
-    assert bare(space(plan(bench, "frozen"), bench)) == Space(2 * 3 * 12 * points, 0, 0)
+    assert replace(bare(space(plan(bench, "frozen"), bench)), tested=0) == Space(2 * 3 * 12 * points, 0, 0)
     assert space(plan(bench, "frozen", limit=pairs + 1), bench).kept == 2 * 3 * 12 * points
     assert space(plan(bench, "frozen", limit=5), bench).kept == 2 * 3 * 12 * (5 * points // pairs)
 
@@ -71,3 +81,25 @@ def test_states_before_the_first_trainable_block(
 ) -> None:
     """17 tokens of 32 for each of the eight images of trn and of val; of the last two of three blocks."""
     assert space(plan(bench, "last_k", **training), bench).prefixes == 2 * 8 * 17 * 32 * size
+
+
+def test_features_of_a_frozen_backbone(bench: Workbench) -> None:
+    """16 cells of 32 numbers for each of the eight images of both tests; a limit of pairs has some of them."""
+    assert space(plan(bench, "frozen"), bench).tested == 2 * 8 * 16 * 32 * 4
+    table = bench.source({"name": "pairs"}).load("test").limited(1).table
+    images = len({*table["source_image"], *table["target_image"]})
+    assert space(plan(bench, "frozen", limit=1), bench).tested == 2 * images * 16 * 32 * 4
+
+
+def test_runs_share_what_is_made_of_the_same_images_alone(bench: Workbench) -> None:
+    other = [{"name": "pairs", "folder": "another"}]
+    for strategy in ("frozen", "last_k"):
+        own = space(plan(bench, strategy), bench).common
+        assert own
+        assert own == space(plan(bench, strategy, limit=3), bench).common
+        assert own != space(plan(bench, strategy, convention="dift"), bench).common
+        # A training shares what it trains on, whatever it is tested on; an untrained run has its tests alone.
+        assert (own == space(plan(bench, strategy, eval_on=other), bench).common) == (strategy == "last_k")
+    held = {"keypoints": ["bird/0"]}
+    one, two = (space(plan(bench, "frozen", hold_out=option), bench).common for option in (None, held))
+    assert one == two

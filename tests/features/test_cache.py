@@ -18,7 +18,7 @@ from peftcorr.data.images import ImageStore
 from peftcorr.engine.evaluate import Evaluator
 from peftcorr.errors import PeftCorrError
 from peftcorr.features import cache as cache_module
-from peftcorr.features.cache import FeatureCache
+from peftcorr.features.cache import FeatureCache, NoRoom
 from peftcorr.features.encode import Encoder
 from peftcorr.files import remove_dead
 from peftcorr.machine.folders import Place
@@ -183,6 +183,17 @@ def test_a_disk_without_room_is_refused_before_the_work(desk: Desk, monkeypatch:
     assert not encoded
     assert not desk.cache.exists()
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_written_has_no_room(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that share without being asked to go on then, whatever the cause."""
+
+    def refuse(place: Place) -> None:
+        raise PeftCorrError("Cannot write to it.")
+
+    monkeypatch.setattr(Place, "require_writable", refuse)
+    with pytest.raises(NoRoom, match="Cannot write to it"):
+        desk.score()
 
 
 def test_a_disk_that_fills_up_leaves_nothing_half(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

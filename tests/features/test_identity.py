@@ -14,7 +14,7 @@ import torch
 from peftcorr.data.images import ImageStore
 from peftcorr.engine.evaluate import Split
 from peftcorr.features import identity
-from peftcorr.features.encode import Encoder
+from peftcorr.features.encode import Encoder, autocast
 from peftcorr.features.identity import encoder_identity, image_keys, tensors_sha256
 from tests.engine.building import load_split
 from tests.small_folder import write_folder
@@ -102,6 +102,26 @@ def test_the_precision_of_products(split: Split, encoder: Encoder) -> None:
         torch.set_float32_matmul_precision(precision)
         found.add(tuple(sorted(encoder_identity(encoder, split.store).items())))
     assert len(found) == 3
+
+
+@pytest.mark.usefixtures("matmul")
+def test_the_precision_that_the_encoder_sets(
+    split: Split, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU by `rounding`; torch by itself rounds convolutions alone."""
+    plain = encoder_identity(encoder, split.store)
+    assert "convolution_tf32" not in plain, "a CPU has no such thing, and what it kept stays valid"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    gpu = torch.device("cuda")
+    found = {
+        tf32: encoder_identity(Encoder(encoder.backbone, None, gpu, autocast(tf32, gpu)), split.store)
+        for tf32 in ("fp32", "tf32")
+    }
+    kept = {key: [one[key] for one in found.values()] for key in ("matmul", "convolution_tf32")}
+    assert kept == {"matmul": ["highest", "high"], "convolution_tf32": ["False", "True"]}
+    assert encoder_identity(encoder, split.store) == plain
+    asis = encoder_identity(Encoder(encoder.backbone, None, gpu), split.store)
+    assert (asis["matmul"], asis["convolution_tf32"]) == ("highest", str(torch.backends.cudnn.allow_tf32))
 
 
 def test_every_tensor_by_name_type_shape_and_value() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from peftcorr.machine import lease as module
+from peftcorr.machine.claim import Claim
 from peftcorr.machine.lease import EXPIRES, Lease, holder, living
 
 
@@ -90,3 +92,60 @@ def test_it_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert path.stat().st_mtime > 0
     finally:
         mine.give_back()
+
+
+@pytest.mark.parametrize("content", [b"", b'{"host": "anoth'])
+def test_a_file_that_is_half_written_is_somebodys(tmp_path: Path, content: bytes) -> None:
+    """Of another machine, whose lock is not seen here; a killed one's is free in a while."""
+    path = tmp_path / "lease"
+    path.write_bytes(content)
+    other = Lease(path)
+    assert not other.take()
+    assert living(path) is not None
+    assert path.read_bytes() == content
+    old = time.time() - EXPIRES - 10
+    os.utime(path, (old, old))
+    assert living(path) is None
+    assert not path.exists()
+
+
+def test_a_file_that_was_taken_over_is_left_to_its_new_holder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one slept for a minute, and wakes."""
+    monkeypatch.setattr("peftcorr.machine.claim.fcntl", None)
+    monkeypatch.setattr(module, "_SETTLES", 0.01)
+    path = tmp_path / "lease"
+    slow, other = Lease(path), Lease(path)
+    assert slow.take()
+    old = time.time() - EXPIRES - 10
+    os.utime(path, (old, old))
+    other._own = replace(other._own, host="another")
+    assert other.take()
+    content = path.read_bytes()
+    slow._written = 0.0
+    slow.tell("train", 1, 40, "")
+    slow.give_back()
+    assert path.read_bytes() == content
+    other.give_back()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_that_come_at_once_do_not_both_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One makes the file, the other looks into it before anything is in it."""
+    path = tmp_path / "lease"
+    maker, looker = Lease(path), Lease(path)
+    opened = maker._open
+
+    def between() -> tuple[int, bool]:
+        descriptor, new = opened()
+        monkeypatch.setattr(maker, "_open", opened)
+        assert new
+        assert Claim.take(looker)
+        return descriptor, new
+
+    monkeypatch.setattr(maker, "_open", between)
+    monkeypatch.setattr("peftcorr.machine.claim.time.sleep", lambda _: looker._let_go())
+    assert maker.take()
+    maker.give_back()
+    assert list(tmp_path.iterdir()) == []

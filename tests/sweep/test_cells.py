@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from peftcorr.errors import PeftCorrError
 from peftcorr.recipe import Recipe
-from peftcorr.sweep.cells import Asked, cells, parse_vary
+from peftcorr.sweep.cells import Asked, _combined, cells, parse_vary
 from tests.commanding import Commands
 
 
@@ -26,13 +27,18 @@ def asked(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> object:
         Progress(None),
     )
 
-    def of(strategies: list[str], vary: dict[str, list[object]], recipe: Path | None = None) -> list[Recipe]:
+    def of(
+        strategies: list[str],
+        vary: dict[str, list[object]],
+        recipe: Path | None = None,
+        assignments: Sequence[str] = (),
+    ) -> list[Recipe]:
         axes = {
             "strategy": [{"name": name} for name in strategies],
             "backbone": [{"name": "small"}],
             "dataset": [{"name": "pairs"}],
         }
-        return [found for found, _ in cells(Asked(axes, {}, [], recipe, vary), bench)]
+        return [found for found, _ in cells(Asked(axes, {}, assignments, recipe, vary), bench)]
 
     return of
 
@@ -84,3 +90,32 @@ def test_vary_on_the_command_line() -> None:
             parse_vary([wrong])
     with pytest.raises(PeftCorrError, match="no YAML"):
         parse_vary(["strategy.k=[1,"])
+
+
+def test_a_name_is_an_axis_and_options_are_those_of_the_names(asked) -> None:  # type: ignore[no-untyped-def]
+    found = asked([], {"strategy.name": ["frozen", "last_k"], "strategy.k": [1, 2]})
+    assert [(r.strategy["name"], r.strategy.get("k")) for r in found] == [
+        ("frozen", None), ("last_k", 1), ("last_k", 2)
+    ]  # fmt: skip
+
+
+def test_no_option_is_left_out_without_a_word(asked, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """The recipe's strategy has k, that of --set has not."""
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("{strategy: last_k, vary: {strategy.k: [1, 2]}}\n")
+    with pytest.raises(PeftCorrError, match="there is no key 'k'"):
+        asked([], {}, recipe, ["strategy=lora"])
+
+
+def test_values_are_what_was_written(asked) -> None:  # type: ignore[no-untyped-def]
+    """Not what a second reading of their text would make of them."""
+    keys: dict[str, list[object]] = {"precision": [False, "bf16"], "strategy.alpha": [1e-5, "1e-6"]}
+    assert [(r.precision, r.strategy["alpha"]) for r in asked(["lora"], keys)] == [
+        ("no", 1e-5), ("no", 1e-6), ("bf16", 1e-5), ("bf16", 1e-6)
+    ]  # fmt: skip
+    seen: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("peftcorr.sweep.cells.resolve", lambda given, *_: seen.append(given["dataset"]))
+        patch.setattr("peftcorr.sweep.cells._has", lambda *_: True)
+        list(_combined(Asked({}, {"dataset": "coco"}, vary={"dataset.images": ["{split}/images"]})))
+    assert seen[-1] == {"name": "coco", "images": "{split}/images"}

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.forkserver import _forkserver
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from peftcorr.console.progress import Progress
+from peftcorr.engine.plan import finalise
+from peftcorr.engine.workbench import Workbench
+from peftcorr.errors import PeftCorrError
+from peftcorr.recipe import Recipe, resolve
 from peftcorr.registry import Entry
 from peftcorr.strategies import STRATEGIES
 from peftcorr.sweep import job
+from peftcorr.sweep.dispatch import dispatch
 from peftcorr.sweep.job import BUSY, Job, carry_out, read_job
-from peftcorr.sweep.launchers.base import Ending, Launcher
-from peftcorr.sweep.launchers.local import Slot, slots
+from peftcorr.sweep.launchers.base import Ending, Launcher, Share
+from peftcorr.sweep.launchers.local import Local, Slot, slots
 from tests.commanding import PLUGIN, Commands, scores
 from tests.sweep.doomed import DOOM, Doomed
 
@@ -114,10 +124,6 @@ def test_shares_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_job_of_other_data_is_refused(commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
     """What was planned is what is run, wherever the worker stands."""
-    from peftcorr.console.progress import Progress
-    from peftcorr.errors import PeftCorrError
-    from peftcorr.recipe import resolve
-
     recipe = resolve(
         {"strategy": {"name": "frozen"}, "backbone": {"name": "small"}, "dataset": {"name": "pairs"}},
         [],
@@ -154,3 +160,68 @@ def test_a_wrong_command(
         assert commands.run("--strategy", "frozen", *flags) == 2
     assert said in capsys.readouterr().err
     assert commands.records() == []
+
+
+class Afar(Launcher):
+    """Jobs on a machine with a disk of its own."""
+
+    name = "afar"
+    sees_output = False
+
+    def endings(self, jobs: Sequence[Job]) -> Iterator[Ending | None]:
+        raise AssertionError("it was started")
+
+
+def test_a_job_afar_knows_what_was_tuned_and_has_no_adapter_to_start_from(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = {"name": "window_softargmax", "radius": 1, "temperature": 5.0}
+    monkeypatch.setattr("peftcorr.engine.plan.chosen_predictor", lambda *_: window)
+    bench = Workbench(
+        {"pairs": commands.photographs},
+        commands.weights,
+        commands.output,
+        commands.folder / "cache",
+        Progress(None),
+    )
+    named = {"strategy": "lora", "backbone": "small", "dataset": "pairs", "predictors": ["tuned", "argmax"]}
+    recipe = resolve(named, [], None)
+    plan = finalise(recipe, bench)
+    [one] = job.jobs([(recipe, plan)], bench, [], "missing")
+    monkeypatch.undo()  # a node has no file of what was chosen
+    there = finalise(Recipe.model_validate(one.recipe), bench)
+    assert (there.run_id, there.labels) == (plan.run_id, plan.labels)
+    begun = replace(plan, initial=SimpleNamespace(record=SimpleNamespace(run_id="first")))  # type: ignore[arg-type]
+    afar = Afar(Afar.Config(), Share(1))
+    with pytest.raises(
+        PeftCorrError, match="--init-from first needs that run's adapter, which jobs of --launcher afar"
+    ):
+        dispatch([begun], [one], afar, bench, "missing")
+    assert not commands.output.exists()
+
+
+def test_an_interrupted_sweep_leaves_no_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one whose process could not be started."""
+    monkeypatch.setattr("peftcorr.sweep.launchers.local._work", _sleep)
+    forking = multiprocessing.get_context("fork")  # at once, with nothing to import
+    context = SimpleNamespace(set_forkserver_preload=lambda _: None, Process=forking.Process)
+    monkeypatch.setattr("peftcorr.sweep.launchers.local.multiprocessing.get_context", lambda _: context)
+    launcher = Local(Local.Config(), Share(1))
+    waiting = [
+        Job(
+            recipe={}, run_id=name * 16, title="", head="", overwrite="missing", plugins=[], data_roots={},
+            weights=None, output=tmp_path, cache=tmp_path, memory=1, keep_features=False, shared=False,
+            cache_limit=None, track=(),
+        )
+        for name in "01"
+    ]  # fmt: skip
+    endings = launcher.endings(waiting)
+    assert next(endings) is None
+    [file] = (tmp_path / "logs").iterdir()
+    assert file.name == "0000000000000000.job.json"
+    endings.close()  # type: ignore[attr-defined]
+    assert list((tmp_path / "logs").iterdir()) == []
+
+
+def _sleep(*_: object) -> None:
+    time.sleep(600)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from peftcorr.engine.plan import Plan
+from peftcorr.engine.space import Space
 from peftcorr.engine.workbench import Workbench
+from peftcorr.errors import PeftCorrError
+from peftcorr.machine.folders import Place
 from peftcorr.results.record import Record
-from peftcorr.sweep.here import _score
+from peftcorr.sweep.here import _score, require_space
+from peftcorr.sweep.launchers.local import Local
 from tests.commanding import Commands, scores
 
 
@@ -178,6 +184,9 @@ def test_what_a_killed_start_left_is_gone_after_the_next(commands: Commands) -> 
     for path in left:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+    # The process that was killed had put its name there: it is known to be dead, and to have been of this machine.
+    dead = {"host": socket.gethostname(), "process": 1, "since": 1.0}
+    store.record_path(run_id).with_name(f".{run_id}.claim").write_text(json.dumps(dead))
     resumable = store.state_path("1" * 16) / "step-00000001"
     resumable.mkdir()
     os.utime(store.record_path(run_id))
@@ -186,3 +195,45 @@ def test_what_a_killed_start_left_is_gone_after_the_next(commands: Commands) -> 
     assert resumable.is_dir()
     assert {path for path in commands.output.rglob("*") if path.is_file()} == before
     assert not store.state_path(run_id).exists()
+
+
+def test_there_is_room_for_as_many_as_train_at_once(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their states in the output folder; on this machine what the frozen blocks give, in the temporary one."""
+    needs: list[int] = []
+    monkeypatch.setattr(
+        "peftcorr.sweep.here.require_room", lambda places: needs.extend(size for _, size in places)
+    )
+    monkeypatch.setattr("peftcorr.sweep.here.space", lambda plan, _: Space(1, 10 * plan, 100 * plan))
+    monkeypatch.setattr("peftcorr.sweep.here.standing", lambda *_: None)
+    plans: Any = [_Numbered(number) for number in (1, 2, 3)]
+    place = Place("", commands.folder, "")
+    for at_once, here, wanted in ((1, 1, [33, 300, 0]), (2, 1, [53, 300, 0]), (9, 9, [63, 600, 0])):
+        require_space(plans, commands.bench(), "missing", place, place, place, at_once, here)
+        assert needs == wanted
+        needs.clear()
+
+
+class _Numbered(int):
+    """Stands for a plan."""
+
+    @property
+    def run_id(self) -> str:
+        return str(self)
+
+
+@pytest.mark.parametrize(
+    ("local", "sees", "wanted"), [(True, True, (2, 2)), (False, True, (2, 1)), (False, False, (1, 1))]
+)
+def test_workers_are_counted_where_they_write(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, local: bool, sees: bool, wanted: tuple[int, int]
+) -> None:
+    def stop(*given: object) -> None:
+        assert given[-2:] == wanted
+        raise PeftCorrError("seen")
+
+    monkeypatch.setattr("peftcorr.sweep.here.make_ready", stop)
+    monkeypatch.setattr(Local, "here", local)
+    monkeypatch.setattr(Local, "sees_output", sees)
+    assert commands.run("--strategy", "frozen", "--seed", "0", "1", "--workers", "2", assignments=()) == 2

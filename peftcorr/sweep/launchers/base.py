@@ -66,9 +66,15 @@ class Launcher(ABC):
     Args:
         config: options of ``--launcher-set``.
         share: how many at a time, and of how many processes each.
+
+    Attributes:
+        here: whether jobs run on this machine, with its disks.
+        sees_output: whether a job sees the output folder, with what earlier runs left there.
     """
 
     name: str
+    here = False
+    sees_output = True
 
     class Config(BaseModel):
         """Options; a launcher adds its own."""

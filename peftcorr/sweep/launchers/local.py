@@ -62,6 +62,7 @@ class Local(Launcher):
     """Workers on this machine, which share its cores and GPUs."""
 
     name = "local"
+    here = True
 
     @classmethod
     def at_a_time(cls, processes: int) -> int:
@@ -73,11 +74,13 @@ class Local(Launcher):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_PRELOAD)
         waiting, running = deque(jobs), dict[BaseProcess, tuple[Job, Slot]]()
+        given: list[Job] = []
         free = deque(slots(self.share.workers, self.share.processes))
         try:
             while waiting or running:
                 while waiting and free:
                     job, slot = waiting.popleft(), free.popleft()
+                    given.append(job)
                     process: BaseProcess = context.Process(target=_work, args=self._given(job, slot))
                     process.start()
                     running[process] = job, slot
@@ -86,11 +89,14 @@ class Local(Launcher):
                     job, slot = running.pop(process)
                     process.join()
                     free.append(slot)
+                    given.remove(job)
                     _file(job).unlink(missing_ok=True)
                     yield Ending(job, process.exitcode or 0)
                 yield None
         finally:
             _stop(list(running))
+            for job in given:
+                _file(job).unlink(missing_ok=True)
 
     def _given(self, job: Job, slot: Slot) -> tuple[str, str, Slot, int, int]:
         file, log = _file(job), Store(job.output).log_path(job.run_id)

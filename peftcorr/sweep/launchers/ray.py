@@ -40,6 +40,7 @@ class Ray(Launcher):
     """
 
     name = "ray"
+    sees_output = False
 
     class Config(Launcher.Config):
         """What is asked of Ray."""
