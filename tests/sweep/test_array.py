@@ -91,7 +91,9 @@ def test_an_array_is_asked_for_and_its_endings_are_told(slurm: Path, tmp_path: P
     assert len(list(logs.glob("*.job.json"))) == 3
     assert len(list((logs / "slurm").glob("*_submitted.pkl"))) == 3
 
-    write_json(logs / "slurm" / f"{cells[1].run_id}.ended.json", {"code": 1, "host": "n3", "how": ""})
+    [file] = logs.glob(f"{cells[1].run_id}.*.job.json")
+    ended = file.name.replace(".job.", ".ended.")
+    write_json(logs / "slurm" / ended, {"code": 1, "host": "n3", "how": ""})
     (logs / "slurm" / "7_1_0_result.pkl").touch()
     (slurm / "states").write_text("7_0 RUNNING\n7_1 COMPLETED\n7_2 CANCELLED\n")
     found = [ending for ending in (next(endings) for _ in range(4)) if ending is not None]

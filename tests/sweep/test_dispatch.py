@@ -69,7 +69,7 @@ def test_the_dead_take_nobody_with_them_and_are_done_by_the_same_command(
     assert len(commands.records()) == 5
     logs = [path.read_text() for path in (commands.output / "logs").glob("*.log")]
     assert any("going on from step 2 of 4" in text for text in logs), "its state was kept"
-    assert not list((commands.output / "logs").glob("*.job.json"))
+    assert not list((commands.output / "logs").glob(".*"))
     assert not list((commands.output / "records").glob(".*"))
     ended = [scores(record) for record in commands.records() if record.strategy == "doomed"]
     assert ended == [ended[0]] * 4, "the option changes nothing else"
@@ -217,8 +217,13 @@ def test_an_interrupted_sweep_leaves_no_jobs(tmp_path: Path, monkeypatch: pytest
     ]  # fmt: skip
     endings = launcher.endings(waiting)
     assert next(endings) is None
-    [file] = (tmp_path / "logs").iterdir()
-    assert file.name == "0000000000000000.job.json"
+    again = launcher.endings(waiting)  # another sweep that has the same cells
+    assert next(again) is None
+    files = list((tmp_path / "logs").glob(".*/*.json"))
+    assert [file.name for file in files] == ["0000000000000000.json"] * 2
+    again.close()  # type: ignore[attr-defined]
+    [file] = (tmp_path / "logs").glob(".*/*.json")
+    assert file in files
     endings.close()  # type: ignore[attr-defined]
     assert list((tmp_path / "logs").iterdir()) == []
 

@@ -60,6 +60,7 @@ class ArrayJob:
         except UncompletedJobError:  # submitit will not requeue any more
             code, how = EXIT_CODE, "SLURM ended it more often than timeouts of --launcher-set allows"
         write_json(self.ending, {"code": code, "host": socket.gethostname(), "how": how})
+        self.file.unlink(missing_ok=True)  # whether or not anybody waits for it any more
 
     def checkpoint(self) -> DelayedSubmission:
         """Have the cell save its state; returns what goes on from it."""

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from peftcorr.files import passing_folder
 from peftcorr.machine.processors import processors
 from peftcorr.results.store import Store
 from peftcorr.sweep.job import Job, write_job
@@ -71,17 +73,21 @@ class Local(Launcher):
 
     def endings(self, jobs: Sequence[Job]) -> Iterator[Ending | None]:
         """See `Launcher.endings`."""
+        if not jobs:
+            return
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_PRELOAD)
         waiting, running = deque(jobs), dict[BaseProcess, tuple[Job, Slot]]()
-        given: list[Job] = []
         free = deque(slots(self.share.workers, self.share.processes))
+        stack = ExitStack()
+        # Of this sweep alone: another one in the same output may hand the same cell to a process of its own.
+        folder = stack.enter_context(passing_folder(Store(jobs[0].output).log_path("jobs").with_suffix("")))
         try:
             while waiting or running:
                 while waiting and free:
                     job, slot = waiting.popleft(), free.popleft()
-                    given.append(job)
-                    process: BaseProcess = context.Process(target=_work, args=self._given(job, slot))
+                    arguments = self._given(job, slot, folder)
+                    process: BaseProcess = context.Process(target=_work, args=arguments)
                     process.start()
                     running[process] = job, slot
                 ended = wait([process.sentinel for process in running], timeout=TICK)
@@ -89,23 +95,16 @@ class Local(Launcher):
                     job, slot = running.pop(process)
                     process.join()
                     free.append(slot)
-                    given.remove(job)
-                    _file(job).unlink(missing_ok=True)
                     yield Ending(job, process.exitcode or 0)
                 yield None
         finally:
             _stop(list(running))
-            for job in given:
-                _file(job).unlink(missing_ok=True)
+            stack.close()
 
-    def _given(self, job: Job, slot: Slot) -> tuple[str, str, Slot, int, int]:
-        file, log = _file(job), Store(job.output).log_path(job.run_id)
+    def _given(self, job: Job, slot: Slot, folder: Path) -> tuple[str, str, Slot, int, int]:
+        file, log = folder / f"{job.run_id}.json", Store(job.output).log_path(job.run_id)
         write_job(job, file)
         return str(file), str(log), slot, self.share.processes, os.getpid()
-
-
-def _file(job: Job) -> Path:
-    return Store(job.output).log_path(job.run_id).with_suffix(".job.json")
 
 
 def _stop(running: list[BaseProcess]) -> None:

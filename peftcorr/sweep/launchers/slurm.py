@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -114,10 +115,10 @@ class Slurm(Launcher):
                     link.unlink(missing_ok=True)
 
     def _cell(self, job: Job, folder: Path) -> ArrayJob:
-        log = Store(job.output).log_path(job.run_id)
-        file, ending = log.with_suffix(".job.json"), folder / f"{job.run_id}.ended.json"
+        # Of this array alone: another sweep in the same output may have the same cell in one of its own.
+        log, own = Store(job.output).log_path(job.run_id), f"{job.run_id}.{secrets.token_hex(4)}"
+        file, ending = log.with_name(f"{own}.job.json"), folder / f"{own}.ended.json"
         write_job(job, file)
-        ending.unlink(missing_ok=True)
         return ArrayJob(file, log, ending, self.share.processes, max(5.0, self.config.signal_delay_s - 10.0))
 
     def _submitted(self, cells: Sequence[ArrayJob], folder: Path) -> list[submitit.Job[None]]:
