@@ -1,6 +1,9 @@
-"""`peftcorr breakdown` scores as the run did: by its definition of correct, at its thresholds."""
+"""``peftcorr breakdown``: its tables and its page, scored as the run was."""
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +11,12 @@ from peftcorr.cli import main
 from peftcorr.commands.score import score_by_presets
 from peftcorr.metrics.presets import PEFTCORR
 from tests.commanding import Commands
+from tests.commands.made_runs import made_runs, record
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return made_runs(tmp_path)
 
 
 def test_it_follows_the_record(commands: Commands, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,3 +50,42 @@ def test_other_thresholds(commands: Commands, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().out
     assert "PCK@0.15" in said.replace("\n", "")
     assert "as defined by" not in said
+
+
+def test_the_page_of_a_breakdown_says_what_was_run(output: Path) -> None:
+    assert main(["breakdown", "bbbb", "--output", str(output)]) == 0
+    page = output / "breakdowns" / "bbbb2222.md"
+    assert page.read_text().startswith("# Breakdown of bbbb2222\n")
+    record(output, "bbbb2222")
+    assert main(["breakdown", "bbbb", "--output", str(output)]) == 0
+    assert page.read_text().startswith("# Breakdown of bbbb2222, frozen on tiny\n")
+
+
+def test_breakdown_prints_tables_and_writes_a_page_with_a_curve(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["breakdown", "bbbb", "--output", str(output)]) == 0
+    text = capsys.readouterr().out
+    for title in ("by category", "by viewpoint", "by truncation", "by number of keypoints", "left and right"):
+        assert f"farm/test, window: {title}" in text
+    assert "d[bold]g" in text
+    page = (output / "breakdowns" / "bbbb2222.md").read_text()
+    assert str(output / "breakdowns" / "bbbb2222.md") in text
+    assert "](bbbb2222-farm-test.svg)" in page
+    assert re.search(r"^\| both \| \d+ \| \d+ \| [\d.]+ \| [\d.]+ \[[\d.]+, [\d.]+\] \|", page, re.MULTILINE)
+    assert "### farm/test, argmax: PCK over the threshold" in page
+    assert "| d\\[bold\\]g |" in page
+    figure = output / "breakdowns" / "bbbb2222-farm-test.svg"
+    first = figure.read_bytes(), page
+    assert first[0].startswith(b"<?xml")
+    assert main(["breakdown", "bbbb", "--output", str(output)]) == 0
+    assert (figure.read_bytes(), (output / "breakdowns" / "bbbb2222.md").read_text()) == first
+
+
+def test_one_predictor_alone(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["breakdown", "bbbb", "--output", str(output), "--predictor", "window", "--alphas", "0.2"]) == 0
+    )
+    text = capsys.readouterr().out
+    assert "argmax" not in text
+    assert "PCK@0.2 per image" in text

@@ -1,4 +1,4 @@
-"""``peftcorr compare`` and ``peftcorr breakdown`` on predictions made up on the spot."""
+"""``peftcorr compare`` on predictions made up on the spot."""
 
 from __future__ import annotations
 
@@ -15,22 +15,14 @@ from peftcorr.metrics.aggregate import score_predictions
 from peftcorr.metrics.compare import Difference
 from peftcorr.metrics.presets import PEFTCORR, PRESETS, Preset
 from peftcorr.predictions import read_predictions
-from peftcorr.results.record import Record
 from peftcorr.results.store import Store
+from tests.commands.made_runs import made_runs, record
 from tests.metrics.made import drawn, table, written
 
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    rows = [
-        {**row, "keypoint_id": ("left_eye", "right_eye", "nose")[int(row["keypoint_id"])]}
-        for row in drawn(0, {"cat": 5, "d[bold]g": 5}, keypoints=3)
-    ]
-    better = [{**r, "prediction_x": (r["prediction_x"] + r["truth_x"]) / 2} for r in rows]
-    written(rows, tmp_path, "aaaa1111")
-    written([*better, *({**r, "predictor": "window"} for r in better)], tmp_path, "bbbb2222")
-    written(rows[:-1], tmp_path, "cccc3333")
-    return tmp_path
+    return made_runs(tmp_path)
 
 
 def test_compare_prints_difference_interval_and_p_value(
@@ -143,26 +135,6 @@ def test_errors_are_one_sentence(
 
 
 SIZES = {"target_width": 400, "target_height": 200, "reference_width": 100.0, "reference_height": 60.0}
-
-
-def record(
-    output: Path,
-    run_id: str,
-    protocol: Preset = PEFTCORR,
-    alphas: tuple[float, ...] = (0.05, 0.1),
-    limit: int | None = None,
-) -> None:
-    """Write the record that the run of a file of predictions would have left."""
-    store = Store(output)
-    scores = score_predictions(read_predictions(store.predictions_path(run_id)), alphas, protocol)
-    store.write(
-        Record(
-            schema_version=1,
-            run_id=run_id, status="ok", recipe={"limit_pairs": limit}, strategy="frozen", backbone="tiny",
-            weights_id="tiny", weights_sha256=None, official_weights=True, dataset="farm", seed=0, protocol=protocol,
-            trainable_parameters=0, scores=scores,
-        )
-    )  # fmt: skip
 
 
 def compared(output: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
@@ -308,45 +280,6 @@ def test_a_file_that_is_no_predictions_is_refused(
     assert main(["breakdown", "dddd", "--output", str(output)]) == 2
     said = capsys.readouterr().err
     assert "dddd.parquet is no readable Parquet file" in said or "dddd.parquet has no column" in said
-
-
-def test_the_page_of_a_breakdown_says_what_was_run(output: Path) -> None:
-    assert main(["breakdown", "bbbb", "--output", str(output)]) == 0
-    page = output / "breakdowns" / "bbbb2222.md"
-    assert page.read_text().startswith("# Breakdown of bbbb2222\n")
-    record(output, "bbbb2222")
-    assert main(["breakdown", "bbbb", "--output", str(output)]) == 0
-    assert page.read_text().startswith("# Breakdown of bbbb2222, frozen on tiny\n")
-
-
-def test_breakdown_prints_tables_and_writes_a_page_with_a_curve(
-    output: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["breakdown", "bbbb", "--output", str(output)]) == 0
-    text = capsys.readouterr().out
-    for title in ("by category", "by viewpoint", "by truncation", "by number of keypoints", "left and right"):
-        assert f"farm/test, window: {title}" in text
-    assert "d[bold]g" in text
-    page = (output / "breakdowns" / "bbbb2222.md").read_text()
-    assert str(output / "breakdowns" / "bbbb2222.md") in text
-    assert "](bbbb2222-farm-test.svg)" in page
-    assert re.search(r"^\| both \| \d+ \| \d+ \| [\d.]+ \| [\d.]+ \[[\d.]+, [\d.]+\] \|", page, re.MULTILINE)
-    assert "### farm/test, argmax: PCK over the threshold" in page
-    assert "| d\\[bold\\]g |" in page
-    figure = output / "breakdowns" / "bbbb2222-farm-test.svg"
-    first = figure.read_bytes(), page
-    assert first[0].startswith(b"<?xml")
-    assert main(["breakdown", "bbbb", "--output", str(output)]) == 0
-    assert (figure.read_bytes(), (output / "breakdowns" / "bbbb2222.md").read_text()) == first
-
-
-def test_one_predictor_alone(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        main(["breakdown", "bbbb", "--output", str(output), "--predictor", "window", "--alphas", "0.2"]) == 0
-    )
-    text = capsys.readouterr().out
-    assert "argmax" not in text
-    assert "PCK@0.2 per image" in text
 
 
 def test_a_difference_that_rounds_to_nothing_has_no_minus() -> None:

@@ -72,7 +72,10 @@ def equal(split: Split, store: ImageStore) -> None:
     assert store.decodes == before
 
 
-def test_a_node_decodes_each_image_once(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_decodes_each_image_once(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     processes = Processes(split, ["a", "a"], monkeypatch)
     counts = processes.decode()
     assert sum(counts) == len(set(split.data.images)) == 8
@@ -80,7 +83,7 @@ def test_a_node_decodes_each_image_once(split: Split, monkeypatch: pytest.Monkey
     for store in processes.stores:
         equal(split, store)
     assert processes.decode() == counts
-    assert list(Path(tempfile.gettempdir()).glob("peftcorr-rows-*")) == []
+    assert list(tmp_path.glob("peftcorr-rows-*")) == []
 
 
 def test_each_node_decodes_for_itself(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
