@@ -2,7 +2,7 @@
 
 import sys
 
-from peftcorr.cli import main
+from peftcorr.cli import console
 
 if __name__ == "__main__":
-    sys.exit(main(["run", *sys.argv[1:]]))
+    console(["run", *sys.argv[1:]])

@@ -217,3 +217,27 @@ def test_a_plugin_that_takes_the_model_apart_is_refused_before_the_imports(
     assert plugin in done.stderr
     assert "choose plain multi-GPU" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [(["--version"], 0, "peftcorr"), (["ls", "nothing-like-it"], 2, ""), (["run", "--nonsense"], 2, "")],
+)
+def test_a_process_ends_with_the_code_and_after_what_libraries_do_at_the_end(
+    arguments: list[str], code: int, said: str
+) -> None:
+    script = (
+        "import atexit, sys; from peftcorr import cli; sys.argv[1:] = sys.argv[2:]\n"
+        "plain = cli.main\n"
+        "def main(given):\n"
+        "    atexit.register(print, 'the end')\n"
+        "    return plain(given)\n"
+        "cli.main = main\n"
+        "cli.console()\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script, "peftcorr", *arguments], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == code
+    assert found.stdout.startswith(said)
+    assert found.stdout.endswith("the end\n")

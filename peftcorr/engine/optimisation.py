@@ -15,12 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from transformers import get_cosine_schedule_with_warmup
+from torch.optim.lr_scheduler import LambdaLR
 
 from peftcorr.data.correspondences import Ints
 from peftcorr.engine.ahead import Ahead
@@ -82,7 +83,7 @@ class Optimisation:
             True if self.accelerator.device.type == "cuda" else None
         )  # the CPU's rounds otherwise than it did
         plain = torch.optim.AdamW(self._parameters, lr=rate, weight_decay=recipe.weight_decay, fused=fused)
-        self._schedule = get_cosine_schedule_with_warmup(plain, math.ceil(recipe.warmup * steps), steps)
+        self._schedule = LambdaLR(plain, partial(_share_of_rate, math.ceil(recipe.warmup * steps), steps))
         self._model, self._optimizer = self.accelerator.prepare(self._backbone, plain)
         self.accelerator.register_for_checkpointing(self._schedule)
         device, autocast = self.accelerator.device, self.accelerator.autocast
@@ -130,7 +131,7 @@ class Optimisation:
         norm = accelerator.clip_grad_norm_(self._parameters, recipe.gradient_clip)
         if accelerator.mixed_precision != "fp16":  # whose scaler skips overflowing steps itself
             self._stop_unless(bool(torch.isfinite(norm)), "gradient", step, pair)
-        rate = self._schedule.get_last_lr()[0]
+        rate = float(self._schedule.get_last_lr()[0])
         self._optimizer.step()
         if not accelerator.optimizer_step_was_skipped:
             self._strategy.after_step(self._backbone, step + 1, self._steps)
@@ -222,6 +223,16 @@ class Optimisation:
                 f"The {what} is not finite at step {step + 1}, pair {pair}: lower training.learning_rate, or look at "
                 "that pair's images and annotation. The last saved state is kept."
             )
+
+
+def _share_of_rate(warmup: int, steps: int, step: int) -> float:
+    """Share of the learning rate after `step` steps: a line up, then half a cosine down to 0.
+
+    That of transformers' ``get_cosine_schedule_with_warmup``, whose import takes longer than many a search.
+    """
+    if step < warmup:
+        return step / max(1, warmup)
+    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * ((step - warmup) / max(1, steps - warmup)))))
 
 
 def _exchange(tensor: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from peftcorr.data.decode import MAX_PIXELS
 from peftcorr.data.given import GivenImages, picture, pictures
 from peftcorr.data.images import ImageStore
 from peftcorr.errors import PeftCorrError
@@ -95,3 +96,9 @@ def test_an_image_whose_file_was_closed_is_one_sentence(path: Path) -> None:
     image.close()
     with pytest.raises(PeftCorrError, match="given as image_a cannot be decoded"):
         picture(image, "image_a")
+
+
+@pytest.mark.parametrize("shape", [(MAX_PIXELS + 1, 1), (1, MAX_PIXELS + 1)])
+def test_an_array_of_too_many_pixels(shape: tuple[int, int]) -> None:
+    with pytest.raises(PeftCorrError, match="limit"):
+        picture(np.broadcast_to(np.uint8(0), shape))

@@ -100,6 +100,14 @@ def test_trn_and_val_are_without_it_and_test_is_whole(folder: Path) -> None:
     assert rows(held.load("test")) == rows(plain.load("test"))
 
 
+def test_a_pair_with_one_keypoint_left_stays(folder: Path) -> None:
+    plain = SpairFolder(SpairFolder.Config(), folder, folder.parent / "cache")
+    held = source(folder, keypoints=["0", "1", "2", "3"])
+    expected = [row["pair_id"] for row in rows(plain.load("val")) if "4" in row["keypoint_ids"]]
+    assert [row["pair_id"] for row in rows(held.load("val"))] == expected
+    assert len(expected) > 2
+
+
 def test_every_way_to_load_goes_through_it(folder: Path) -> None:
     """A plugin's loader knows nothing of the option."""
 

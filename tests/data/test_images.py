@@ -40,10 +40,10 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path, suffix: str) -> Non
 
 def test_sixteen_bits_round_to_the_nearest(tmp_path: Path) -> None:
     values = np.array(
-        [[0, 128, 129, 385, 386, 65535]], dtype=np.uint16
-    )  # 257 apart; halves lie at 128.5, 385.5
+        [[0, 128, 129, 385, 386, 51272, 65535]], dtype=np.uint16
+    )  # 257 apart; halves lie at 128.5, 385.5, 51271.5
     Image.fromarray(values).save(tmp_path / "deep.png")
-    assert decode(tmp_path / "deep.png")[0, :, 0].tolist() == [0, 0, 1, 1, 2, 255]
+    assert decode(tmp_path / "deep.png")[0, :, 0].tolist() == [0, 0, 1, 1, 2, 200, 255]
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from peftcorr.engine import train as training
-from peftcorr.engine.optimisation import Optimisation, Stepped, colour_jitter
+from peftcorr.engine.optimisation import Optimisation, Stepped, _share_of_rate, colour_jitter
 from peftcorr.features.encode import Encoder
 from peftcorr.features.prefix import PrefixStore
 from tests.engine.building import Job
@@ -248,3 +248,15 @@ def test_kept_prefixes_are_computed_in_the_precision_of_the_training(
         whole = encoder.features(trn.data, trn.store, numbers)
         halves = encoder.features(trn.data, trn.store, numbers, PrefixStore())
     torch.testing.assert_close(whole, halves)
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(0, 7), (3, 10), (5, 5)])
+def test_the_schedule_is_the_one_of_transformers(warmup: int, steps: int) -> None:
+    from transformers import get_cosine_schedule_with_warmup
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    wanted = get_cosine_schedule_with_warmup(optimizer, warmup, steps)
+    for step in range(steps + 1):
+        assert wanted.get_last_lr() == [0.3 * _share_of_rate(warmup, steps, step)]
+        optimizer.step()
+        wanted.step()
