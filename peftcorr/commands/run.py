@@ -15,7 +15,7 @@ from peftcorr.console.numbers import memory, parse_bytes
 from peftcorr.errors import PeftCorrError
 from peftcorr.machine.folders import places_of
 from peftcorr.machine.launchers import end_with_launchers, respawn
-from peftcorr.machine.startup import importing
+from peftcorr.machine.startup import importing, uncollected
 from peftcorr.machine.termination import Terminated
 from peftcorr.machine.trackers import TRACKERS, require_installed
 
@@ -195,7 +195,8 @@ def _sweep(parsed: argparse.Namespace) -> int:
     )  # fmt: skip
     axes, fixed = _command_line(parsed)
     asked = Asked(axes, fixed, parsed.set, parsed.recipe, parse_vary(parsed.vary))
-    found = cells(asked, bench)
+    with uncollected():  # strategies bring libraries of their own
+        found = cells(asked, bench)
     plans = [plan for _, plan in found]
     if parsed.dry_run:
         from peftcorr.commands.plan import print_plan

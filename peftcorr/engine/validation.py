@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peftcorr.data.correspondences import Correspondences
+from peftcorr.machine.startup import uncollected
 
 Floats = NDArray[np.float64]
 
@@ -25,8 +26,8 @@ def split_pck(data: Correspondences, points: Floats, alphas: Sequence[float]) ->
     Raises:
         PeftCorrError: as `peftcorr.metrics.aggregate.aggregate`.
     """
-    from peftcorr.metrics.pck import PCK  # half a second, which what is not trained does without
-
+    with uncollected():
+        from peftcorr.metrics.pck import PCK  # a library of its own, which what is not trained does without
     seen = data.visible
     pair = data.pair[seen]
     found: dict[str, dict[str, float]] = PCK().compute(

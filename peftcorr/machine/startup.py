@@ -64,11 +64,29 @@ def announce() -> None:
 
 
 @contextmanager
+def uncollected() -> Iterator[None]:
+    """Import in the block without looking for garbage, now and later, among what stays for ever.
+
+    Millions of objects are made that live as long as the process. Looking through them again and again takes a fifth
+    of the imports' time, and time of everything that comes after.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.collect()  # what is garbage by now would stay for ever too
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+@contextmanager
 def importing() -> Iterator[None]:
     """Import torch and what stands on it in the block, without looking for garbage among what stays for ever.
 
-    Millions of objects are made that live as long as the process. Looking through them again and again takes a fifth
-    of the imports' time, and once more, at exit, a second. On a terminal a line says so until the block ends.
+    On a terminal a line says so until the block ends.
 
     Raises:
         Terminated: if SIGTERM came in the block, though a library swallowed it.
@@ -76,16 +94,14 @@ def importing() -> Iterator[None]:
     shown = is_main_process() and _has_terminal()
     if shown:
         print(_LOADING, end="", file=sys.stderr, flush=True)
-    gc.disable()
     try:
-        yield
+        with uncollected():
+            yield
     except Exception as error:
         if asked():  # a library swallowed what SIGTERM raised in its import, and is half imported
             raise Terminated from error
         raise
     finally:
-        gc.enable()
-        gc.freeze()
         if shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     if asked():

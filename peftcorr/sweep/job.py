@@ -13,6 +13,7 @@ from peftcorr.engine.plan import Plan, finalise
 from peftcorr.engine.workbench import Workbench
 from peftcorr.errors import PeftCorrError
 from peftcorr.files import read_json, write_json
+from peftcorr.machine.startup import uncollected
 from peftcorr.recipe import Recipe
 from peftcorr.sweep.here import Overwrite, attempt
 
@@ -114,7 +115,8 @@ def carry_out(job: Job, progress: Progress) -> int:
         PeftCorrError: if what the recipe names is not what it was when the sweep was planned.
     """
     bench = job.bench(progress)
-    plan = finalise(Recipe.model_validate(job.recipe), bench)
+    with uncollected():
+        plan = finalise(Recipe.model_validate(job.recipe), bench)
     if plan.run_id != job.run_id:
         raise PeftCorrError(
             f"{job.title}: data, weights or code are not here what they were when the sweep was planned "
