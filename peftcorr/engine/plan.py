@@ -30,7 +30,7 @@ from peftcorr.results.choice import chosen_predictor
 from peftcorr.results.identity import run_id
 from peftcorr.strategies import STRATEGIES, Strategy
 from peftcorr.strategies.base import apply_checked
-from peftcorr.strategies.contract import Contract
+from peftcorr.strategies.contract import Contract, Untouched, held
 
 FindWeights = Callable[[type[Backbone], Backbone.Config], Weights | None]
 
@@ -85,14 +85,14 @@ class Model:
     def _pretrained(self) -> Backbone:
         return narrowed(self.backbone.build(self.options, self.weights))
 
-    def begin(self, device: torch.device) -> Contract:
+    def begin(self, device: torch.device) -> Contract | Untouched:
         """As `build`, with the strategy held to its contract, and the backbone on a device.
 
         Raises:
             PeftCorrError: as `build`, or if the strategy breaks its contract.
         """
         strategy = self.strategy()
-        contract = Contract(strategy, self._pretrained(), device)
+        contract = held(strategy, self._pretrained(), device)
         try:
             contract.begin()
         except PeftCorrError as error:

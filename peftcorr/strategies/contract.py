@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from peftcorr.backbones.base import Backbone, TokenState
 from peftcorr.errors import BrokenContract, PeftCorrError
 from peftcorr.machine.processors import processors
-from peftcorr.strategies.base import INJECTED, Strategy, apply, check_count
+from peftcorr.strategies.base import INJECTED, Strategy, apply, apply_checked, check_count
+from peftcorr.strategies.frozen import Frozen
 
 _TOLERANCE = 1e-4  # of the features' size: rotations and rescaled norms start at the identity up to rounding
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -211,6 +212,40 @@ class Contract:
             f"says that block {self._first} is the first it changes, but {name} lies before it: let "
             "first_trainable_block name the first block with a trained or added tensor."
         )
+
+
+class Untouched:
+    """In place of a `Contract` where the strategy is `Frozen`: nothing is applied, so there is nothing to be held.
+
+    Args:
+        strategy: the frozen one.
+        backbone: as it was pretrained.
+        device: where it goes.
+    """
+
+    def __init__(self, strategy: Frozen, backbone: Backbone, device: torch.device):
+        self.strategy: Strategy = strategy
+        self.backbone = backbone
+        self._device = device
+
+    def begin(self) -> None:
+        """Freeze the backbone, and move it to its device."""
+        apply_checked(self.strategy, self.backbone)
+        self.backbone.to(self._device)
+
+    def end(self) -> None:
+        """Nothing was trained."""
+
+
+def held(strategy: Strategy, backbone: Backbone, device: torch.device) -> Contract | Untouched:
+    """A strategy and its backbone, to be watched; a plugin that trains nothing is watched like any other.
+
+    Args:
+        strategy, backbone, device: as of `Contract`.
+    """
+    if type(strategy) is Frozen:
+        return Untouched(strategy, backbone, device)
+    return Contract(strategy, backbone, device)
 
 
 def _image(backbone: Backbone) -> Tensor:

@@ -15,7 +15,8 @@ from peftcorr.backbones.base import Backbone
 from peftcorr.errors import BrokenContract, PeftCorrError
 from peftcorr.strategies import STRATEGIES, Strategy
 from peftcorr.strategies.base import inject, place
-from peftcorr.strategies.contract import Contract, _digests
+from peftcorr.strategies.contract import Contract, Untouched, _digests, held
+from peftcorr.strategies.frozen import Frozen
 from tests.small_models import Small, build, images
 from tests.strategies.convolutional import Convolutional
 
@@ -321,3 +322,24 @@ def test_a_refusal_is_one_sentence_with_a_mend(small_weights: Path) -> None:
             contract(small_weights, cls).begin()
         assert re.match(rf"The strategy {cls.__name__} .*: .*\.$", str(caught.value))
         assert "\n" not in str(caught.value)
+
+
+def test_the_frozen_strategy_is_not_watched_and_a_plugin_that_trains_nothing_is(small_weights: Path) -> None:
+    class Still(Frozen):
+        """A plugin's."""
+
+    class Scaled(Frozen):
+        def apply(self, backbone: Backbone) -> None:
+            with torch.no_grad():
+                next(backbone.parameters()).mul_(2)
+
+    cpu = torch.device("cpu")
+    plain = held(Frozen(Frozen.Config()), build(Small, small_weights), cpu)
+    assert isinstance(plain, Untouched)
+    plain.backbone.requires_grad_(True)
+    plain.begin()
+    assert plain.backbone.trainable_parameters() == 0
+    plain.end()
+    assert isinstance(held(Still(Still.Config()), build(Small, small_weights), cpu), Contract)
+    with pytest.raises(BrokenContract, match="changes the pretrained tensor"):
+        held(Scaled(Scaled.Config()), build(Small, small_weights), cpu).begin()
