@@ -238,11 +238,7 @@ class Untouched:
 
 
 def held(strategy: Strategy, backbone: Backbone, device: torch.device) -> Contract | Untouched:
-    """A strategy and its backbone, to be watched; a plugin that trains nothing is watched like any other.
-
-    Args:
-        strategy, backbone, device: as of `Contract`.
-    """
+    """A strategy and its backbone, to be watched; a plugin that trains nothing is watched like any other."""
     if type(strategy) is Frozen:
         return Untouched(strategy, backbone, device)
     return Contract(strategy, backbone, device)
